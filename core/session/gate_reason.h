@@ -1,0 +1,29 @@
+// Why a relink was not patched. Each reason is declared once, in gate_reasons.def; a test fails for a reason that
+// no case under testdata/gate provokes, and docs/gate-reasons.md describes them.
+#ifndef CORE_SESSION_GATE_REASON_H_
+#define CORE_SESSION_GATE_REASON_H_
+
+#include <cstdint>
+
+#include "absl/types/span.h"
+
+namespace kitlink {
+
+enum class GateReason : uint16_t {
+#define KITLINK_GATE_REASON(number, id, name, text) id = number,
+#include "core/session/gate_reasons.def"
+#undef KITLINK_GATE_REASON
+};
+
+struct GateReasonInfo {
+  GateReason reason;
+  const char* name;  // "undefined-set-changed": stable, scripts match on it
+  const char* text;  // one line for people
+};
+
+const GateReasonInfo& Describe(GateReason reason);
+absl::Span<const GateReasonInfo> AllGateReasons();
+
+}  // namespace kitlink
+
+#endif  // CORE_SESSION_GATE_REASON_H_

@@ -1,0 +1,80 @@
+// The session of one output: everything that is known about its last link, kept hot.
+//
+// A full link is the cold case of the same session; there is no separate incremental entry.
+//
+//   cold:  Read -> Resolve -> MarkLive -> ScanRelocations -> Place -> Write
+//   warm:  Detect -> Read(changed) -> Diff -> Gate -> Plan -> Commit
+#ifndef CORE_SESSION_LINK_SESSION_H_
+#define CORE_SESSION_LINK_SESSION_H_
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "core/base/diagnostics.h"
+#include "core/base/digest.h"
+#include "core/base/file_source.h"
+#include "core/input/options.h"
+#include "core/output/image_sink.h"
+#include "core/session/link_report.h"
+
+namespace kitlink {
+
+// An input that a client says has changed, and what it says its content is now.
+struct ChangedInput {
+  std::string path;
+  ContentId content;  // not known(): not stated
+};
+
+struct LinkRequest {
+  LinkOptions options;
+  // Set: exactly these inputs changed, detection is skipped. A content id that does not match what is read
+  // fails the link with InvalidArgument and leaves everything as it was.
+  std::optional<std::vector<ChangedInput>> changed;
+};
+
+// What a session holds, for `status`.
+struct SessionStatus {
+  uint64_t generation = 0;
+  uint64_t units = 0;
+  uint64_t atoms = 0;
+  uint64_t symbols = 0;
+  uint64_t bytes_held = 0;  // estimate of the hot state's size
+  bool hot = false;         // a relink can be patched
+};
+
+// Not thread safe: the owner serialises calls. `sink` and `files` must outlive the session (`files` may be
+// replaced per link, as each client resolves paths in its own folder).
+class LinkSession {
+ public:
+  explicit LinkSession(ImageSink* sink);
+  ~LinkSession();
+  LinkSession(const LinkSession&) = delete;
+  LinkSession& operator=(const LinkSession&) = delete;
+
+  // Brings the output up to date with its inputs: patches it where that is provably right, links in full
+  // otherwise. On an error the output and the session are as before, and `diagnostics` says why.
+  absl::StatusOr<LinkReport> Link(const LinkRequest& request, FileSource& files, Diagnostics& diagnostics);
+
+  // Links again with the options of the last successful link (kitlinkc relink). FailedPrecondition when there was none.
+  absl::StatusOr<LinkReport> Relink(std::optional<std::vector<ChangedInput>> changed, FileSource& files,
+                                    Diagnostics& diagnostics);
+
+  // Work that only later relinks need, to be called after the reply was sent and before the next Link.
+  void Settle();
+
+  SessionStatus Status() const;
+  // The options of the last successful link; nullptr before it.
+  const LinkOptions* options() const;
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace kitlink
+
+#endif  // CORE_SESSION_LINK_SESSION_H_
