@@ -94,6 +94,7 @@ enum class RelocForm : uint8_t {
   kAbsolute, kPcRelative, kPltPcRelative, kGotPcRelative, kGotRelative, kGotBasePcRelative, kTpOffset, kDtpOffset,
   kTlsSequence,  // GD, LD, IE, descriptors: what the bytes become depends on relaxation
   kSize,
+  kGotCellOffset,  // of the target's GOT cell, from _GLOBAL_OFFSET_TABLE_
   kUnknown,
 };
 struct RelocInfo {
