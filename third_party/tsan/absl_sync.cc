@@ -112,10 +112,11 @@ bool Mutex::ReaderTryLock() {
 
 #define KITLINK_WAIT(result, call) \
   Release(this);                   \
-  result [&] {                     \
+  result[&] {                      \
     IgnoreReads ignore;            \
     return call;                   \
-  }();                             \
+  }                                \
+  ();                              \
   Acquire(this)
 
 void Mutex::Await(const Condition& cond) {
@@ -140,10 +141,11 @@ bool Mutex::AwaitWithDeadline(const Condition& cond, absl::Time deadline) {
 // Taking a lock releases nothing, so these only acquire.
 
 #define KITLINK_LOCK(result, call) \
-  result [&] {                     \
+  result[&] {                      \
     IgnoreReads ignore;            \
     return call;                   \
-  }();                             \
+  }                                \
+  ();                              \
   Acquire(this)
 
 void Mutex::LockWhen(const Condition& cond) {
