@@ -3,8 +3,8 @@
 // Peculiarities:
 // * Every PC-relative addend carries the distance from the field to the end of its instruction, mostly -4.
 // * The compiler assumes less than the linker must deliver: in executables, position-independent ones too, it
-//   addresses other modules' data directly (copy relocations) and takes functions' addresses directly (canonical
-//   PLT entries).
+//   addresses other modules' data directly (copy relocations) and takes functions' addresses directly
+//   (canonical PLT entries).
 // * A weak symbol left undefined is 0 even where the image's base is not known, and so is a distance to it.
 #include "core/arch/arch.h"
 #include "core/arch/x86_64_internal.h"
@@ -16,12 +16,15 @@ namespace {
 
 constexpr char kErrPie[] = "cannot be used in a position-independent output; recompile with -fPIE";
 constexpr char kErrPic[] = "cannot be used in a shared library; recompile with -fPIC";
-constexpr char kErrPreemptible[] = "cannot refer to a symbol that may be bound at run time; recompile with -fPIC";
+constexpr char kErrPreemptible[] =
+    "cannot refer to a symbol that may be bound at run time; recompile with -fPIC";
 constexpr char kErrNoCopy[] = "needs a copy relocation, which -z nocopyreloc forbids; recompile with -fPIC";
-constexpr char kErrImportedTls[] = "cannot refer to a thread-local symbol of another module; recompile with -fPIC";
+constexpr char kErrImportedTls[] =
+    "cannot refer to a thread-local symbol of another module; recompile with -fPIC";
 constexpr char kErrReadOnly[] =
     "needs a dynamic relocation in a read-only section; recompile with -fPIC or link with -z notext";
-constexpr char kErrAbsolute[] = "cannot hold the distance to an absolute symbol in a position-independent output";
+constexpr char kErrAbsolute[] =
+    "cannot hold the distance to an absolute symbol in a position-independent output";
 
 ScanResult Needs(unsigned needs) {
   ScanResult result;
@@ -224,7 +227,8 @@ bool MayIgnoreRange(Formula formula, const TargetTraits& target) {
   return target.undefined_weak && !target.imported && (formula == Formula::kSAP || formula == Formula::kLAP);
 }
 
-// Where a type has no field of its own, what it stands for must be inside all the same; hints may lie anywhere.
+// Where a type has no field of its own, what it stands for must be inside all the same; hints may lie
+// anywhere.
 bool FieldInside(const TypeRow& row, uint64_t offset, uint64_t size) {
   if (row.formula == Formula::kNone || row.formula == Formula::kUnsupported) return true;
   const uint64_t length = row.formula == Formula::kTlsDescCall ? 2 : row.info.width;
@@ -238,9 +242,9 @@ class X86_64Arch final : public Arch {
 
   const DynamicTypes& dynamic_types() const override {
     static constexpr DynamicTypes kTypes = {
-        R_X86_64_NONE,      R_X86_64_64,   R_X86_64_GLOB_DAT, R_X86_64_JUMP_SLOT, R_X86_64_RELATIVE,
-        R_X86_64_IRELATIVE, R_X86_64_COPY, R_X86_64_DTPMOD64, R_X86_64_DTPOFF64,  R_X86_64_TPOFF64,
-        R_X86_64_TLSDESC,
+        R_X86_64_NONE,     R_X86_64_64,        R_X86_64_GLOB_DAT, R_X86_64_JUMP_SLOT,
+        R_X86_64_RELATIVE, R_X86_64_IRELATIVE, R_X86_64_COPY,     R_X86_64_DTPMOD64,
+        R_X86_64_DTPOFF64, R_X86_64_TPOFF64,   R_X86_64_TLSDESC,
     };
     return kTypes;
   }
@@ -271,7 +275,8 @@ class X86_64Arch final : public Arch {
       return ApplyRelaxed(relaxation, relocs, bytes, address, target, image);
     }
     if (row.info.width == 0) return {};
-    Value result = Calculate(row.formula, static_cast<uint64_t>(reloc.addend), address + reloc.offset, target, image);
+    Value result =
+        Calculate(row.formula, static_cast<uint64_t>(reloc.addend), address + reloc.offset, target, image);
     if (result.error != nullptr) return {1, result.error};
     if (!Fits(row.fit, row.info.width, result.value)) {
       if (!MayIgnoreRange(row.formula, target.traits)) return {1, kErrRange};
@@ -311,7 +316,8 @@ class X86_64Arch final : public Arch {
   void WritePltHeader(MutableBytes at, uint64_t plt, uint64_t got_plt) const override {
     arch::WritePltHeader(at, plt, got_plt);
   }
-  void WritePltEntry(MutableBytes at, uint64_t entry, uint64_t cell, uint32_t index, uint64_t plt) const override {
+  void WritePltEntry(MutableBytes at, uint64_t entry, uint64_t cell, uint32_t index,
+                     uint64_t plt) const override {
     arch::WritePltEntry(at, entry, cell, index, plt);
   }
   uint64_t LazyPltTarget(uint64_t entry) const override { return entry + kPltPushOffset; }

@@ -68,11 +68,14 @@ enum class Relaxation : uint8_t {
   kCall,        // call *cell(%rip)       -> addr32 call S
   kJmp,         // jmp *cell(%rip)        -> jmp S; nop
   kLea,         // mov cell(%rip), %reg   -> lea S(%rip), %reg
-  kGdToLe, kGdToIe, kLdToLe,
-  kIeMovToLe,   // mov cell(%rip), %reg   -> mov $tpoff, %reg
-  kIeAddToLe,   // add cell(%rip), %reg   -> add $tpoff, %reg
-  kDescToLe, kDescToIe,
-  kDescCall,    // call *(%rax)           -> nop
+  kGdToLe,
+  kGdToIe,
+  kLdToLe,
+  kIeMovToLe,  // mov cell(%rip), %reg   -> mov $tpoff, %reg
+  kIeAddToLe,  // add cell(%rip), %reg   -> add $tpoff, %reg
+  kDescToLe,
+  kDescToIe,
+  kDescCall,  // call *(%rax)           -> nop
 };
 
 // The one decision that Scan and Apply share: a function of the pristine instruction and the traits only.
@@ -83,12 +86,13 @@ Relaxation ChooseRelaxation(absl::Span<const Reloc> relocs, ByteView bytes, cons
 // How many relocations the rewriting covers.
 uint16_t ConsumedBy(Relaxation relaxation);
 
-// Rewrites the instructions at relocs[0] and their field. REQUIRES: `relaxation` is what ChooseRelaxation said.
-// On error nothing was written.
+// Rewrites the instructions at relocs[0] and their field. REQUIRES: `relaxation` is what ChooseRelaxation
+// said. On error nothing was written.
 ApplyResult ApplyRelaxed(Relaxation relaxation, absl::Span<const Reloc> relocs, MutableBytes bytes,
                          uint64_t address, const TargetValue& target, const ImageValues& image);
 
-// Distance of the symbol plus addend from the thread pointer. A weak symbol left undefined has none: the addend.
+// Distance of the symbol plus addend from the thread pointer. A weak symbol left undefined has none: the
+// addend.
 inline uint64_t TpOffset(const TargetValue& target, const ImageValues& image, uint64_t addend) {
   return target.traits.undefined_weak ? addend : target.address + addend - image.tls_pointer;
 }

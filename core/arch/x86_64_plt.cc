@@ -17,9 +17,9 @@ void PutDisplacement(uint8_t* at, uint64_t target, uint64_t end) {
 
 void WritePltHeader(MutableBytes at, uint64_t plt, uint64_t got_plt) {
   static constexpr uint8_t kCode[kPltEntrySize] = {
-      0xff, 0x35, 0, 0, 0, 0,  // push GOTPLT+8(%rip): the link map
-      0xff, 0x25, 0, 0, 0, 0,  // jmp *GOTPLT+16(%rip): the resolver
-      0x0f, 0x1f, 0x40, 0x00,  // nopl 0(%rax)
+      0xff, 0x35, 0,    0,    0, 0,  // push GOTPLT+8(%rip): the link map
+      0xff, 0x25, 0,    0,    0, 0,  // jmp *GOTPLT+16(%rip): the resolver
+      0x0f, 0x1f, 0x40, 0x00,        // nopl 0(%rax)
   };
   if (at.size() < kPltEntrySize) return;
   std::memcpy(at.data(), kCode, sizeof kCode);

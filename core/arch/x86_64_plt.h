@@ -1,4 +1,5 @@
-// Code that the linker itself writes for x86-64: PLT entries, islands, filling. psABI 5.2, "Procedure Linkage Table".
+// Code that the linker itself writes for x86-64: PLT entries, islands, filling. psABI 5.2, "Procedure Linkage
+// Table".
 #ifndef CORE_ARCH_X86_64_PLT_H_
 #define CORE_ARCH_X86_64_PLT_H_
 

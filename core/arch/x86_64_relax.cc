@@ -1,16 +1,19 @@
 // Relaxation for ELF x86-64.
 //
-// Sources: System V ABI AMD64 psABI, "Optimize GOTPCRELX Relocations" and the appendix on linker optimisation;
-// Ulrich Drepper, "ELF Handling For Thread-Local Storage", section 5 (x86-64); Alexandre Oliva, "Thread-Local
-// Storage Descriptors for IA32 and AMD64/EM64T".
+// Sources: System V ABI AMD64 psABI, "Optimize GOTPCRELX Relocations" and the appendix on linker
+// optimisation; Ulrich Drepper, "ELF Handling For Thread-Local Storage", section 5 (x86-64); Alexandre Oliva,
+// "Thread-Local Storage Descriptors for IA32 and AMD64/EM64T".
 //
 // Peculiarities:
-// * A relaxation is decided before addresses exist, so none depends on whether a value fits. That excludes the
+// * A relaxation is decided before addresses exist, so none depends on whether a value fits. That excludes
+// the
 //   forms with an immediate (test, add, ... $S), and anything about absolute symbols.
-// * Local dynamic becomes "thread pointer minus size of the TLS block", that is the block's start, which is what
+// * Local dynamic becomes "thread pointer minus size of the TLS block", that is the block's start, which is
+// what
 //   __tls_get_addr would have returned. The ABI's form returns the thread pointer instead, and then every
-//   DTPOFF in code changes its meaning, although nothing ties it to the TLSLD before it; where one sequence in an
-//   object cannot be matched that gives a wrong program. Here DTPOFF always counts from the block's start.
+//   DTPOFF in code changes its meaning, although nothing ties it to the TLSLD before it; where one sequence
+//   in an object cannot be matched that gives a wrong program. Here DTPOFF always counts from the block's
+//   start.
 #include <cstring>
 
 #include "core/arch/x86_64_internal.h"
@@ -84,8 +87,8 @@ uint64_t LdSequenceLength(absl::Span<const Reloc> relocs, ByteView bytes) {
   return IsIndirectCall(type) && code[7] == 0xff && code[8] == 0x15 ? length : 0;
 }
 
-// Descriptors have two relocations that nothing ties together, so that one without the other must not be relaxed
-// alone: what does not match is an error.
+// Descriptors have two relocations that nothing ties together, so that one without the other must not be
+// relaxed alone: what does not match is an error.
 Relaxation ChooseDesc(const Reloc& reloc, ByteView bytes, bool imported) {
   if (reloc.type == R_X86_64_TLSDESC_CALL) {
     const ByteView call = Around(bytes, reloc.offset, 0, 2);
@@ -100,7 +103,8 @@ Relaxation ChooseDesc(const Reloc& reloc, ByteView bytes, bool imported) {
 Relaxation ChooseIe(const Reloc& reloc, ByteView bytes) {
   const ByteView code = Around(bytes, reloc.offset, 3, 7);
   // REX.W, and REX.R for %r8 to %r15.
-  if (code.empty() || (code[0] != 0x48 && code[0] != 0x4c) || !IsRipRelative(code[2])) return Relaxation::kNone;
+  if (code.empty() || (code[0] != 0x48 && code[0] != 0x4c) || !IsRipRelative(code[2]))
+    return Relaxation::kNone;
   if (code[1] == 0x8b) return Relaxation::kIeMovToLe;
   if (code[1] == 0x03) return Relaxation::kIeAddToLe;
   return Relaxation::kNone;
@@ -169,8 +173,8 @@ ApplyResult ApplyLd(absl::Span<const Reloc> relocs, MutableBytes bytes, const Im
   return {ConsumedBy(Relaxation::kLdToLe), nullptr};
 }
 
-ApplyResult ApplyIeToLe(Relaxation relaxation, const Reloc& reloc, MutableBytes bytes, const TargetValue& target,
-                        const ImageValues& image) {
+ApplyResult ApplyIeToLe(Relaxation relaxation, const Reloc& reloc, MutableBytes bytes,
+                        const TargetValue& target, const ImageValues& image) {
   const uint64_t at = reloc.offset;
   const uint64_t value = TpOffset(target, image, reloc.addend + 4);
   if (!FitsSigned32(value)) return Failed(kErrRange);
@@ -193,7 +197,8 @@ ApplyResult ApplyDesc(Relaxation relaxation, const Reloc& reloc, MutableBytes by
   }
   const bool to_le = relaxation == Relaxation::kDescToLe;
   if (!to_le && target.gottp == 0) return Failed(kErrNoCell);
-  const uint64_t value = to_le ? TpOffset(target, image, reloc.addend + 4) : target.gottp + reloc.addend - place;
+  const uint64_t value =
+      to_le ? TpOffset(target, image, reloc.addend + 4) : target.gottp + reloc.addend - place;
   if (!FitsSigned32(value)) return Failed(kErrRange);
   if (to_le) {
     Put(bytes, at - 3, {0x48, 0xc7, 0xc0});  // mov $x@tpoff, %rax

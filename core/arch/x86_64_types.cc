@@ -52,7 +52,8 @@ constexpr void SetPlain(Rows& rows) {
   Set(rows, R_X86_64_GOTPCREL, "R_X86_64_GOTPCREL", F::kGAP, Fit::kSigned, R::kGotPcRelative, 4);
   Set(rows, R_X86_64_GOTPCREL64, "R_X86_64_GOTPCREL64", F::kGAP, Fit::kAny, R::kGotPcRelative, 8);
   Set(rows, R_X86_64_GOTPCRELX, "R_X86_64_GOTPCRELX", F::kGAPRelax, Fit::kSigned, R::kGotPcRelative, 4, 2);
-  Set(rows, R_X86_64_REX_GOTPCRELX, "R_X86_64_REX_GOTPCRELX", F::kGAPRelax, Fit::kSigned, R::kGotPcRelative, 4, 3);
+  Set(rows, R_X86_64_REX_GOTPCRELX, "R_X86_64_REX_GOTPCRELX", F::kGAPRelax, Fit::kSigned, R::kGotPcRelative,
+      4, 3);
   Set(rows, R_X86_64_SIZE32, "R_X86_64_SIZE32", F::kZA, Fit::kUnsigned, R::kSize, 4);
   Set(rows, R_X86_64_SIZE64, "R_X86_64_SIZE64", F::kZA, Fit::kAny, R::kSize, 8);
 }
@@ -68,8 +69,10 @@ constexpr void SetTls(Rows& rows) {
   Set(rows, R_X86_64_TLSGD, "R_X86_64_TLSGD", F::kTlsGd, Fit::kSigned, R::kTlsSequence, 4, 4, 8);
   Set(rows, R_X86_64_TLSLD, "R_X86_64_TLSLD", F::kTlsLd, Fit::kSigned, R::kTlsSequence, 4, 3, 6);
   Set(rows, R_X86_64_GOTTPOFF, "R_X86_64_GOTTPOFF", F::kGotTpOff, Fit::kSigned, R::kTlsSequence, 4, 3);
-  Set(rows, R_X86_64_GOTPC32_TLSDESC, "R_X86_64_GOTPC32_TLSDESC", F::kTlsDesc, Fit::kSigned, R::kTlsSequence, 4, 3);
-  Set(rows, R_X86_64_TLSDESC_CALL, "R_X86_64_TLSDESC_CALL", F::kTlsDescCall, Fit::kAny, R::kTlsSequence, 0, 0, 2);
+  Set(rows, R_X86_64_GOTPC32_TLSDESC, "R_X86_64_GOTPC32_TLSDESC", F::kTlsDesc, Fit::kSigned, R::kTlsSequence,
+      4, 3);
+  Set(rows, R_X86_64_TLSDESC_CALL, "R_X86_64_TLSDESC_CALL", F::kTlsDescCall, Fit::kAny, R::kTlsSequence, 0, 0,
+      2);
 }
 
 constexpr Rows MakeRows() {
