@@ -69,7 +69,9 @@ struct TargetValue {
 // Addresses that belong to the image as a whole.
 struct ImageValues {
   uint64_t got_base = 0;    // _GLOBAL_OFFSET_TABLE_
-  uint64_t tls_begin = 0;   // start of the TLS segment
+  // Start of the TLS segment, and the value that _TLS_MODULE_BASE_ must have. DTPOFF counts from here in every
+  // output, relaxed local dynamic included.
+  uint64_t tls_begin = 0;
   uint64_t tls_pointer = 0;  // the address that offsets from the thread pointer count from (x86-64: its aligned end)
   uint64_t tlsld = 0;       // the pair of cells for local dynamic, 0 for none
 };

@@ -68,14 +68,14 @@ ScanResult ScanWord(bool writable, const TargetTraits& target, const OutputTrait
     const ScanResult fixed = ScanFixed(target, output);
     return fixed.error != nullptr && output.text_relocs ? Needs(kNeedSymbolic) : fixed;
   }
-  if (IsAbsolute(target) && !target.ifunc) return Needs(0);
+  if (IsAbsolute(target)) return Needs(0);
   if (output.pic && !may_relocate) return Refuse(kErrReadOnly);
   return Needs((target.ifunc ? kNeedPlt : 0) | (output.pic ? kNeedRelative : 0));
 }
 
 // A field narrower than an address.
 ScanResult ScanNarrow(const TargetTraits& target, const OutputTraits& output) {
-  if (!target.imported && !target.ifunc && IsAbsolute(target)) return Needs(0);
+  if (!target.imported && IsAbsolute(target)) return Needs(0);
   return output.pic ? Refuse(PicError(output)) : ScanFixed(target, output);
 }
 

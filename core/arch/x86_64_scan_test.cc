@@ -118,6 +118,17 @@ TEST(ScanCall, GoesThroughPltOnlyWhereItMust) {
   EXPECT_EQ(NeedsOf(R_X86_64_PLT32, Absolute(), Pie()), kRefused);
 }
 
+// A library's SHN_ABS symbol: what it is worth is only known at run time.
+TEST(ScanImport, AbsoluteElsewhereIsStillAnImport) {
+  TargetTraits target = ImportedObject();
+  target.absolute = true;
+  EXPECT_EQ(NeedsOf(R_X86_64_64, target, Pie(), true), kNeedSymbolic);
+  EXPECT_EQ(NeedsOf(R_X86_64_32, target, NonPie()), kNeedCopy);
+  EXPECT_EQ(NeedsOf(R_X86_64_32, target, Pie()), kRefused);
+  EXPECT_EQ(NeedsOf(R_X86_64_PC32, target, Pie()), kNeedCopy);
+  EXPECT_EQ(NeedsOf(R_X86_64_PLT32, target, Pie()), kNeedPlt);
+}
+
 TEST(ScanGot, CellsAndBase) {
   for (const OutputTraits& output : {NonPie(), Pie(), Shared()}) {
     for (uint32_t type :
