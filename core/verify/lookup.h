@@ -1,0 +1,21 @@
+// Symbol lookup through an image's hash tables, as ld.so does it.
+#ifndef CORE_VERIFY_LOOKUP_H_
+#define CORE_VERIFY_LOOKUP_H_
+
+#include <cstdint>
+#include <vector>
+
+#include "absl/strings/string_view.h"
+#include "core/verify/image.h"
+
+namespace kitlink::verify {
+
+// Indices into dynsym of every definition of `name` that a lookup through DT_GNU_HASH can reach, in order. Malformed
+// tables find nothing.
+std::vector<uint32_t> LookUpGnu(const Image& image, absl::string_view name);
+// The same through DT_HASH.
+std::vector<uint32_t> LookUpSysv(const Image& image, absl::string_view name);
+
+}  // namespace kitlink::verify
+
+#endif  // CORE_VERIFY_LOOKUP_H_

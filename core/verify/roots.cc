@@ -1,0 +1,228 @@
+#include "core/verify/roots.h"
+
+#include <algorithm>
+#include <set>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+
+namespace kitlink::verify {
+namespace {
+
+std::string Hex(uint64_t n) { return absl::StrFormat("0x%x", n); }
+
+// Defined symbols of an image whose name occurs once among those that `take` accepts.
+template <typename Take>
+absl::flat_hash_map<absl::string_view, const ImageSymbol*> UniqueNames(const Image& image, Take take) {
+  absl::flat_hash_map<absl::string_view, const ImageSymbol*> names;
+  for (const ImageSymbol& s : image.symtab()) {
+    if (!s.defined() || s.symbol.st_shndx == SHN_ABS || s.name.empty()) continue;
+    if (s.type() == STT_FILE || s.type() == STT_SECTION || !take(s)) continue;
+    auto [it, added] = names.try_emplace(s.name, &s);
+    if (!added) it->second = nullptr;
+  }
+  return names;
+}
+
+AtomOffset TargetOf(const Walk& walk, const ImageSymbol& symbol) {
+  const Image& cold = walk.cold().image();
+  AtomOffset t = walk.AtomAt(cold.AddressOf(symbol), symbol.type() == STT_TLS);
+  if (t.atom == kNoAtom || symbol.symbol.st_shndx >= cold.sections().size()) return {};
+  // A label at the end of its section looks like the start of the next one.
+  if (cold.sections()[symbol.symbol.st_shndx].name != walk.reference().atoms[t.atom].section) return {};
+  return t;
+}
+
+template <typename Take>
+void SuggestByName(Walk& walk, Take take) {
+  const auto cold = UniqueNames(walk.cold().image(), take);
+  const auto here = UniqueNames(walk.image().image(), [](const ImageSymbol&) { return true; });
+  for (const ImageSymbol& s : walk.cold().image().symtab()) {  // in order of the table, to be deterministic
+    auto it = cold.find(s.name);
+    auto other = here.find(s.name);
+    if (it == cold.end() || it->second != &s || other == here.end() || other->second == nullptr) continue;
+    if ((s.type() == STT_TLS) != (other->second->type() == STT_TLS)) continue;
+    AtomOffset t = TargetOf(walk, s);
+    if (t.atom != kNoAtom && walk.place(t.atom) == kUnplaced) {
+      walk.Suggest(t, walk.image().image().AddressOf(*other->second));
+    }
+  }
+  walk.Run();
+}
+
+void ExpectAddress(Walk& walk, uint64_t cold, uint64_t here, absl::string_view what) {
+  AtomOffset t = walk.AtomAt(cold, false);
+  if (t.atom != kNoAtom && !Walk::IsTable(walk.reference().atoms[t.atom])) {
+    walk.Expect(t, here, false, what);
+  } else if (!walk.SameBoundary("", cold, here)) {
+    walk.Differ(absl::StrCat(what, Hex(here), " here, ", Hex(cold), " in a cold link"));
+  }
+}
+
+void PlaceOrdered(Walk& walk) {
+  const Reference& reference = walk.reference();
+  for (uint32_t i = 0; i < reference.atoms.size(); ++i) {
+    const ReferenceAtom& a = reference.atoms[i];
+    if (!a.ordered || !a.alloc || a.size == 0) continue;
+    const ImageSection* cold = walk.cold().image().SectionNamed(a.section);
+    const ImageSection* here = walk.image().image().SectionNamed(a.section);
+    if (here == nullptr || cold == nullptr) {
+      walk.Differ(absl::StrCat(a.name, ": there is no section ", a.section, " here"));
+      continue;
+    }
+    walk.Expect({i, 0}, here->header.sh_addr + (a.address - cold->header.sh_addr), true,
+                absl::StrCat("ordered section ", a.section, ": holds "));
+  }
+  walk.Run();
+}
+
+// Whether nothing that was found overlaps [place, place + size).
+bool Free(const Walk& walk, uint64_t place, uint64_t size, bool tls) {
+  return walk.PlacedAt(place, tls).atom == kNoAtom && walk.PlacedAt(place + size - 1, tls).atom == kNoAtom;
+}
+
+// The longest run of bytes that no relocated field touches.
+std::pair<uint64_t, uint64_t> LongestRun(const Walk& walk, uint32_t atom) {
+  std::vector<std::pair<uint64_t, uint64_t>> windows;
+  auto [first, last] = walk.SitesOf(atom);
+  for (uint32_t i = first; i < last; ++i) windows.push_back(RewrittenBytes(walk.reference().sites[i]));
+  windows.push_back({walk.reference().atoms[atom].size, 0});
+  std::sort(windows.begin(), windows.end());
+  uint64_t at = 0;
+  std::pair<uint64_t, uint64_t> best{0, 0};
+  for (auto [start, length] : windows) {
+    if (start > at && start - at > best.second) best = {at, start - at};
+    at = std::max(at, start + length);
+  }
+  return best;
+}
+
+bool PlaceByContent(Walk& walk, uint32_t atom) {
+  const ReferenceAtom& a = walk.reference().atoms[atom];
+  const auto [offset, length] = LongestRun(walk, atom);
+  if (length < 4) return false;
+  const ByteView needle = walk.cold().image().bytes().subspan(a.file_offset + offset, length);
+  for (const ImageSection& s : walk.image().image().sections()) {
+    if (s.header.sh_type == SHT_NOBITS || (s.header.sh_flags & SHF_ALLOC) == 0) continue;
+    if (s.name != a.section || !walk.image().image().FileBytes(s.header.sh_addr, s.header.sh_size)) continue;
+    const ByteView hay = walk.image().image().bytes().subspan(s.header.sh_offset, s.header.sh_size);
+    for (auto it = hay.begin(); it != hay.end(); ++it) {
+      it = std::search(it, hay.end(), std::default_searcher(needle.begin(), needle.end()));
+      if (it == hay.end()) break;
+      const uint64_t place = s.header.sh_addr + static_cast<uint64_t>(it - hay.begin()) - offset;
+      if (place % a.alignment == 0 && Free(walk, place, a.size, a.tls) && walk.Suggest({atom, 0}, place)) return true;
+    }
+  }
+  return false;
+}
+
+}  // namespace
+
+void WalkFromRoots(Walk& walk) {
+  const Image& cold = walk.cold().image();
+  const Image& here = walk.image().image();
+  PlaceOrdered(walk);
+  SuggestByName(walk, [](const ImageSymbol& s) { return s.binding() != STB_LOCAL; });
+  if (cold.header().e_entry != 0) {
+    ExpectAddress(walk, cold.header().e_entry, here.header().e_entry, "the entry point is ");
+  }
+  for (auto [tag, name] : {std::pair(DT_INIT, "DT_INIT is "), std::pair(DT_FINI, "DT_FINI is ")}) {
+    if (cold.DynamicValue(tag) && here.DynamicValue(tag)) {
+      ExpectAddress(walk, *cold.DynamicValue(tag), *here.DynamicValue(tag), name);
+    }
+  }
+  walk.Run();
+  absl::flat_hash_map<std::string, const ImageSymbol*> exports;
+  for (const ImageSymbol& s : here.dynsym()) {
+    if (s.defined()) exports[walk.image().NameOf(s.index)] = &s;
+  }
+  for (const ImageSymbol& s : cold.dynsym()) {
+    auto it = exports.find(walk.cold().NameOf(s.index));
+    if (!s.defined() || it == exports.end()) continue;
+    if (AtomOffset t = TargetOf(walk, s); t.atom != kNoAtom) walk.Suggest(t, here.AddressOf(*it->second));
+  }
+  walk.Run();
+}
+
+void WalkTheRest(Walk& walk) {
+  SuggestByName(walk, [](const ImageSymbol& s) { return s.binding() == STB_LOCAL; });
+  const std::vector<ReferenceAtom>& atoms = walk.reference().atoms;
+  // Neighbours first: what was linked side by side mostly still is.
+  for (uint32_t i = 1; i < atoms.size(); ++i) {
+    const ReferenceAtom &a = atoms[i], &before = atoms[i - 1];
+    if (!a.alloc || a.size == 0 || walk.place(i) != kUnplaced || walk.place(i - 1) == kUnplaced) continue;
+    if (a.mergeable || before.mergeable || a.section != before.section || Walk::IsTable(a)) continue;
+    const uint64_t place = walk.place(i - 1) + (a.address - before.address);
+    if (Free(walk, place, a.size, a.tls) && walk.SitesFit(i, place) && walk.Suggest({i, 0}, place)) walk.Run();
+  }
+  for (uint32_t i = 0; i < atoms.size(); ++i) {
+    const ReferenceAtom& a = atoms[i];
+    if (!a.alloc || a.size == 0 || a.nobits || a.mergeable || walk.place(i) != kUnplaced || Walk::IsTable(a)) continue;
+    if (PlaceByContent(walk, i)) {
+      walk.Run();
+    } else if (LongestRun(walk, i).second >= 4) {
+      walk.Differ(absl::StrCat(a.name, ": found nowhere here"));
+    }
+  }
+}
+
+void CompareLayout(Walk& walk) {
+  const std::vector<ReferenceAtom>& atoms = walk.reference().atoms;
+  struct Range {
+    uint64_t start, end;
+    uint32_t atom;
+  };
+  std::vector<Range> ranges;
+  for (uint32_t i = 0; i < atoms.size(); ++i) {
+    if (!atoms[i].alloc || atoms[i].size == 0 || atoms[i].mergeable || (atoms[i].tls && atoms[i].nobits)) continue;
+    if (walk.place(i) != kUnplaced) ranges.push_back({walk.place(i), walk.place(i) + atoms[i].size, i});
+  }
+  for (const auto& [address, island] : walk.islands()) ranges.push_back({address, address + island.length, kNoAtom});
+  std::sort(ranges.begin(), ranges.end(), [](const Range& a, const Range& b) { return a.start < b.start; });
+  auto name = [&](const Range& r) { return r.atom == kNoAtom ? "an island" : atoms[r.atom].name; };
+  for (size_t i = 1; i < ranges.size(); ++i) {
+    if (ranges[i].start < ranges[i - 1].end) {
+      walk.Differ(absl::StrCat(name(ranges[i]), ": overlaps ", name(ranges[i - 1]), " at ", Hex(ranges[i].start)));
+    }
+  }
+  std::set<std::string> sections;
+  for (const ReferenceAtom& a : atoms) {
+    if (!a.ordered || !sections.insert(a.section).second) continue;
+    const ImageSection* cold = walk.cold().image().SectionNamed(a.section);
+    const ImageSection* here = walk.image().image().SectionNamed(a.section);
+    if (cold != nullptr && here != nullptr && cold->header.sh_size != here->header.sh_size) {
+      walk.Differ(absl::StrCat("ordered section ", a.section, " has ", here->header.sh_size, " bytes here, ",
+                               cold->header.sh_size, " in a cold link"));
+    }
+  }
+}
+
+void CompareRelocations(Walk& walk) {
+  const Image& here = walk.image().image();
+  for (const DynamicRelocation& r : walk.image().relocations()) {
+    if (r.type == R_X86_64_COPY) continue;
+    const std::string what = absl::StrCat(RelocationName(r.type), " at ", Hex(r.address));
+    if (AtomOffset at = walk.PlacedAt(r.address, false); at.atom != kNoAtom) {
+      if (walk.cold().RelocationAt(walk.reference().atoms[at.atom].address + at.offset) == nullptr) {
+        walk.Differ(absl::StrCat(walk.NameOf(at), ": a stray ", what, ", none in a cold link"));
+      }
+      continue;
+    }
+    const ImageSection* section = here.SectionCovering(r.address, 1, false);
+    if (section == nullptr || !Walk::IsTable({.name = {}, .section = std::string(section->name)})) {
+      walk.Differ(absl::StrCat("a stray ", what, section == nullptr ? "" : absl::StrCat(" in ", section->name),
+                               ", where no atom lies"));
+    }
+  }
+  auto copies = [](const LoadedImage& image) {
+    std::set<std::string> names;
+    for (const DynamicRelocation& r : image.relocations()) {
+      if (r.type == R_X86_64_COPY) names.insert(image.NameOf(r.symbol));
+    }
+    return names;
+  };
+  if (copies(walk.cold()) != copies(walk.image())) walk.Differ("other variables are copied from libraries");
+}
+
+}  // namespace kitlink::verify

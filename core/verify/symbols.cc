@@ -1,0 +1,117 @@
+#include "core/verify/symbols.h"
+
+#include <map>
+#include <string>
+#include <tuple>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+
+namespace kitlink::verify {
+namespace {
+
+// What two symbols have in common when they may be the same; the target is compared apart.
+using Key = std::tuple<absl::string_view, int, int, int, uint64_t, bool>;
+
+std::string Hex(uint64_t n) { return absl::StrFormat("0x%x", n); }
+
+bool Compared(const ImageSymbol& s) {
+  return s.index != 0 && s.type() != STT_SECTION && s.type() != STT_FILE;
+}
+
+Key KeyOf(const ImageSymbol& s) {
+  return {s.name, s.type(), s.binding(), s.visibility(), s.symbol.st_size, s.defined()};
+}
+
+// The atom that a symbol of the cold link lies in: by the section it names, since a label at the end of one section
+// has the address of the next.
+AtomOffset TargetOf(const Walk& walk, const ImageSymbol& symbol) {
+  const Image& cold = walk.cold().image();
+  const uint64_t address = cold.AddressOf(symbol);
+  const bool tls = symbol.type() == STT_TLS;
+  if (symbol.symbol.st_shndx >= cold.sections().size()) return {};
+  const absl::string_view section = cold.sections()[symbol.symbol.st_shndx].name;
+  for (AtomOffset t : {walk.AtomAt(address, tls), tls ? AtomOffset{} : walk.AtomEndingAt(address)}) {
+    if (t.atom != kNoAtom && walk.reference().atoms[t.atom].section == section) return t;
+  }
+  return {};
+}
+
+bool SameTarget(Walk& walk, const ImageSymbol& cold, const ImageSymbol& here) {
+  if (!cold.defined()) return true;
+  if (cold.symbol.st_shndx == SHN_ABS || here.symbol.st_shndx == SHN_ABS) {
+    return cold.symbol.st_shndx == here.symbol.st_shndx && cold.symbol.st_value == here.symbol.st_value;
+  }
+  const uint64_t address = walk.image().image().AddressOf(here);
+  const AtomOffset target = TargetOf(walk, cold);
+  if (target.atom != kNoAtom && !Walk::IsTable(walk.reference().atoms[target.atom])) {
+    const ReferenceAtom& a = walk.reference().atoms[target.atom];
+    const uint64_t place = walk.place(target.atom);
+    if (place != kUnplaced && place + target.offset == address) return true;
+    if (a.mergeable && walk.Suggest(target, address)) return true;
+    // A label at the border of two atoms belongs to either.
+    AtomOffset end = walk.AtomEndingAt(walk.cold().image().AddressOf(cold));
+    if (cold.symbol.st_size == 0 && end.atom != kNoAtom && walk.place(end.atom) + end.offset == address) return true;
+    // Labels that linkers define (_end, __bss_start) often coincide with an atom's start.
+    return cold.symbol.st_size == 0 && cold.type() != STT_FUNC &&
+           walk.SameBoundary(cold.name, walk.cold().image().AddressOf(cold), address);
+  }
+  return walk.SameBoundary(cold.name, walk.cold().image().AddressOf(cold), address);
+}
+
+void CompareOrder(Walk& walk) {
+  const Image& here = walk.image().image();
+  for (const ImageSection& s : here.sections()) {
+    if (s.header.sh_type != SHT_SYMTAB) continue;
+    for (const ImageSymbol& symbol : here.symtab()) {
+      if ((symbol.index < s.header.sh_info) != (symbol.binding() == STB_LOCAL)) {
+        walk.Differ(absl::StrCat(".symtab: row ", symbol.index, " (", symbol.name, ") is ",
+                                 symbol.binding() == STB_LOCAL ? "local" : "global", ", but sh_info is ",
+                                 s.header.sh_info));
+        return;
+      }
+    }
+  }
+}
+
+}  // namespace
+
+void CompareSymbols(Walk& walk) {
+  CompareOrder(walk);
+  std::map<Key, std::vector<const ImageSymbol*>> unmatched;
+  for (const ImageSymbol& s : walk.image().image().symtab()) {
+    if (Compared(s)) unmatched[KeyOf(s)].push_back(&s);
+  }
+  for (const ImageSymbol& s : walk.cold().image().symtab()) {
+    if (!Compared(s)) continue;
+    auto it = unmatched.find(KeyOf(s));
+    bool found = false;
+    for (size_t i = 0; it != unmatched.end() && i < it->second.size() && !found; ++i) {
+      if (!SameTarget(walk, s, *it->second[i])) continue;
+      it->second.erase(it->second.begin() + static_cast<ptrdiff_t>(i));
+      found = true;
+    }
+    if (found) continue;
+    const AtomOffset target = TargetOf(walk, s);
+    const std::string where = target.atom == kNoAtom ? Hex(s.symbol.st_value) : walk.NameOf(target);
+    if (it == unmatched.end() || it->second.empty()) {
+      walk.Differ(absl::StrCat(".symtab: no symbol ", s.name, " (type ", s.type(), ", binding ", s.binding(),
+                               ", size ", s.symbol.st_size, ") as in a cold link, for ", where));
+    } else {
+      const ImageSymbol& other = *it->second.front();
+      walk.Differ(absl::StrCat(".symtab: ", s.name, " is ",
+                               walk.Describe(walk.image().image().AddressOf(other), other.type() == STT_TLS),
+                               " here, ", where, " in a cold link"));
+      it->second.erase(it->second.begin());  // said once
+    }
+  }
+  for (const auto& [key, symbols] : unmatched) {
+    for (const ImageSymbol* s : symbols) {
+      walk.Differ(absl::StrCat(".symtab: ", s->name, " (type ", s->type(), ", binding ", s->binding(), ", size ",
+                               s->symbol.st_size, ", ", Hex(s->symbol.st_value), "), which a cold link has not"));
+    }
+  }
+}
+
+}  // namespace kitlink::verify

@@ -1,0 +1,270 @@
+// The comparison of one relocated field.
+#include <algorithm>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/strings/strip.h"
+#include "core/verify/walk.h"
+
+namespace kitlink::verify {
+namespace {
+
+using Form = ReferenceSite::Form;
+using Kind = Value::Kind;
+
+std::string Hex(uint64_t n) { return absl::StrFormat("0x%x", n); }
+
+bool NeedsDecoding(Form form) { return form == Form::kGotPcRelative || form == Form::kTlsSequence; }
+
+bool IsTransfer(Operation o) {
+  return o == Operation::kTransfer || o == Operation::kCall || o == Operation::kJump;
+}
+
+absl::string_view Verb(Operation o) { return IsTransfer(o) ? "calls " : "refers to "; }
+
+// Whether the field refers to its symbol as such (in code, -4 and below is the distance to the end of the instruction).
+// With an offset on top, a jump table's entry for instance, it means the body, never an island.
+bool MeansEntry(const ReferenceSite& site, bool in_code) {
+  switch (site.form) {
+    case Form::kAbsolute:
+    case Form::kGotRelative: return site.addend == 0;
+    case Form::kPcRelative:
+    case Form::kPltPcRelative: return in_code ? site.addend <= -4 : site.addend == 0;
+    default: return true;
+  }
+}
+
+// Start and end of every section and segment: where linker-defined symbols such as _end and _edata may be.
+bool IsBoundary(const Image& image, uint64_t address) {
+  for (const ImageSection& s : image.sections()) {
+    if ((s.header.sh_flags & SHF_ALLOC) == 0) continue;
+    if (address == s.header.sh_addr || address == s.header.sh_addr + s.header.sh_size) return true;
+  }
+  for (const Elf64_Phdr& p : image.segments()) {
+    if (p.p_type != PT_LOAD) continue;
+    if (address == p.p_vaddr || address == p.p_vaddr + p.p_memsz || address == p.p_vaddr + p.p_filesz) return true;
+  }
+  return false;
+}
+
+// Where a symbol that linkers define is, from the image's own headers. nullopt: not such a name, or not there.
+std::optional<uint64_t> LinkerSymbol(const Image& image, absl::string_view name) {
+  auto section = [&](absl::string_view which, bool end) -> std::optional<uint64_t> {
+    const ImageSection* s = image.SectionNamed(which);
+    if (s == nullptr) return std::nullopt;
+    return s->header.sh_addr + (end ? s->header.sh_size : 0);
+  };
+  auto segment = [&](uint32_t type) -> std::optional<uint64_t> {
+    const Elf64_Phdr* p = image.Segment(type);
+    return p == nullptr ? std::nullopt : std::optional<uint64_t>(p->p_vaddr);
+  };
+  absl::string_view rest = name;
+  if (absl::ConsumePrefix(&rest, "__start_")) return section(rest, false);
+  if (absl::ConsumePrefix(&rest, "__stop_")) return section(rest, true);
+  for (absl::string_view table : {"preinit_array", "init_array", "fini_array"}) {
+    const std::string dotted = absl::StrCat(".", table);
+    if (name == absl::StrCat("__", table, "_start")) return section(dotted, false);
+    if (name == absl::StrCat("__", table, "_end")) return section(dotted, true);
+  }
+  if (name == "_DYNAMIC") return segment(PT_DYNAMIC);
+  if (name == "__GNU_EH_FRAME_HDR") return segment(PT_GNU_EH_FRAME);
+  if (name == "__ehdr_start" || name == "__executable_start") return segment(PT_LOAD);
+  if (name == "_TLS_MODULE_BASE_") return segment(PT_TLS);
+  return std::nullopt;
+}
+
+}  // namespace
+
+bool Walk::SameBoundary(absl::string_view name, uint64_t cold_address, uint64_t address) const {
+  if (std::optional<uint64_t> here = LinkerSymbol(image_.image(), name)) return *here == address;
+  // A table that does not exist: all that counts is that start and end are equal, which their readers compare.
+  if (LinkerSymbol(cold_.image(), name)) return false;
+  if (cold_address == address && cold_address == 0) return true;
+  const ImageSection* cold = cold_.image().SectionCovering(cold_address, 0, false);
+  const ImageSection* here = image_.image().SectionCovering(address, 0, false);
+  const bool same_section = cold != nullptr && here != nullptr && cold->name == here->name;
+  if (name == "_GLOBAL_OFFSET_TABLE_" || absl::StartsWith(name, "__rela_iplt_")) return true;  // used, and so checked
+  if (same_section && cold_address - cold->header.sh_addr == address - here->header.sh_addr) return true;
+  // A label in a table whose rows have no order of their own, such as __FRAME_END__.
+  if (same_section && IsTable({.name = {}, .section = std::string(cold->name)})) return true;
+  return IsBoundary(cold_.image(), cold_address) && IsBoundary(image_.image(), address);
+}
+
+Value Walk::FollowPlt(const LoadedImage& in, Value value, uint64_t stop) const {
+  for (int hops = 0; hops < 4 && value.kind == Kind::kAddress && value.number != stop; ++hops) {
+    std::optional<Value> next = in.ThroughPlt(value.number);
+    if (!next) break;
+    value = *next;
+  }
+  return value;
+}
+
+void Walk::NonsenseSite(uint32_t atom, const ReferenceSite& site, const Value& found) {
+  if (!reference_status_.ok()) return;
+  auto describe = [&](const Value& v) {  // Describe() speaks of the other image
+    if (v.kind == Kind::kAddress || v.kind == Kind::kTls) {
+      return absl::StrCat(NameOf(AtomAt(v.number, v.kind == Kind::kTls)), " (", Hex(v.number), ")");
+    }
+    return Describe(v);
+  };
+  const bool named = site.target_atom != kNoAtom;
+  reference_status_ = absl::InvalidArgumentError(absl::StrCat(
+      "reference: ", NameOf({atom, site.offset}), " should lead to ",
+      named ? NameOf({site.target_atom, site.target_offset}) : site.symbol,
+      named ? absl::StrCat(" (", Hex(reference_.atoms[site.target_atom].address + site.target_offset), ")") : "",
+      ", but in its own image leads to ", describe(found), " (form ", static_cast<int>(site.form), ")"));
+}
+
+void Walk::CheckPointer(AtomOffset target, uint64_t address, absl::string_view where) {
+  if (!reference_.atoms[target.atom].executable) return;
+  auto [it, added] = canonical_.try_emplace({target.atom, target.offset}, address);
+  if (added || it->second == address) return;
+  Differ(absl::StrCat(where, ": takes ", Hex(address), " for the address of ", NameOf(target),
+                      ", another reference takes ", Hex(it->second)));
+}
+
+bool Walk::CompareNonLoaded(uint32_t target, uint64_t cold, uint64_t here) {
+  const ReferenceAtom& t = reference_.atoms[target];
+  const ImageSection* section = image_.image().SectionNamed(t.section);
+  const ImageSection* other = cold_.image().SectionNamed(t.section);
+  if (section == nullptr || other == nullptr) return false;
+  const uint64_t offset = cold + other->header.sh_offset - t.file_offset;  // in the atom
+  const uint64_t place = section->header.sh_offset + here - offset;
+  if (here < offset || !InBounds(here - offset, t.size, section->header.sh_size)) return false;
+  return Take(target, place);
+}
+
+bool Walk::CompareUnnamed(const ReferenceSite& site, const Value& cold, const Value& here, bool direct) {
+  if (cold.kind != here.kind) return false;
+  switch (cold.kind) {
+    case Kind::kAddress: {
+      if (!reference_.atoms[site.atom].alloc) return cold.number == here.number;
+      if (SameBoundary(site.symbol, cold.number, here.number)) return true;
+      if (AtomOffset t = AtomAt(cold.number, false); t.atom != kNoAtom) return FollowTo(t, here.number, direct);
+      AtomOffset end = AtomEndingAt(cold.number);
+      return end.atom != kNoAtom && FollowTo(end, here.number, true);
+    }
+    case Kind::kIfunc:
+    case Kind::kTls: return SameValue(cold, here, direct);
+    default: return cold == here;
+  }
+}
+
+bool Walk::SameValue(const Value& cold, const Value& here, bool direct) {
+  if (cold.kind != here.kind) return false;
+  if (cold.kind != Kind::kAddress && cold.kind != Kind::kIfunc && cold.kind != Kind::kTls) return cold == here;
+  const bool tls = cold.kind == Kind::kTls;
+  AtomOffset target = AtomAt(cold.number, tls);
+  if (target.atom == kNoAtom || IsTable(reference_.atoms[target.atom])) {
+    return SameBoundary("", cold.number, here.number);
+  }
+  return FollowTo(target, here.number, direct);
+}
+
+bool Walk::CompareTarget(const ReferenceSite& site, const Operand& cold, const Operand& here, bool loaded) {
+  const bool direct = !loaded || !MeansEntry(site, reference_.atoms[site.atom].executable);
+  if (site.target_atom == kNoAtom) {
+    return CompareUnnamed(site, FollowPlt(cold_, cold.target, kUnplaced), FollowPlt(image_, here.target, kUnplaced),
+                          direct);
+  }
+  const ReferenceAtom& t = reference_.atoms[site.target_atom];
+  if (!t.alloc) {
+    const uint64_t base = cold_.image().SectionNamed(t.section) == nullptr
+                              ? 0
+                              : cold_.image().SectionNamed(t.section)->header.sh_offset;
+    if (cold.target.number + base != t.file_offset + site.target_offset) NonsenseSite(site.atom, site, cold.target);
+    return here.target.kind == Kind::kAddress && CompareNonLoaded(site.target_atom, cold.target.number, here.target.number);
+  }
+  const uint64_t expected = t.address + site.target_offset;
+  const Value from = FollowPlt(cold_, cold.target, expected);
+  const bool modelled = from.kind == Kind::kSymbol || from.kind == Kind::kTlsSymbol || from.kind == Kind::kTlsModule;
+  if (!modelled && from.number != expected) {
+    NonsenseSite(site.atom, site, from);
+    return true;
+  }
+  const AtomOffset target{site.target_atom, site.target_offset};
+  if (from.kind == Kind::kAddress && here.target.kind == Kind::kAddress) {
+    const bool there = FollowTo(target, here.target.number, direct);
+    if (there) {
+      if (!direct && !IsTransfer(here.operation)) {
+        CheckPointer(target, here.target.number, NameOf({site.atom, site.offset}));
+      }
+      return true;
+    }
+  }
+  const Value to = FollowPlt(image_, here.target, kUnplaced);
+  if (to.kind != from.kind) return false;
+  switch (from.kind) {
+    case Kind::kAddress:
+    case Kind::kTls:
+    case Kind::kIfunc: return FollowTo(target, to.number, direct);
+    default: return from == to;
+  }
+}
+
+void Walk::CompareSite(uint32_t atom, const ReferenceSite& site, const FieldView& cold, const FieldView& here,
+                       uint64_t& consumed_until) {
+  if (site.form == Form::kSize || site.form == Form::kOther) return;
+  if (site.offset < consumed_until) return;  // the call of a thread-local access that both linkers removed
+  ++report_.sites_compared;
+  const Operand from = DecodeField(cold, site), to = DecodeField(here, site);
+  const std::string where = absl::StrCat(NameOf({atom, site.offset}), ": ");
+  if (from.operation == Operation::kUnknown) {
+    if (reference_status_.ok()) {
+      reference_status_ = absl::InvalidArgumentError(absl::StrCat("reference: ", where, "no known instruction of form ",
+                                                                  static_cast<int>(site.form)));
+    }
+    return;
+  }
+  if (NeedsDecoding(site.form)) {
+    if (to.operation != from.operation || to.detail != from.detail) {
+      Differ(absl::StrCat(where, "another instruction here than in a cold link"));
+      return;
+    }
+    if (from.relaxed || to.relaxed) consumed_until = site.offset + site.width + std::max<uint64_t>(site.trail, 8);
+    if (from.operation == Operation::kTlsDescriptorCall || from.operation == Operation::kTlsBlock) return;
+  }
+  if (CompareTarget(site, from, to, cold.loaded)) return;
+  const ReferenceAtom* t = site.target_atom == kNoAtom ? nullptr : &reference_.atoms[site.target_atom];
+  std::string expected = t == nullptr ? Describe(from.target) : NameOf({site.target_atom, site.target_offset});
+  if (!site.symbol.empty()) absl::StrAppend(&expected, " [", site.symbol, "]");
+  // Sections that are not loaded are numbered from their own start.
+  std::string found = t == nullptr || t->alloc ? Describe(to.target) : absl::StrCat(t->section, "+", Hex(to.target.number));
+  const bool near = t != nullptr && t->alloc && to.target.kind == Kind::kAddress &&
+                    FollowPlt(cold_, from.target, t->address + site.target_offset).kind == Kind::kAddress;
+  if (near) {
+    Expect({site.target_atom, site.target_offset}, to.target.number, !cold.loaded || !MeansEntry(site, reference_.atoms[atom].executable),
+           absl::StrCat(where, Verb(to.operation)));
+    return;
+  }
+  Differ(absl::StrCat(where, Verb(to.operation), found, " here, ", expected, " in a cold link"));
+}
+
+bool Walk::SitesFit(uint32_t atom, uint64_t place) const {
+  const FieldView cold = ColdView(atom), here = HereView(atom, place);
+  if (cold.bytes.size() != here.bytes.size()) return false;
+  auto [first, last] = SitesOf(atom);
+  for (uint32_t i = first; i < last; ++i) {
+    const ReferenceSite& site = reference_.sites[i];
+    if (site.form != Form::kAbsolute) continue;
+    const Operand from = DecodeField(cold, site), to = DecodeField(here, site);
+    if (site.target_atom == kNoAtom) {
+      if (from.target.number != to.target.number && !reference_.atoms[atom].alloc) return false;
+      continue;
+    }
+    const ReferenceAtom& t = reference_.atoms[site.target_atom];
+    uint64_t target = to.target.number - site.target_offset;
+    if (!t.alloc) {
+      const ImageSection* section = image_.image().SectionNamed(t.section);
+      const ImageSection* other = cold_.image().SectionNamed(t.section);
+      if (section == nullptr || other == nullptr || target > section->header.sh_size) return false;
+      target += section->header.sh_offset;
+    }
+    const bool known = place_[site.target_atom] != kUnplaced && !t.mergeable;
+    if (known ? place_[site.target_atom] != target : !Fits(site.target_atom, target)) return false;
+  }
+  return true;
+}
+
+}  // namespace kitlink::verify
