@@ -140,24 +140,70 @@ class LineFiller : public Filler {
   static constexpr uint32_t kHeader = 30;
   static constexpr uint8_t kSetBasicBlock = 7;
   static constexpr uint64_t kSkipFrom = 64;
-
-  // How many of `bytes` an ULEB128 takes that counts the others; 0 when there is none.
-  static uint64_t LengthSize(uint64_t bytes) {
-    for (uint64_t size = 1; size <= 5; ++size) {
-      if (UlebSize(bytes - size) == size) return size;
-    }
-    return 0;
-  }
 };
 
-// DWARF 5, 7.28 and 7.29: a table without offsets whose lists are all empty.
-class ListsFiller : public Filler {
+// How many of `bytes` an ULEB128 takes that counts the others; 0 when there is none.
+uint64_t LengthSize(uint64_t bytes) {
+  for (uint64_t size = 1; size <= 5; ++size) {
+    if (bytes >= size && UlebSize(bytes - size) == size) return size;
+  }
+  return 0;
+}
+
+// DWARF 5, 7.28: a table without offsets whose lists are all empty.
+class RngListsFiller : public Filler {
  public:
   uint64_t min_hole() const override { return 12 + 1; }  // readelf warns of a table without a list
   void Fill(MutableBytes hole, uint64_t, uint64_t) const override {
     if (hole.empty()) return;
     Writer(hole).UnitLength().U16(5).U8(8).U8(0).U32(0);
   }
+};
+
+// DWARF 5, 7.29: a table with one offset (readelf warns of none) and one list that covers the rest (readelf takes
+// what follows for the next table): the empty range from 0 to 0 with an expression of DW_OP_nop.
+class LocListsFiller : public Filler {
+ public:
+  uint64_t min_hole() const override { return 12 + 4 + 4 + 1; }
+  void Fill(MutableBytes hole, uint64_t, uint64_t) const override {
+    if (hole.empty()) return;
+    Writer out(hole);
+    out.UnitLength().U16(5).U8(8).U8(0).U32(1).U32(4).U8(4);  // DW_LLE_offset_pair
+    uint64_t rest = out.left() - 1 - 2;  // length and expression
+    if (LengthSize(rest) == 0) {         // a zero of two bytes evens it
+      out.U8(0x80);
+      --rest;
+    }
+    out.U8(0).U8(0);
+    const uint64_t length = rest - LengthSize(rest);
+    out.Uleb(length).Repeat(0x96, length);
+  }
+};
+
+// DWARF 4, 2.17.3: lists of nothing, which keep the grid of pairs that readers of the whole section walk on.
+class RangesFiller : public ZeroFiller {
+ public:
+  uint64_t min_hole() const override { return 16; }
+  uint64_t granularity() const override { return 16; }
+};
+
+// DWARF 4, 2.6.2: one list of entries for the empty range from 1 to 1, with expressions of DW_OP_nop.
+class LocFiller : public Filler {
+ public:
+  uint64_t min_hole() const override { return kEntry + kEnd; }
+  void Fill(MutableBytes hole, uint64_t, uint64_t) const override {
+    if (hole.empty()) return;
+    Writer out(hole);
+    while (out.left() > kEnd) {
+      uint64_t size = out.left() - kEnd;
+      if (size > kEntry + 0xffff) size = 0xffff;  // leaves enough for another entry
+      out.U64(1).U64(1).U16(static_cast<uint16_t>(size - kEntry)).Repeat(0x96, size - kEntry);
+    }
+  }
+
+ private:
+  static constexpr uint64_t kEntry = 8 + 8 + 2;
+  static constexpr uint64_t kEnd = 16;
 };
 
 // DWARF 5, 7.27: a table of null addresses.
@@ -229,7 +275,10 @@ const Filler* Filler::For(absl::string_view section) {
   static const InfoFiller info;
   static const TypesFiller types;
   static const LineFiller line;
-  static const ListsFiller lists;
+  static const RngListsFiller rnglists;
+  static const LocListsFiller loclists;
+  static const RangesFiller ranges;
+  static const LocFiller loc;
   static const AddrFiller addr;
   static const StrOffsetsFiller str_offsets;
   static const FrameFiller frame;
@@ -242,9 +291,9 @@ const Filler* Filler::For(absl::string_view section) {
       {".debug_info", &info},           {".debug_types", &types},
       {".debug_abbrev", &zeros},        {".debug_line", &line},
       {".debug_str", &zeros},           {".debug_line_str", &zeros},
-      {".debug_rnglists", &lists},      {".debug_loclists", &lists},
+      {".debug_rnglists", &rnglists},   {".debug_loclists", &loclists},
       {".debug_addr", &addr},           {".debug_str_offsets", &str_offsets},
-      {".debug_ranges", &zeros},        {".debug_loc", &zeros},
+      {".debug_ranges", &ranges},       {".debug_loc", &loc},
       {".debug_frame", &frame},         {".debug_macro", &macro},
       {".debug_pubnames", &pub},        {".debug_pubtypes", &pub},
       {".debug_gnu_pubnames", &gnu_pub}, {".debug_gnu_pubtypes", &gnu_pub},
@@ -256,5 +305,46 @@ const Filler* Filler::For(absl::string_view section) {
 }
 
 ByteView PaddingAbbrev() { return kAbbrev; }
+
+bool PadInPlace(absl::string_view section, MutableBytes slot, uint64_t used) {
+  if (used > slot.size() || used < 12 || slot.size() - 4 >= 0xfffffff0u) return false;
+  if (Load<uint32_t>(slot.data()) != used - 4) return false;
+  const uint64_t extra = slot.size() - used;
+  if (extra == 0) return true;
+  uint8_t* const tail = slot.data() + used;
+  if (section == ".debug_aranges") {
+    // version, unit, address size, segment size; the first tuple is aligned to its own size.
+    constexpr uint64_t kTuple = 16;
+    if (extra % kTuple != 0 || used < 3 * kTuple || used % kTuple != 0) return false;
+    if (slot[10] != 8 || slot[11] != 0) return false;
+    const uint8_t* const end = tail - kTuple;
+    for (uint64_t i = 0; i < kTuple; ++i) {
+      if (end[i] != 0) return false;
+    }
+    uint8_t last[kTuple];
+    std::memcpy(last, end - kTuple, kTuple);
+    for (uint64_t at = 0; at < extra; at += kTuple) std::memcpy(tail - kTuple + at, last, kTuple);
+    std::memset(slot.data() + slot.size() - kTuple, 0, kTuple);
+  } else if (section == ".debug_addr" || section == ".debug_str_offsets") {
+    if (extra % (section == ".debug_addr" ? 8 : 4) != 0) return false;
+    std::memset(tail, 0, extra);
+  } else if (section == ".debug_names" || section == ".debug_rnglists" || section == ".debug_loclists") {
+    std::memset(tail, 0, extra);
+  } else {
+    return false;
+  }
+  Store<uint32_t>(slot.data(), static_cast<uint32_t>(slot.size() - 4));
+  return true;
+}
+
+bool FillAranges(MutableBytes hole, uint64_t padding_unit) {
+  constexpr uint64_t kTuple = 16;
+  if (hole.empty()) return true;
+  if (hole.size() < 2 * kTuple || hole.size() % kTuple != 0) return false;
+  Writer out(hole);
+  out.UnitLength().U16(2).U32(static_cast<uint32_t>(padding_unit)).U8(8).U8(0).U32(0);
+  while (out.left() > kTuple) out.U64(1).U64(0);
+  return true;
+}
 
 }  // namespace kitlink::dwarf

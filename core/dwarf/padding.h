@@ -9,7 +9,7 @@
 
 namespace kitlink::dwarf {
 
-// How a debug section's holes may be filled. Sections without an entry tolerate zeros.
+// How a debug section's holes may be filled. The filler is for 32-bit DWARF and 8-byte addresses; thread safe.
 class Filler {
  public:
   // The filler for an output section by name (".debug_info", ...), nullptr where holes cannot be filled: then the
@@ -25,6 +25,19 @@ class Filler {
   // table from PaddingAbbrev(). REQUIRES: hole.size() is fillable.
   virtual void Fill(MutableBytes hole, uint64_t offset, uint64_t padding_abbrev) const = 0;
 };
+
+// Lengthens the last table of a unit's own part of `section`, which fills the first `used` bytes of `slot` and is one
+// table from its start, so that it covers all of the slot: where a filler of its own cannot be (.debug_aranges,
+// .debug_names) or is not silent (readelf believes that .debug_addr tables are packed). .debug_aranges repeats the
+// last range (in steps of 16 bytes); .debug_addr (steps of 8), .debug_str_offsets (4), .debug_names, .debug_rnglists
+// and .debug_loclists get zeros that nothing refers to. False, with `slot` unchanged, when the section is another one,
+// the table is not of that form or the step does not fit; then the slot must fit exactly.
+bool PadInPlace(absl::string_view section, MutableBytes slot, uint64_t used);
+
+// Fills a whole free slot of .debug_aranges with a set for the padding unit at `padding_unit` in .debug_info. Each
+// padding unit may be named by one set only: gdb ignores all of .debug_aranges when two sets name the same unit.
+// False, and nothing written, unless the hole is a multiple of 16 bytes and at least 32 (or empty).
+bool FillAranges(MutableBytes hole, uint64_t padding_unit);
 
 // The abbreviation table that padding units refer to; it is put into every .debug_abbrev that has holes beside it.
 ByteView PaddingAbbrev();
