@@ -49,6 +49,14 @@ uint64_t UlebSize(uint64_t value) {
   return size;
 }
 
+// How many of `bytes` an ULEB128 takes that counts the others; 0 when there is none.
+uint64_t LengthSize(uint64_t bytes) {
+  for (uint64_t size = 1; size <= 5; ++size) {
+    if (bytes >= size && UlebSize(bytes - size) == size) return size;
+  }
+  return 0;
+}
+
 // Codes of the table below. A block whose length has one byte reaches small holes; four bytes reach all others,
 // without the gaps that a variable-length length would leave.
 enum AbbrevCode : uint8_t { kUnitBlock1 = 1, kUnitBlock4 = 2, kTypeBlock1 = 3, kTypeBlock4 = 4 };
@@ -141,14 +149,6 @@ class LineFiller : public Filler {
   static constexpr uint8_t kSetBasicBlock = 7;
   static constexpr uint64_t kSkipFrom = 64;
 };
-
-// How many of `bytes` an ULEB128 takes that counts the others; 0 when there is none.
-uint64_t LengthSize(uint64_t bytes) {
-  for (uint64_t size = 1; size <= 5; ++size) {
-    if (bytes >= size && UlebSize(bytes - size) == size) return size;
-  }
-  return 0;
-}
 
 // DWARF 5, 7.28: a table without offsets whose lists are all empty.
 class RngListsFiller : public Filler {
