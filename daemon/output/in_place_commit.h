@@ -1,0 +1,62 @@
+// Patching a published file where it lies.
+#ifndef DAEMON_OUTPUT_IN_PLACE_COMMIT_H_
+#define DAEMON_OUTPUT_IN_PLACE_COMMIT_H_
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "core/base/bytes.h"
+#include "core/output/image_sink.h"
+#include "daemon/output/file_ops.h"
+
+namespace kitlink::daemon {
+
+// One commit, used once. Reads the old bytes, clears the image's first four (every format's magic number, so
+// that neither execve nor the dynamic loader accepts the file), writes the mutations in the order of their
+// phases, and restores the magic number last. Killed at any point, it leaves the old file, the new one, or
+// one that refuses to start. A failed write is rolled back.
+//
+// This orders what other processes see, not what a power failure leaves on disk.
+class InPlaceCommit {
+ public:
+  // REQUIRES: `fd` is held exclusively (ExclusiveFile) and CheckPatch accepted `patch` for `image_size`.
+  InPlaceCommit(FileOps& ops, int fd, std::string path, uint64_t image_size);
+
+  // All or nothing; but see left_broken.
+  absl::Status Run(const ImagePatch& patch);
+
+  // True when Run failed and rolling back failed too: the magic number is still cleared.
+  bool left_broken() const { return left_broken_; }
+
+ private:
+  static constexpr size_t kMagicSize = 4;
+
+  // A mutation without what falls on the magic number.
+  struct Piece {
+    uint64_t offset;
+    ByteView bytes;
+    size_t old_at;       // of the replaced bytes in old_
+    size_t written = 0;  // how many of them have been replaced
+  };
+
+  void Split(const ImagePatch& patch);
+  absl::Status SaveOldBytes();
+  absl::Status WritePieces();
+  absl::Status RollBack();
+
+  FileOps& ops_;
+  const int fd_;
+  const std::string path_;
+  const size_t magic_size_;
+  uint8_t old_magic_[kMagicSize] = {};
+  uint8_t new_magic_[kMagicSize] = {};
+  std::vector<Piece> pieces_;
+  std::vector<uint8_t> old_;
+  bool left_broken_ = false;
+};
+
+}  // namespace kitlink::daemon
+
+#endif  // DAEMON_OUTPUT_IN_PLACE_COMMIT_H_
