@@ -1,0 +1,198 @@
+#include "core/layout/assign.h"
+
+#include <algorithm>
+#include <map>
+#include <string>
+#include <tuple>
+#include <utility>
+
+#include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
+#include "core/base/parallel.h"
+#include "core/layout/slack.h"
+
+namespace kitlink {
+namespace {
+
+// Input sections NAME and NAME.anything go to NAME. Longer names first.
+constexpr absl::string_view kPrefixes[] = {
+    ".data.rel.ro", ".bss.rel.ro", ".text", ".rodata", ".data", ".bss", ".tdata", ".tbss",
+    ".init_array", ".fini_array", ".preinit_array", ".gcc_except_table", ".ctors", ".dtors",
+};
+
+constexpr absl::string_view kKeptTextPrefixes[] = {".text.hot", ".text.unlikely", ".text.startup", ".text.exit"};
+
+bool Under(absl::string_view name, absl::string_view prefix) {
+  return absl::StartsWith(name, prefix) && (name.size() == prefix.size() || name[prefix.size()] == '.');
+}
+
+// Init rows run in order of their number: .init_array.00100 before .init_array; .ctors.65435 is .init_array.00100.
+uint32_t InitPriority(absl::string_view name) {
+  const size_t dot = name.rfind('.');
+  uint32_t number = 0;
+  if (dot == 0 || dot == absl::string_view::npos || !absl::SimpleAtoi(name.substr(dot + 1), &number)) return 65536;
+  if (absl::StartsWith(name, ".ctors.") || absl::StartsWith(name, ".dtors.")) return 65535 - std::min(number, 65535u);
+  return number;
+}
+
+bool IsInitRows(const OutputSection& section) {
+  return section.kind == SectionKind::kInitArray || section.kind == SectionKind::kFiniArray;
+}
+
+// Sections of one name that differ in what may be done to them stay apart.
+constexpr uint32_t kKeyFlags = kSecAlloc | kSecTls;
+constexpr uint32_t kJoinedFlags = kSecAlloc | kSecWrite | kSecExec | kSecTls;
+
+class Assigner {
+ public:
+  Assigner(const LinkOptions& options, const HoleRule& hole_rule, Program* program)
+      : options_(options), hole_rule_(hole_rule), program_(*program) {}
+
+  Placement Run() {
+    result_.places.resize(program_.atoms.size());
+    for (uint32_t a = 0; a < program_.atoms.size(); ++a) Consider(AtomId(a));
+    MergeAll();
+    ParallelFor(result_.sections.size(), [&](size_t s) { LayOut(SectionId(static_cast<uint32_t>(s))); });
+    return std::move(result_);
+  }
+
+ private:
+  void Consider(AtomId id) {
+    Atom& atom = program_.atoms[id.value];
+    if (atom.state != Atom::kLive || atom.eh_frame) return;
+    const InputSection& section = program_.section(id);
+    if (!section.relocs.empty() || (section.flags & kSecMerge) == 0 || !Mergeable(id, section)) {
+      const SectionId out = SectionFor(section);
+      result_.places[id.value].section = out;
+      Join(&result_.sections[out.value], section);
+      result_.sections[out.value].atoms.push_back(id);
+    }
+  }
+
+  SectionId SectionFor(const InputSection& section) {
+    const absl::string_view name = OutputSectionName(options_, section);
+    auto [it, fresh] = by_name_.try_emplace({name, section.flags & kKeyFlags},
+                                            static_cast<uint32_t>(result_.sections.size()));
+    if (fresh) {
+      OutputSection out;
+      out.name = std::string(name);
+      out.kind = section.kind;
+      out.flags = section.flags & kJoinedFlags;
+      out.entry_size = section.entry_size;
+      result_.sections.push_back(std::move(out));
+    }
+    return SectionId(it->second);
+  }
+
+  static void Join(OutputSection* out, const InputSection& section) {
+    out->flags |= section.flags & kJoinedFlags;
+    out->alignment = std::max(out->alignment, section.alignment);
+    if (out->entry_size != section.entry_size) out->entry_size = 0;
+    if (out->kind == section.kind) return;
+    // Bits anywhere make the whole section take room in the file; init rows may come as plain data (.ctors).
+    if (out->kind == SectionKind::kNobits || section.kind == SectionKind::kInitArray ||
+        section.kind == SectionKind::kFiniArray) {
+      out->kind = section.kind;
+    }
+  }
+
+  bool Mergeable(AtomId id, const InputSection& section) {
+    MergedInput input;
+    if (!SplitPieces(section, &input.starts)) return false;
+    const absl::string_view name = OutputSectionName(options_, section);
+    const auto key = std::make_tuple(std::string(name), section.flags & ~uint32_t{kSecLinkOrder | kSecRetain},
+                                     section.entry_size, section.alignment);
+    auto [it, fresh] = merge_groups_.try_emplace(key, static_cast<uint32_t>(program_.merged.size()));
+    if (fresh) {
+      MergedSection merged;
+      merged.name = std::string(name);
+      merged.flags = section.flags;
+      merged.entry_size = section.entry_size;
+      merged.alignment = section.alignment;
+      program_.merged.push_back(std::move(merged));
+      merge_sources_.emplace_back();
+    }
+    input.merged = it->second;
+    program_.atoms[id.value].merged = true;
+    program_.merged_inputs.emplace(id.value, std::move(input));
+    merge_sources_[it->second].push_back({id, &section, nullptr});
+    return true;
+  }
+
+  void MergeAll() {
+    for (size_t m = 0; m < merge_sources_.size(); ++m) {
+      for (MergeSource& source : merge_sources_[m]) {
+        source.input = &program_.merged_inputs.find(source.atom.value)->second;
+      }
+      MergePieces(absl::MakeSpan(merge_sources_[m]), &program_.merged[m]);
+      const MergedSection& merged = program_.merged[m];
+      OutputSection out;
+      out.name = merged.name;
+      out.flags = merged.flags & (kJoinedFlags | kSecMerge | kSecStrings);
+      out.alignment = merged.alignment;
+      out.entry_size = merged.entry_size;
+      out.merged = static_cast<uint32_t>(m);
+      out.used = merged.size;
+      out.size = merged.size;
+      if (options_.incremental) out.size += AlignUp(std::max<uint64_t>(merged.size / 8, 512), merged.alignment);
+      result_.sections.push_back(std::move(out));
+    }
+  }
+
+  void LayOut(SectionId id) {
+    OutputSection& section = result_.sections[id.value];
+    if (section.merged != OutputSection::kNotMerged) return;
+    if (IsInitRows(section)) {
+      std::stable_sort(section.atoms.begin(), section.atoms.end(), [&](AtomId a, AtomId b) {
+        return InitPriority(program_.section(a).name) < InitPriority(program_.section(b).name);
+      });
+    }
+    const int64_t min_hole = section.alloc() ? 0 : hole_rule_(section.name);
+    section.exact = !options_.incremental || !HasRoom(section) || min_hole < 0;
+    uint64_t offset = 0;
+    for (AtomId atom : section.atoms) {
+      const InputSection& input = program_.section(atom);
+      Place& place = result_.places[atom.value];
+      offset = AlignUp(offset, input.alignment);
+      place.offset = offset;
+      place.capacity = SlotCapacity(section, input.size, static_cast<uint64_t>(min_hole));
+      offset += place.capacity;
+    }
+    section.used = offset;
+    section.size = offset + TailReserve(section, offset);
+  }
+
+  const LinkOptions& options_;
+  const HoleRule& hole_rule_;
+  Program& program_;
+  Placement result_;
+  absl::flat_hash_map<std::pair<absl::string_view, uint32_t>, uint32_t> by_name_;
+  std::map<std::tuple<std::string, uint32_t, uint32_t, uint32_t>, uint32_t> merge_groups_;
+  std::vector<std::vector<MergeSource>> merge_sources_;  // by index in Program::merged
+};
+
+}  // namespace
+
+absl::string_view OutputSectionName(const LinkOptions& options, const InputSection& section) {
+  const absl::string_view name = section.name;
+  if (name == "COMMON") return ".bss";
+  if (name.empty() || name[0] != '.') return name;
+  if (options.z_keep_text_section_prefix) {
+    for (absl::string_view prefix : kKeptTextPrefixes) {
+      if (Under(name, prefix)) return prefix;
+    }
+  }
+  for (absl::string_view prefix : kPrefixes) {
+    if (!Under(name, prefix)) continue;
+    if (prefix == ".ctors") return ".init_array";
+    if (prefix == ".dtors") return ".fini_array";
+    return prefix;
+  }
+  return name;
+}
+
+Placement AssignSections(const LinkOptions& options, const HoleRule& hole_rule, Program* program) {
+  return Assigner(options, hole_rule, program).Run();
+}
+
+}  // namespace kitlink

@@ -1,0 +1,26 @@
+// First half of the Place step, the same for every format: atoms to output sections, and slots within them.
+#ifndef CORE_LAYOUT_ASSIGN_H_
+#define CORE_LAYOUT_ASSIGN_H_
+
+#include <functional>
+
+#include "core/input/options.h"
+#include "core/layout/placement.h"
+#include "core/symbols/program.h"
+
+namespace kitlink {
+
+// The output section that an input section goes to: ".text" for ".text.main", its own name when no rule fits.
+absl::string_view OutputSectionName(const LinkOptions& options, const InputSection& section);
+
+// The smallest fillable hole in a section that is not loaded, -1 when its holes cannot be filled.
+using HoleRule = std::function<int64_t(absl::string_view section)>;
+
+// Makes output sections for all live atoms and merged sections, in order of first appearance, and lays the atoms out
+// in them: in order of units, init rows by priority. Addresses are not set. Merges strings on the way
+// (Program::merged, merged_inputs).
+Placement AssignSections(const LinkOptions& options, const HoleRule& hole_rule, Program* program);
+
+}  // namespace kitlink
+
+#endif  // CORE_LAYOUT_ASSIGN_H_

@@ -1,0 +1,36 @@
+#include "core/layout/slack.h"
+
+#include <algorithm>
+
+#include "absl/strings/match.h"
+#include "core/base/bytes.h"
+
+namespace kitlink {
+
+bool HasRoom(const OutputSection& section) {
+  if (section.synthetic != 0 || section.merged != OutputSection::kNotMerged) return false;
+  if (section.flags & kSecTls) return false;  // offsets from the thread pointer count from the segment's end
+  if (!section.alloc()) return absl::StartsWith(section.name, ".debug_");
+  for (absl::string_view name :
+       {".text", ".rodata", ".data", ".bss", ".data.rel.ro", ".gcc_except_table", ".bss.rel.ro"}) {
+    if (section.name == name) return true;
+  }
+  return false;
+}
+
+uint64_t SlotCapacity(const OutputSection& section, uint64_t size, uint64_t min_hole) {
+  if (section.exact || size == 0) return size;
+  // Code grows by instructions, data by elements, debug information by rows: an eighth, and some bytes at least, so
+  // that small functions survive an added call. Large objects rarely grow in proportion.
+  const uint64_t least = (section.flags & kSecExec) ? 32 : section.alloc() ? 16 : 48;
+  const uint64_t slack = std::min<uint64_t>(std::max(size / 8, least), 64 << 10);
+  return AlignUp(size + std::max(slack, min_hole), section.alloc() ? 8 : 1);
+}
+
+uint64_t TailReserve(const OutputSection& section, uint64_t used) {
+  if (section.exact || used == 0) return 0;
+  const uint64_t least = (section.flags & kSecExec) ? 32 << 10 : 8 << 10;
+  return AlignUp(std::min<uint64_t>(std::max(used / 8, least), 8 << 20), 64);
+}
+
+}  // namespace kitlink

@@ -1,0 +1,26 @@
+// How much room an incremental link leaves. A function of the atom and its section alone, never of history, so that
+// two cold links of the same inputs are byte-identical.
+#ifndef CORE_LAYOUT_SLACK_H_
+#define CORE_LAYOUT_SLACK_H_
+
+#include <cstdint>
+
+#include "absl/strings/string_view.h"
+#include "core/layout/placement.h"
+
+namespace kitlink {
+
+// True when nothing can depend on the pieces of a section lying side by side, so that slots may have slack and pieces
+// may move. True for the sections that compilers spread functions, data and debug information over.
+bool HasRoom(const OutputSection& section);
+
+// The bytes of a slot for an atom of `size` bytes in `section`: its size and slack, a multiple of its alignment's
+// fraction that keeps the next atom aligned. With min_hole != 0 the slack is 0 or at least that (filled debug sections).
+uint64_t SlotCapacity(const OutputSection& section, uint64_t size, uint64_t min_hole);
+
+// The reserve behind the last slot of a section that uses `used` bytes.
+uint64_t TailReserve(const OutputSection& section, uint64_t used);
+
+}  // namespace kitlink
+
+#endif  // CORE_LAYOUT_SLACK_H_

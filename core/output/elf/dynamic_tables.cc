@@ -1,0 +1,197 @@
+#include "core/output/elf/dynamic_tables.h"
+
+#include <elf.h>
+
+#include <algorithm>
+#include <map>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "core/base/bytes.h"
+
+namespace kitlink::elf {
+namespace {
+
+void Append32(std::vector<uint8_t>* out, uint32_t value) {
+  out->resize(out->size() + 4);
+  Store(&(*out)[out->size() - 4], value);
+}
+
+// True when row for `symbol` carries a definition that others may bind to.
+bool DefinedRow(const Symbol& symbol) {
+  return symbol.exported && (symbol.kind != SymbolKind::kShared || symbol.atom.valid());
+}
+
+std::vector<SymbolId> ChooseImports(const LinkOptions& options, const Program& program, const Demands& demands) {
+  std::vector<SymbolId> imports;
+  for (SymbolId id : demands.ordered) {
+    const Symbol& symbol = program.symbols[id.value];
+    if (symbol.imported && !DefinedRow(symbol)) imports.push_back(id);
+  }
+  (void)options;
+  return imports;
+}
+
+std::vector<SymbolId> ChooseExports(const Program& program) {
+  std::vector<SymbolId> exports;
+  for (uint32_t i = 0; i < program.symbols.size(); ++i) {
+    const Symbol& symbol = program.symbols[i];
+    if (!symbol.used || !DefinedRow(symbol)) continue;
+    if (symbol.atom.valid() && program.atoms[symbol.atom.value].state != Atom::kLive) continue;
+    exports.push_back(SymbolId(i));
+  }
+  std::sort(exports.begin(), exports.end(), [&](SymbolId a, SymbolId b) {
+    return program.symbols[a.value].name < program.symbols[b.value].name;
+  });
+  return exports;
+}
+
+uint32_t BucketCount(size_t symbols) { return static_cast<uint32_t>(std::max<size_t>(symbols / 4, 1)) | 1; }
+
+// Orders `exports` by bucket and makes the table: a Bloom filter, buckets, and hash chains whose last link is odd.
+std::vector<uint8_t> MakeGnuHash(const Program& program, uint32_t first_row, std::vector<SymbolId>* exports) {
+  const uint32_t buckets = BucketCount(exports->size());
+  auto hash_of = [&](SymbolId id) { return GnuHash(program.symbols[id.value].name); };
+  std::stable_sort(exports->begin(), exports->end(),
+                   [&](SymbolId a, SymbolId b) { return hash_of(a) % buckets < hash_of(b) % buckets; });
+  uint32_t words = 1;
+  while (words * 8 < exports->size()) words *= 2;
+  constexpr uint32_t kShift = 26;
+  std::vector<uint64_t> bloom(words, 0);
+  std::vector<uint32_t> heads(buckets, 0), chains(exports->size(), 0);
+  for (size_t i = 0; i < exports->size(); ++i) {
+    const uint32_t hash = hash_of((*exports)[i]);
+    bloom[(hash / 64) % words] |= (uint64_t{1} << (hash % 64)) | (uint64_t{1} << ((hash >> kShift) % 64));
+    const uint32_t bucket = hash % buckets;
+    if (heads[bucket] == 0) heads[bucket] = first_row + static_cast<uint32_t>(i);
+    const bool last = i + 1 == exports->size() || hash_of((*exports)[i + 1]) % buckets != bucket;
+    chains[i] = last ? hash | 1 : hash & ~1u;
+  }
+  std::vector<uint8_t> out;
+  for (uint32_t header : {buckets, first_row, words, kShift}) Append32(&out, header);
+  for (uint64_t word : bloom) {
+    Append32(&out, static_cast<uint32_t>(word));
+    Append32(&out, static_cast<uint32_t>(word >> 32));
+  }
+  for (uint32_t head : heads) Append32(&out, head);
+  for (uint32_t chain : chains) Append32(&out, chain);
+  return out;
+}
+
+std::vector<uint8_t> MakeSysvHash(const Program& program, const std::vector<SymbolId>& symbols) {
+  const uint32_t buckets = BucketCount(symbols.size());
+  std::vector<uint32_t> heads(buckets, 0), chains(symbols.size() + 1, 0);
+  for (uint32_t i = 0; i < symbols.size(); ++i) {
+    const uint32_t bucket = SysvHash(program.symbols[symbols[i].value].name) % buckets;
+    chains[i + 1] = heads[bucket];
+    heads[bucket] = i + 1;
+  }
+  std::vector<uint8_t> out;
+  Append32(&out, buckets);
+  Append32(&out, static_cast<uint32_t>(chains.size()));
+  for (uint32_t head : heads) Append32(&out, head);
+  for (uint32_t chain : chains) Append32(&out, chain);
+  return out;
+}
+
+// .gnu.version and .gnu.version_r from the versions of the libraries' symbols that are bound.
+void MakeVersions(const Program& program, DynamicTables* tables) {
+  std::map<uint32_t, std::map<absl::string_view, uint16_t>> wanted;  // library -> version -> its number here
+  for (SymbolId id : tables->symbols) {
+    const Symbol& symbol = program.symbols[id.value];
+    if (symbol.kind == SymbolKind::kShared && !symbol.version.empty()) wanted[symbol.file][symbol.version] = 0;
+  }
+  if (wanted.empty()) return;
+  uint16_t next = 2;  // 0 is local, 1 global without a version
+  for (auto& [library, versions] : wanted) {
+    for (auto& [version, number] : versions) number = next++;
+  }
+  tables->versym.assign(tables->symbols.size() + 1, VER_NDX_GLOBAL);
+  tables->versym[0] = VER_NDX_LOCAL;
+  for (size_t i = 0; i < tables->symbols.size(); ++i) {
+    const Symbol& symbol = program.symbols[tables->symbols[i].value];
+    if (symbol.kind == SymbolKind::kShared && !symbol.version.empty()) {
+      tables->versym[i + 1] = wanted[symbol.file][symbol.version];
+    }
+  }
+  size_t left = wanted.size();
+  for (const auto& [library, versions] : wanted) {
+    Elf64_Verneed need{};
+    need.vn_version = VER_NEED_CURRENT;
+    need.vn_cnt = static_cast<uint16_t>(versions.size());
+    need.vn_file = tables->strings.Add(program.libraries[library].file->soname);
+    need.vn_aux = sizeof(need);
+    need.vn_next = --left == 0 ? 0 : static_cast<uint32_t>(sizeof(need) + versions.size() * sizeof(Elf64_Vernaux));
+    const uint8_t* bytes = reinterpret_cast<const uint8_t*>(&need);
+    tables->verneed.insert(tables->verneed.end(), bytes, bytes + sizeof(need));
+    size_t aux_left = versions.size();
+    for (const auto& [version, number] : versions) {
+      Elf64_Vernaux aux{};
+      aux.vna_hash = SysvHash(version);
+      aux.vna_other = number;
+      aux.vna_name = tables->strings.Add(version);
+      aux.vna_next = --aux_left == 0 ? 0 : sizeof(aux);
+      bytes = reinterpret_cast<const uint8_t*>(&aux);
+      tables->verneed.insert(tables->verneed.end(), bytes, bytes + sizeof(aux));
+    }
+    ++tables->verneed_count;
+  }
+}
+
+}  // namespace
+
+uint32_t StringTable::Add(absl::string_view text) {
+  if (text.empty()) return 0;
+  auto [it, fresh] = offsets_.try_emplace(std::string(text), static_cast<uint32_t>(bytes_.size()));
+  if (fresh) {
+    bytes_.append(text.data(), text.size());
+    bytes_.push_back('\0');
+  }
+  return it->second;
+}
+
+uint32_t GnuHash(absl::string_view name) {
+  uint32_t hash = 5381;
+  for (unsigned char c : name) hash = hash * 33 + c;
+  return hash;
+}
+
+uint32_t SysvHash(absl::string_view name) {
+  uint32_t hash = 0;
+  for (unsigned char c : name) {
+    hash = (hash << 4) + c;
+    const uint32_t top = hash & 0xf0000000u;
+    hash ^= top >> 24;
+    hash &= ~top;
+  }
+  return hash;
+}
+
+DynamicTables BuildDynamicTables(const LinkOptions& options, const Program& program, const Demands& demands,
+                                 Cells* cells) {
+  DynamicTables tables;
+  tables.present = !options.is_static || options.kind != OutputKind::kExecutable;
+  if (!tables.present) return tables;
+  tables.symbols = ChooseImports(options, program, demands);
+  std::vector<SymbolId> exports = ChooseExports(program);
+  tables.first_defined = static_cast<uint32_t>(tables.symbols.size()) + 1;
+  const uint32_t style = static_cast<uint32_t>(options.hash_style);
+  std::vector<uint8_t> gnu = MakeGnuHash(program, tables.first_defined, &exports);
+  tables.symbols.insert(tables.symbols.end(), exports.begin(), exports.end());
+  if (style & static_cast<uint32_t>(HashStyle::kGnu)) tables.gnu_hash = std::move(gnu);
+  if (style & static_cast<uint32_t>(HashStyle::kSysv)) tables.sysv_hash = MakeSysvHash(program, tables.symbols);
+  for (uint32_t i = 0; i < tables.symbols.size(); ++i) {
+    cells->Get(tables.symbols[i]).dynsym = i + 1;
+    tables.names.push_back(tables.strings.Add(program.symbols[tables.symbols[i].value].name));
+  }
+  for (const Library& library : program.libraries) {
+    if (library.needed) tables.needed.push_back(tables.strings.Add(library.file->soname));
+  }
+  if (!options.soname.empty() && options.kind == OutputKind::kShared) tables.soname = tables.strings.Add(options.soname);
+  if (!options.rpaths.empty()) tables.runpath = tables.strings.Add(absl::StrJoin(options.rpaths, ":"));
+  MakeVersions(program, &tables);
+  return tables;
+}
+
+}  // namespace kitlink::elf

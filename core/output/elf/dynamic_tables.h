@@ -1,0 +1,60 @@
+// What the dynamic loader reads of symbols: .dynsym, .dynstr, hashes and versions.
+//
+// Sources: gABI chapter 5 ("Dynamic Linking", "Hash Table"); LSB Core, "Symbol Versioning". The layout of .gnu.hash has
+// no specification; it is the loader's (dl-lookup.c).
+#ifndef CORE_OUTPUT_ELF_DYNAMIC_TABLES_H_
+#define CORE_OUTPUT_ELF_DYNAMIC_TABLES_H_
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/strings/string_view.h"
+#include "core/base/ids.h"
+#include "core/input/options.h"
+#include "core/output/elf/cells.h"
+#include "core/symbols/program.h"
+#include "core/symbols/scan.h"
+
+namespace kitlink::elf {
+
+// A string table under construction: offset 0 is the empty string, equal strings share a place.
+class StringTable {
+ public:
+  StringTable() : bytes_(1, '\0') {}
+  uint32_t Add(absl::string_view text);
+  const std::string& bytes() const { return bytes_; }
+
+ private:
+  std::string bytes_;
+  absl::flat_hash_map<std::string, uint32_t> offsets_;
+};
+
+struct DynamicTables {
+  bool present = false;             // the image has a dynamic section
+  std::vector<SymbolId> symbols;    // row i + 1 of .dynsym; imports first
+  std::vector<uint32_t> names;      // beside `symbols`: offsets in .dynstr
+  uint32_t first_defined = 1;       // row of the first symbol that .gnu.hash covers
+  StringTable strings;
+  std::vector<uint8_t> gnu_hash;    // whole sections; empty when not wanted
+  std::vector<uint8_t> sysv_hash;
+  std::vector<uint16_t> versym;     // by row; empty when no symbol has a version
+  std::vector<uint8_t> verneed;
+  uint32_t verneed_count = 0;
+  std::vector<uint32_t> needed;     // DT_NEEDED names in .dynstr
+  uint32_t soname = 0, runpath = 0;
+};
+
+// Chooses and orders the dynamic symbols and sets CellSet::dynsym.
+DynamicTables BuildDynamicTables(const LinkOptions& options, const Program& program, const Demands& demands,
+                                 Cells* cells);
+
+// The symbol hash of .gnu.hash.
+uint32_t GnuHash(absl::string_view name);
+// The hash function of the gABI, for .hash and version names.
+uint32_t SysvHash(absl::string_view name);
+
+}  // namespace kitlink::elf
+
+#endif  // CORE_OUTPUT_ELF_DYNAMIC_TABLES_H_

@@ -1,0 +1,47 @@
+#include "core/output/elf/elf_planned.h"
+
+#include <utility>
+
+#include "core/output/elf/hot_elf.h"
+#include "core/output/elf/image.h"
+#include "core/output/elf/write.h"
+
+namespace kitlink::elf {
+namespace {
+
+class ElfPlanned : public PlannedImage {
+ public:
+  ElfPlanned(const LinkOptions& options, const Arch& arch, Demands demands, Program* program)
+      : options_(options), arch_(arch), program_(*program),
+        image_(PlaceElf(options, arch, std::move(demands), program)) {}
+
+  uint64_t size() const override { return image_.file_size; }
+  const Placement& placement() const override { return image_.placement; }
+  const ImageValues& values() const override { return image_.values; }
+
+  absl::StatusOr<WrittenImage> Write(MutableBytes image, Diagnostics& diagnostics) override {
+    absl::StatusOr<WriteResult> result = WriteElf(options_, program_, image_, arch_, image, diagnostics);
+    if (!result.ok()) return result.status();
+    return WrittenImage{std::move(result->build_id), result->relocations};
+  }
+
+  void Describe(Reference* reference) const override { DescribeElf(program_, image_, arch_, reference); }
+
+  std::unique_ptr<HotTables> Capture(const WrittenImage& written) const override {
+    return CaptureElf(options_, program_, image_, arch_, written.build_id);
+  }
+
+ private:
+  const LinkOptions options_;
+  const Arch& arch_;
+  const Program& program_;
+  ElfImage image_;
+};
+
+}  // namespace
+
+std::unique_ptr<PlannedImage> PlanElf(const LinkOptions& options, const Arch& arch, Demands demands, Program* program) {
+  return std::make_unique<ElfPlanned>(options, arch, std::move(demands), program);
+}
+
+}  // namespace kitlink::elf

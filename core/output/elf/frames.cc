@@ -1,0 +1,122 @@
+#include "core/output/elf/frames.h"
+
+#include <algorithm>
+#include <cstring>
+#include <map>
+#include <string>
+#include <utility>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/strings/str_cat.h"
+
+namespace kitlink::elf {
+namespace {
+
+constexpr uint8_t kEncodingPcRelSData4 = 0x1b;
+constexpr uint8_t kEncodingUData4 = 0x03;
+constexpr uint8_t kEncodingDataRelSData4 = 0x3b;
+
+// What makes two CIEs one: their bytes, and what their fields refer to.
+std::string CieKey(const Program& program, uint32_t u, const EhFrame& frame, const EhRecord& cie) {
+  const Unit& unit = program.units[u];
+  const InputSection& section = unit.object->sections[frame.section];
+  std::string key(AsString(section.bytes.subspan(cie.offset, cie.size)));
+  for (uint32_t r = 0; r < cie.reloc_count; ++r) {
+    const Reloc& reloc = frame.sorted[cie.first_reloc + r];
+    const SymbolId global = program.GlobalOf(unit, reloc.symbol);
+    const uint64_t offset = reloc.offset - cie.offset, addend = static_cast<uint64_t>(reloc.addend);
+    const uint32_t type = reloc.type;
+    absl::StrAppend(&key, "|", offset, ":", type, ":", addend, ":", global.valid() ? -1 : static_cast<int64_t>(u), ":",
+                    global.valid() ? global.value : reloc.symbol + 0u);
+  }
+  return key;
+}
+
+// The atom that a frame description is about, if that is in the image.
+AtomId LiveFunction(const Program& program, const Unit& unit, const EhRecord& fde) {
+  const InputSymbol& symbol = unit.object->symbols[fde.function_symbol];
+  AtomId atom;
+  const SymbolId global = program.GlobalOf(unit, fde.function_symbol);
+  if (symbol.section < kSectionCommon) {
+    atom = AtomId(unit.first_atom + symbol.section);
+  } else if (global.valid()) {
+    atom = program.symbols[global.value].atom;
+  }
+  if (!atom.valid() || program.atoms[atom.value].state != Atom::kLive) return AtomId();
+  return atom;
+}
+
+}  // namespace
+
+Frames PlanFrames(const LinkOptions& options, const Program& program) {
+  Frames frames;
+  frames.unit_start.resize(program.units.size());
+  absl::flat_hash_map<std::string, uint32_t> cies;  // key -> offset in the output
+  uint32_t offset = 0;
+  bool any = false;
+  for (uint32_t u = 0; u < program.units.size(); ++u) {
+    const Unit& unit = program.units[u];
+    frames.unit_start[u] = offset;
+    for (uint32_t f = 0; f < unit.eh_frames.size(); ++f) {
+      const EhFrame& frame = unit.eh_frames[f];
+      any = true;
+      std::vector<int64_t> placed(frame.cies.size(), -1);
+      for (uint32_t d = 0; d < frame.fdes.size(); ++d) {
+        const EhRecord& fde = frame.fdes[d];
+        const AtomId function = LiveFunction(program, unit, fde);
+        if (!function.valid()) continue;
+        if (placed[fde.cie] < 0) {
+          const EhRecord& cie = frame.cies[fde.cie];
+          auto [it, fresh] = cies.try_emplace(CieKey(program, u, frame, cie), offset);
+          placed[fde.cie] = it->second;
+          if (fresh) {
+            const uint32_t capacity = static_cast<uint32_t>(AlignUp(cie.size, 8));
+            frames.cies.push_back({UnitId(u), f, static_cast<uint32_t>(fde.cie), offset, capacity, 0, AtomId()});
+            offset += capacity;
+          }
+        }
+        const uint32_t capacity = static_cast<uint32_t>(AlignUp(fde.size, 8));
+        frames.fdes.push_back({UnitId(u), f, d, offset, capacity, static_cast<uint32_t>(placed[fde.cie]), function});
+        offset += capacity;
+      }
+    }
+  }
+  if (!any) return frames;
+  frames.used = offset;
+  if (options.incremental) frames.reserve = static_cast<uint32_t>(AlignUp(std::clamp(offset / 8, 2048u, 1u << 20), 8));
+  frames.size = frames.used + frames.reserve + 4;
+  frames.header_rows = static_cast<uint32_t>(frames.fdes.size());
+  if (options.incremental) frames.header_rows += std::max<uint32_t>(frames.header_rows / 8, 256);
+  return frames;
+}
+
+void WriteFrameHeader(MutableBytes at, uint64_t address, uint64_t eh_frame, std::vector<FrameRow> rows) {
+  std::sort(rows.begin(), rows.end(), [](const FrameRow& a, const FrameRow& b) {
+    return std::make_pair(a.function, a.record) < std::make_pair(b.function, b.record);
+  });
+  // Two descriptions of one function (folded or empty functions): the search expects distinct keys.
+  rows.erase(std::unique(rows.begin(), rows.end(),
+                         [](const FrameRow& a, const FrameRow& b) { return a.function == b.function; }),
+             rows.end());
+  at[0] = 1;  // version
+  at[1] = kEncodingPcRelSData4;
+  at[2] = kEncodingUData4;
+  at[3] = kEncodingDataRelSData4;
+  Store(&at[4], static_cast<int32_t>(eh_frame - (address + 4)));
+  Store(&at[8], static_cast<uint32_t>(rows.size()));
+  for (size_t i = 0; i < rows.size(); ++i) {
+    Store(&at[kFrameHeaderSize + i * 8], static_cast<int32_t>(rows[i].function - address));
+    Store(&at[kFrameHeaderSize + i * 8 + 4], static_cast<int32_t>(rows[i].record - address));
+  }
+}
+
+void FillFrameHole(MutableBytes hole) {
+  if (hole.empty()) return;
+  // length, CIE id 0, version 1, augmentation "", code alignment 1, data alignment -8, return register 16, then nops.
+  static constexpr uint8_t kCie[] = {0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 1, 0x78, 16};
+  std::memset(hole.data(), 0, hole.size());
+  std::memcpy(hole.data(), kCie, std::min(hole.size(), sizeof(kCie)));
+  Store(hole.data(), static_cast<uint32_t>(hole.size() - 4));
+}
+
+}  // namespace kitlink::elf

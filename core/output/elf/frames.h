@@ -1,0 +1,59 @@
+// .eh_frame and .eh_frame_hdr of the output.
+//
+// Sources: LSB Core, "Exception Frames" and "Eh_frame_hdr"; DWARF 5, 6.4.
+#ifndef CORE_OUTPUT_ELF_FRAMES_H_
+#define CORE_OUTPUT_ELF_FRAMES_H_
+
+#include <cstdint>
+#include <vector>
+
+#include "core/base/bytes.h"
+#include "core/base/ids.h"
+#include "core/input/options.h"
+#include "core/symbols/program.h"
+
+namespace kitlink::elf {
+
+// One record of the output: where it comes from and where it goes.
+struct FrameRecord {
+  UnitId unit;
+  uint32_t frame = 0;   // index in Unit::eh_frames
+  uint32_t record = 0;  // index in its cies or fdes
+  uint32_t offset = 0;  // in the output section
+  uint32_t capacity = 0;  // with padding to eight bytes
+  uint32_t cie_offset = 0;  // of a frame description: its CIE in the output
+  AtomId function;      // of a frame description
+};
+
+struct Frames {
+  std::vector<FrameRecord> cies;  // one for each distinct CIE
+  std::vector<FrameRecord> fdes;  // of live functions, in order of units
+  std::vector<uint32_t> unit_start;  // by UnitId: where its records begin
+  uint32_t used = 0;      // bytes of records
+  uint32_t reserve = 0;   // bytes of padding behind them
+  uint32_t size = 0;      // with the terminator
+  uint32_t header_rows = 0;  // capacity of the search table
+
+  bool empty() const { return fdes.empty() && cies.empty(); }
+};
+
+// Lays the records of live functions out.
+Frames PlanFrames(const LinkOptions& options, const Program& program);
+
+// Rows of the search table: .eh_frame_hdr minus its header.
+struct FrameRow {
+  uint64_t function = 0;  // addresses in the image
+  uint64_t record = 0;
+};
+inline constexpr uint32_t kFrameHeaderSize = 12;
+
+// Writes .eh_frame_hdr: `rows` are sorted here. `at` holds header_rows rows; those behind the last are zeros that
+// nobody counts.
+void WriteFrameHeader(MutableBytes at, uint64_t address, uint64_t eh_frame, std::vector<FrameRow> rows);
+
+// Makes `hole` (at least 12 bytes, a multiple of 4) a CIE that nobody refers to and that does nothing.
+void FillFrameHole(MutableBytes hole);
+
+}  // namespace kitlink::elf
+
+#endif  // CORE_OUTPUT_ELF_FRAMES_H_

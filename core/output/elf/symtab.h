@@ -1,0 +1,27 @@
+// .symtab and .strtab.
+#ifndef CORE_OUTPUT_ELF_SYMTAB_H_
+#define CORE_OUTPUT_ELF_SYMTAB_H_
+
+#include "core/base/bytes.h"
+#include "core/output/elf/image.h"
+
+namespace kitlink::elf {
+
+// True when a local symbol is worth a row: it has a name that is not the assembler's, and lies in what is loaded.
+bool KeepLocal(const LinkOptions& options, const Program& program, const Unit& unit, uint32_t index);
+
+// The row of local symbol `index`, its name at `name` of .strtab.
+Elf64_Sym LocalRow(const Program& program, const ElfImage& image, const Unit& unit, uint32_t index, uint32_t name);
+
+// A row that no tool shows: an unnamed STT_FILE.
+Elf64_Sym FillerRow();
+
+// The value, size, kind and section index of a global symbol's row in .symtab or .dynsym; the name is left 0.
+Elf64_Sym GlobalRow(const Program& program, const ElfImage& image, const Arch& arch, SymbolId id, bool dynamic);
+
+void WriteSymtab(const LinkOptions& options, const Program& program, const ElfImage& image, const Arch& arch,
+                 MutableBytes file);
+
+}  // namespace kitlink::elf
+
+#endif  // CORE_OUTPUT_ELF_SYMTAB_H_

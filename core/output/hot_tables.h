@@ -1,0 +1,101 @@
+// A format's tables (symbol table, unwind tables, dynamic relocations, build id), kept so that they can be patched.
+//
+// A relink tells what became of each changed unit; the tables answer with mutations of the image. Nothing sticks until
+// Accept: planning is pure.
+#ifndef CORE_OUTPUT_HOT_TABLES_H_
+#define CORE_OUTPUT_HOT_TABLES_H_
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "core/arch/arch.h"
+#include "core/base/ids.h"
+#include "core/input/eh_frame.h"
+#include "core/input/model.h"
+#include "core/output/image_sink.h"
+
+namespace kitlink {
+
+// Where symbol references of one changed unit lead. Which way a function that moved is meant depends on who asks: code
+// and data mean the address that was published first, unwind tables mean the body.
+class UnitTargets {
+ public:
+  virtual ~UnitTargets() = default;
+  virtual TargetValue Target(uint32_t symbol, int64_t addend) const = 0;
+  virtual TargetValue BodyTarget(uint32_t symbol, int64_t addend) const = 0;
+  // The global id of a symbol, invalid for locals.
+  virtual SymbolId Global(uint32_t symbol) const = 0;
+};
+
+// Where a section of a changed unit is now. Not placed: it is not in the image.
+struct SectionPlace {
+  bool placed = false;
+  bool alloc = false;
+  uint32_t output_section = 0;  // SectionId value
+  uint64_t address = 0;
+  uint64_t size = 0;
+};
+
+// One word that the loader relocates.
+struct DynamicWord {
+  uint64_t address = 0;
+  SymbolId symbol;      // invalid: relative
+  uint64_t addend = 0;  // of a relative word: the address it holds
+};
+
+// A range of addresses whose words are replaced as a whole: an atom's old or new slot.
+struct WordRange {
+  uint64_t begin = 0, end = 0;
+};
+
+// A function's old slot that holds jumps now.
+struct IslandRange {
+  uint64_t begin = 0, end = 0;  // what an unwinder may find a pc in
+};
+
+// What became of one unit.
+struct UnitUpdate {
+  UnitId unit;
+  const ObjectFile* object = nullptr;          // as it is now
+  absl::Span<const SectionPlace> sections;     // beside object->sections
+  const UnitTargets* targets = nullptr;
+  std::vector<WordRange> stale_words;          // slots whose dynamic relocations are void
+  std::vector<DynamicWord> words;              // all that the unit's written atoms need now
+  std::vector<IslandRange> islands;            // new ones
+};
+
+// A global symbol whose row changed.
+struct SymbolUpdate {
+  SymbolId symbol;
+  uint64_t body = 0;  // address of its definition
+  uint64_t size = 0;
+  uint32_t output_section = 0;
+};
+
+class HotTables {
+ public:
+  virtual ~HotTables() = default;
+
+  // Starts a plan; forgets one that was not accepted.
+  virtual void Begin() = 0;
+  // Adds the mutations for one unit. ResourceExhausted when a table has no room, Unimplemented for what cannot be
+  // patched; the message says what.
+  virtual absl::Status Update(const UnitUpdate& update, std::vector<Mutation>* mutations) = 0;
+  virtual absl::Status UpdateSymbol(const SymbolUpdate& update, std::vector<Mutation>* mutations) = 0;
+  // Ends the plan: what depends on all of it (counts, build id). `mutations` holds the whole plan.
+  virtual absl::Status Finish(std::vector<Mutation>* mutations) = 0;
+  // The plan was committed.
+  virtual void Accept() = 0;
+
+  // Cells of a symbol, for Arch::Apply; the address and traits are the caller's.
+  virtual void AddCells(SymbolId symbol, TargetValue* value) const = 0;
+  virtual std::string build_id() const = 0;
+  virtual uint64_t bytes_held() const = 0;
+};
+
+}  // namespace kitlink
+
+#endif  // CORE_OUTPUT_HOT_TABLES_H_

@@ -1,0 +1,20 @@
+// Symbols that nobody defines but the linker: _end, __start_SECTION, __ehdr_start, --defsym, ...
+#ifndef CORE_SYMBOLS_LINKER_SYMBOLS_H_
+#define CORE_SYMBOLS_LINKER_SYMBOLS_H_
+
+#include "core/base/diagnostics.h"
+#include "core/input/options.h"
+#include "core/symbols/program.h"
+
+namespace kitlink {
+
+// True when `name` can be part of a C identifier, so that __start_ and __stop_ symbols exist for the section.
+bool IsCIdentifier(absl::string_view name);
+
+// Gives used names that are still undefined the linker's own meaning, and defines --defsym names. Boundary symbols
+// become kLinker; placement gives them their values.
+void DefineLinkerSymbols(const LinkOptions& options, Program* program, Diagnostics& diagnostics);
+
+}  // namespace kitlink
+
+#endif  // CORE_SYMBOLS_LINKER_SYMBOLS_H_

@@ -1,0 +1,280 @@
+#include "core/symbols/pull.h"
+
+#include <algorithm>
+#include <string>
+#include <utility>
+
+#include "absl/container/flat_hash_set.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
+#include "core/base/parallel.h"
+
+namespace kitlink {
+namespace {
+
+constexpr uint32_t kNobody = 0xffffffffu;
+
+// An object that is loaded only when wanted: an archive member, or an object between --start-lib and --end-lib.
+struct LazyObject {
+  uint32_t entry = 0;
+  const Archive* archive = nullptr;
+  uint32_t member = 0;
+  std::unique_ptr<ObjectFile> object;  // already parsed, for --start-lib
+  bool taken = false;
+  std::vector<SymbolId> defines;
+
+  uint64_t rank() const { return (uint64_t{entry} << 32) | member; }
+};
+
+class Puller {
+ public:
+  Puller(const LinkOptions& options, Inputs& inputs, NameTable& names, Diagnostics& diagnostics)
+      : options_(options), inputs_(inputs), names_(names), diagnostics_(diagnostics),
+        wrap_(options.wrap.begin(), options.wrap.end()) {}
+
+  absl::StatusOr<Pulled> Run() {
+    SortInputs();
+    InternLibraries();
+    InternLazy();
+    bool first = true;
+    while (!fresh_.empty() || first) {
+      InternFresh();
+      GrowTables();
+      if (first) NoteProviders();
+      NoteDefinitions();
+      std::vector<uint32_t> wanted = first ? WantRoots() : std::vector<uint32_t>();
+      WantReferences(&wanted);
+      Commit();
+      Load(wanted);
+      first = false;
+    }
+    std::stable_sort(pulled_.objects.begin(), pulled_.objects.end(),
+                     [](const PulledObject& a, const PulledObject& b) { return a.rank < b.rank; });
+    return std::move(pulled_);
+  }
+
+ private:
+  // Command-line entries become loaded objects, lazy ones, or libraries.
+  void SortInputs() {
+    for (uint32_t entry = 0; entry < inputs_.order.size(); ++entry) {
+      const InputEntry& input = inputs_.order[entry];
+      const uint64_t rank = uint64_t{entry} << 32;
+      switch (input.kind) {
+        case InputEntry::Kind::kObject: {
+          std::unique_ptr<ObjectFile>& object = inputs_.objects[input.index];
+          if (object == nullptr) break;  // named twice
+          if (input.flags.lazy) {
+            LazyObject lazy;
+            lazy.entry = entry;
+            lazy.object = std::move(object);
+            lazy_.push_back(std::move(lazy));
+          } else {
+            fresh_.push_back({std::move(object), rank, {}, {}});
+          }
+          break;
+        }
+        case InputEntry::Kind::kArchive:
+          SortArchive(entry, *inputs_.archives[input.index], input.flags.whole_archive);
+          break;
+        case InputEntry::Kind::kShared:
+          SortLibrary(entry, input);
+          break;
+      }
+    }
+    if (!whole_.empty()) LoadMembers(whole_);
+  }
+
+  void SortArchive(uint32_t entry, const Archive& archive, bool whole) {
+    for (uint32_t m = 0; m < archive.members.size(); ++m) {
+      LazyObject lazy;
+      lazy.entry = entry;
+      lazy.archive = &archive;
+      lazy.member = m;
+      if (whole) {
+        lazy.taken = true;
+        whole_.push_back(static_cast<uint32_t>(lazy_.size()));
+      }
+      lazy_.push_back(std::move(lazy));
+    }
+  }
+
+  void SortLibrary(uint32_t entry, const InputEntry& input) {
+    std::unique_ptr<SharedFile>& file = inputs_.libraries[input.index];
+    if (file == nullptr) {  // named before: needed if any mention says so
+      for (size_t i = 0; i < library_index_.size(); ++i) {
+        if (library_index_[i] == input.index && !input.flags.as_needed) pulled_.libraries[i].as_needed = false;
+      }
+      return;
+    }
+    pulled_.libraries.push_back({std::move(file), input.flags.as_needed, {}});
+    library_entry_.push_back(entry);
+    library_index_.push_back(input.index);
+  }
+
+  void InternLibraries() {
+    ParallelFor(pulled_.libraries.size(), [&](size_t i) {
+      PulledLibrary& library = pulled_.libraries[i];
+      library.defined.reserve(library.file->defined.size());
+      for (const SharedSymbol& symbol : library.file->defined) {
+        library.defined.push_back(symbol.default_version ? names_.Intern(symbol.name) : SymbolId());
+      }
+    });
+  }
+
+  void InternLazy() {
+    ParallelFor(lazy_.size(), 64, [&](size_t i) {
+      LazyObject& lazy = lazy_[i];
+      if (lazy.taken) return;
+      if (lazy.archive != nullptr) {
+        const ArchiveMember& member = lazy.archive->members[lazy.member];
+        lazy.defines.reserve(member.defines.size());
+        for (absl::string_view name : member.defines) lazy.defines.push_back(names_.Intern(name));
+      } else {
+        for (size_t s = lazy.object->first_global; s < lazy.object->symbols.size(); ++s) {
+          const InputSymbol& symbol = lazy.object->symbols[s];
+          if (symbol.defined() && !symbol.common()) lazy.defines.push_back(names_.Intern(symbol.name));
+        }
+      }
+    });
+  }
+
+  // The name that a reference or definition really means, --wrap considered.
+  SymbolId InternSymbol(const InputSymbol& symbol) {
+    if (!wrap_.empty() && symbol.undefined()) {
+      if (wrap_.contains(symbol.name)) return names_.Intern(absl::StrCat("__wrap_", symbol.name));
+      absl::string_view real = symbol.name;
+      if (absl::ConsumePrefix(&real, "__real_") && wrap_.contains(real)) return names_.Intern(real);
+    }
+    return names_.Intern(symbol.name);
+  }
+
+  void InternFresh() {
+    ParallelFor(fresh_.size(), 8, [&](size_t i) {
+      PulledObject& unit = fresh_[i];
+      const ObjectFile& object = *unit.object;
+      unit.globals.reserve(object.symbols.size() - std::min<size_t>(object.first_global, object.symbols.size()));
+      for (size_t s = object.first_global; s < object.symbols.size(); ++s) {
+        unit.globals.push_back(InternSymbol(object.symbols[s]));
+      }
+      unit.group_signatures.reserve(object.groups.size());
+      for (const SectionGroup& group : object.groups) {
+        unit.group_signatures.push_back(group.comdat ? names_.Intern(group.signature) : SymbolId());
+      }
+    });
+  }
+
+  void GrowTables() {
+    defined_.resize(names_.capacity(), 0);
+    lazy_provider_.resize(names_.capacity(), kNobody);
+    shared_entry_.resize(names_.capacity(), kNobody);
+  }
+
+  void NoteProviders() {
+    for (uint32_t i = 0; i < lazy_.size(); ++i) {
+      if (lazy_[i].taken) continue;
+      for (SymbolId id : lazy_[i].defines) {
+        if (lazy_provider_[id.value] == kNobody) lazy_provider_[id.value] = i;
+      }
+    }
+    for (size_t i = 0; i < pulled_.libraries.size(); ++i) {
+      for (SymbolId id : pulled_.libraries[i].defined) {
+        if (id.valid()) shared_entry_[id.value] = std::min(shared_entry_[id.value], library_entry_[i]);
+      }
+    }
+  }
+
+  void NoteDefinitions() {
+    for (const PulledObject& unit : fresh_) {
+      for (size_t g = 0; g < unit.globals.size(); ++g) {
+        if (unit.object->symbols[unit.object->first_global + g].defined()) defined_[unit.globals[g].value] = 1;
+      }
+    }
+  }
+
+  void Want(SymbolId id, std::vector<uint32_t>* wanted) {
+    if (id.value >= defined_.size() || defined_[id.value] != 0) return;
+    const uint32_t provider = lazy_provider_[id.value];
+    if (provider == kNobody || lazy_[provider].taken) return;
+    if (shared_entry_[id.value] < lazy_[provider].entry) return;
+    lazy_[provider].taken = true;
+    wanted->push_back(provider);
+  }
+
+  std::vector<uint32_t> WantRoots() {
+    std::vector<uint32_t> wanted;
+    auto want = [&](absl::string_view name) {
+      SymbolId id = names_.Find(name);
+      if (id.valid()) Want(id, &wanted);
+    };
+    if (options_.kind != OutputKind::kShared) want(options_.entry.empty() ? "_start" : options_.entry);
+    for (const std::string& name : options_.undefined) want(name);
+    return wanted;
+  }
+
+  void WantReferences(std::vector<uint32_t>* wanted) {
+    for (const PulledObject& unit : fresh_) {
+      for (size_t g = 0; g < unit.globals.size(); ++g) {
+        const InputSymbol& symbol = unit.object->symbols[unit.object->first_global + g];
+        if (symbol.undefined() && symbol.binding != SymbolBinding::kWeak) Want(unit.globals[g], wanted);
+      }
+    }
+  }
+
+  void Commit() {
+    std::move(fresh_.begin(), fresh_.end(), std::back_inserter(pulled_.objects));
+    fresh_.clear();
+  }
+
+  void Load(std::vector<uint32_t>& wanted) {
+    std::sort(wanted.begin(), wanted.end());
+    LoadMembers(wanted);
+  }
+
+  void LoadMembers(const std::vector<uint32_t>& list) {
+    std::vector<PulledObject> loaded(list.size());
+    ParallelFor(list.size(), 4, [&](size_t i) {
+      LazyObject& lazy = lazy_[list[i]];
+      loaded[i].rank = lazy.rank();
+      if (lazy.object != nullptr) {
+        loaded[i].object = std::move(lazy.object);
+        return;
+      }
+      auto object = ReadArchiveMember(*lazy.archive, lazy.archive->members[lazy.member]);
+      if (object.ok()) {
+        loaded[i].object = *std::move(object);
+      } else {
+        diagnostics_.Error(std::string(object.status().message()));
+      }
+    });
+    for (PulledObject& unit : loaded) {
+      if (unit.object != nullptr) fresh_.push_back(std::move(unit));
+    }
+  }
+
+  const LinkOptions& options_;
+  Inputs& inputs_;
+  NameTable& names_;
+  Diagnostics& diagnostics_;
+  const absl::flat_hash_set<std::string> wrap_;
+
+  Pulled pulled_;
+  std::vector<uint32_t> library_entry_, library_index_;  // beside pulled_.libraries
+  std::vector<LazyObject> lazy_;        // in order of precedence
+  std::vector<uint32_t> whole_;         // of them, those under --whole-archive
+  std::vector<PulledObject> fresh_;     // loaded, not yet looked at
+
+  // By SymbolId.
+  std::vector<uint8_t> defined_;
+  std::vector<uint32_t> lazy_provider_;  // index in lazy_
+  std::vector<uint32_t> shared_entry_;   // first command-line entry of a library that defines it
+};
+
+}  // namespace
+
+absl::StatusOr<Pulled> PullObjects(const LinkOptions& options, Inputs& inputs, NameTable& names,
+                                   Diagnostics& diagnostics) {
+  return Puller(options, inputs, names, diagnostics).Run();
+}
+
+}  // namespace kitlink
