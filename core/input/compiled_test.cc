@@ -72,8 +72,8 @@ const SharedSymbol* Find(const SharedFile& library, absl::string_view name, absl
 TEST(CompiledLibrary, VersionsAndNames) {
   const std::vector<uint8_t> whole =
       Compile(std::string("__asm__(\".symver old_g,g@V1\"); __asm__(\".symver new_g,g@@V2\");\n") + kSource,
-              "-shared -fPIC -Wl,-soname,libs.so.1,--version-script=s.map,-z,norelro",
-              "V1 { global: f; shared; fixed; t; local: *; }; V2 { g; } V1;");
+              "-shared -fPIC -Wl,--no-as-needed,-soname,libs.so.1,--version-script=s.map,-z,norelro",
+              "V1 { global: f; g; shared; fixed; t; local: *; }; V2 { g; } V1;");
   auto library = elf::ReadSharedFile("/x/libs.so", "libs.so", std::make_shared<MemoryBytes>(whole));
   ASSERT_TRUE(library.ok()) << library.status();
   EXPECT_EQ((*library)->soname, "libs.so.1");

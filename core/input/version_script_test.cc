@@ -10,11 +10,11 @@ using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
 TEST(VersionScript, NodesParentsAndLanguages) {
-  auto script = ParseVersionScript("v.map", R"(
+  auto script = ParseVersionScript("v.map", R"map(
     # first
     V1 { global: a; b*; local: *; };
     V2 { c; extern "C++" { ns::f*; "ns::g(int)"; }; } V1;  /* second */
-  )");
+  )map");
   ASSERT_TRUE(script.ok()) << script.status();
   ASSERT_EQ(script->nodes.size(), 2u);
   const VersionNode& v1 = script->nodes[0];
