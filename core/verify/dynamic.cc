@@ -1,11 +1,10 @@
 #include "core/verify/dynamic.h"
 
-#include <algorithm>
-#include <map>
 #include <set>
 #include <string>
 #include <vector>
 
+#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
@@ -22,9 +21,20 @@ std::string Interpreter(const Image& image) {
   return p == nullptr ? "" : std::string(AsString(image.bytes().subspan(p->p_offset, p->p_filesz)));
 }
 
+// Every entry of two sets that is in one of them only.
+void CompareSets(Walk& walk, const std::set<std::string>& cold, const std::set<std::string>& here,
+                 absl::string_view what) {
+  for (const std::string& s : cold) {
+    if (here.count(s) == 0) walk.Differ(absl::StrCat(what, ": ", s, " is missing"));
+  }
+  for (const std::string& s : here) {
+    if (cold.count(s) == 0) walk.Differ(absl::StrCat(what, ": ", s, ", which a cold link has not"));
+  }
+}
+
 // (owner, type, content) of every note; a build-id's content is what tells two links apart, so only its size counts.
-std::vector<std::string> Notes(const Image& image) {
-  std::vector<std::string> notes;
+std::set<std::string> Notes(const Image& image) {
+  std::set<std::string> notes;
   for (const Elf64_Phdr& p : image.segments()) {
     if (p.p_type != PT_NOTE) continue;
     Cursor in(image.bytes().subspan(p.p_offset, p.p_filesz), 0);
@@ -33,15 +43,15 @@ std::vector<std::string> Notes(const Image& image) {
       const uint32_t name_size = in.U32(), size = in.U32(), type = in.U32();
       const std::string name(AsString(in.Take(name_size)));
       in.Skip(AlignUp(in.offset(), alignment) - in.offset());
-      const std::string content(AsString(in.Take(size)));
+      const absl::string_view content = AsString(in.Take(size));
       if (!in.ok()) break;
       const bool build_id = type == NT_GNU_BUILD_ID && name == std::string("GNU\0", 4);
-      notes.push_back(absl::StrCat(name, ":", type, ":", build_id ? absl::StrCat(size) : content));
+      notes.insert(absl::StrCat(name.c_str(), " ", type, " of ", size, " bytes",
+                                build_id ? "" : absl::StrCat(": ", absl::BytesToHexString(content))));
       const uint64_t padding = AlignUp(in.offset(), alignment) - in.offset();
       in.Skip(padding);
     }
   }
-  std::sort(notes.begin(), notes.end());
   return notes;
 }
 
@@ -50,7 +60,7 @@ void CompareHeaders(Walk& walk) {
   if (cold.header().e_type != here.header().e_type) walk.Differ("the image is of another type (program or library)");
   if (cold.header().e_flags != here.header().e_flags) walk.Differ("the ELF header's flags differ");
   if (Interpreter(cold) != Interpreter(here)) walk.Differ("the interpreter differs");
-  if (Notes(cold) != Notes(here)) walk.Differ("the notes differ");
+  CompareSets(walk, Notes(cold), Notes(here), "notes");
   for (auto [type, name] : {std::pair(PT_GNU_STACK, "PT_GNU_STACK"), std::pair(PT_TLS, "PT_TLS"),
                             std::pair(PT_GNU_RELRO, "PT_GNU_RELRO"), std::pair(PT_DYNAMIC, "PT_DYNAMIC"),
                             std::pair(PT_GNU_PROPERTY, "PT_GNU_PROPERTY")}) {
@@ -159,17 +169,6 @@ std::set<std::string> Versions(const Image& image) {
     at += def.vd_next;
   }
   return versions;
-}
-
-// Every entry of two sets that is in one of them only.
-void CompareSets(Walk& walk, const std::set<std::string>& cold, const std::set<std::string>& here,
-                 absl::string_view what) {
-  for (const std::string& s : cold) {
-    if (here.count(s) == 0) walk.Differ(absl::StrCat(what, ": ", s, " is missing"));
-  }
-  for (const std::string& s : here) {
-    if (cold.count(s) == 0) walk.Differ(absl::StrCat(what, ": ", s, ", which a cold link has not"));
-  }
 }
 
 uint16_t VersionWord(const Image& image, uint32_t index) {

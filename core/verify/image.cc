@@ -189,8 +189,9 @@ const ImageSection* Image::SectionCovering(uint64_t address, uint64_t size, bool
   // Sections may be empty, and TLS zero-fill takes no address space: look at a few that start before.
   for (int tries = 0; it != by_address_.begin() && tries < 16; ++tries) {
     const ImageSection& s = sections_[*--it];
-    const bool tls_fill = (s.header.sh_flags & SHF_TLS) != 0 && s.header.sh_type == SHT_NOBITS;
-    if ((tls || !tls_fill) && s.header.sh_size != 0 && s.Covers(address, size)) return &s;
+    const bool is_tls = (s.header.sh_flags & SHF_TLS) != 0;
+    const bool takes_space = !is_tls || s.header.sh_type != SHT_NOBITS;
+    if ((tls ? is_tls : takes_space) && s.header.sh_size != 0 && s.Covers(address, size)) return &s;
   }
   return nullptr;
 }

@@ -66,7 +66,8 @@ class Image {
   bool InRelro(uint64_t address, uint64_t size) const;
   // Section by name (the first), or null.
   const ImageSection* SectionNamed(absl::string_view name) const;
-  // The loaded section that covers a range, or null. TLS zero-fill is only found with `tls`.
+  // The loaded section that covers a range, or null. With `tls` only thread-local ones; zero-fill of those is not
+  // found otherwise.
   const ImageSection* SectionCovering(uint64_t address, uint64_t size, bool tls) const;
 
   // File bytes behind [address, address + size); nullopt when any of it is not in the file.

@@ -320,7 +320,11 @@ Value LoadedImage::Canonical(uint64_t address) const {
     --it;
     const ImageSymbol& s = image_->dynsym()[it->symbol];
     const uint64_t size = std::max<uint64_t>(s.symbol.st_size, 1);
-    if (address - it->address < size) return Value::Symbol(NameOf(it->symbol), address - it->address);
+    if (address - it->address < size) {
+      Value v = Value::Symbol(NameOf(it->symbol), address - it->address);
+      v.origin = address;
+      return v;
+    }
   }
   auto plt = canonical_plt_.find(address);
   if (plt != canonical_plt_.end()) return Value::Symbol(NameOf(plt->second), 0);

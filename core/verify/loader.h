@@ -40,15 +40,16 @@ struct Value {
   Kind kind = Kind::kConstant;
   uint64_t number = 0;
   std::string name;  // with "@version" where the image says one
+  uint64_t origin = 0;  // kSymbol: the address here that stands for it (a copy, a PLT entry); not compared
 
-  static Value Constant(uint64_t n) { return {Kind::kConstant, n, {}}; }
-  static Value Address(uint64_t a) { return {Kind::kAddress, a, {}}; }
-  static Value Ifunc(uint64_t a) { return {Kind::kIfunc, a, {}}; }
-  static Value Tls(uint64_t a) { return {Kind::kTls, a, {}}; }
-  static Value Symbol(std::string n, uint64_t addend) { return {Kind::kSymbol, addend, std::move(n)}; }
-  static Value TlsSymbol(std::string n, uint64_t addend) { return {Kind::kTlsSymbol, addend, std::move(n)}; }
-  static Value TlsModule(std::string n) { return {Kind::kTlsModule, 0, std::move(n)}; }
-  static Value Bad(std::string why) { return {Kind::kBad, 0, std::move(why)}; }
+  static Value Constant(uint64_t n) { return {Kind::kConstant, n, {}, 0}; }
+  static Value Address(uint64_t a) { return {Kind::kAddress, a, {}, 0}; }
+  static Value Ifunc(uint64_t a) { return {Kind::kIfunc, a, {}, 0}; }
+  static Value Tls(uint64_t a) { return {Kind::kTls, a, {}, 0}; }
+  static Value Symbol(std::string n, uint64_t addend) { return {Kind::kSymbol, addend, std::move(n), 0}; }
+  static Value TlsSymbol(std::string n, uint64_t addend) { return {Kind::kTlsSymbol, addend, std::move(n), 0}; }
+  static Value TlsModule(std::string n) { return {Kind::kTlsModule, 0, std::move(n), 0}; }
+  static Value Bad(std::string why) { return {Kind::kBad, 0, std::move(why), 0}; }
 
   // The same with `delta` added.
   Value Plus(uint64_t delta) const {

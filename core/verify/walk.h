@@ -75,7 +75,7 @@ class Walk {
   std::string Describe(uint64_t address, bool tls = false) const;
   std::string Describe(const Value& value) const;
   // Whether two values of the two images mean the same thing; `direct` as for Expect.
-  bool SameValue(const Value& cold, const Value& here, bool direct);
+  bool SameValue(const Value& from, const Value& to, bool direct);
   // Says that `where` takes `address`, which was found to lead to `target`, for the target's address: a pointer to a
   // function must have the same value everywhere, or comparisons of pointers go wrong.
   void CheckPointer(AtomOffset target, uint64_t address, absl::string_view where);

@@ -136,6 +136,10 @@ bool Walk::CompareNonLoaded(uint32_t target, uint64_t cold, uint64_t here) {
 }
 
 bool Walk::CompareUnnamed(const ReferenceSite& site, const Value& cold, const Value& here, bool direct) {
+  // An undefined weak symbol of a program at a fixed address, by mov or by lea.
+  const bool fixed = !cold_.image().relocatable() && !image_.image().relocatable();
+  auto null = [](const Value& v) { return (v.kind == Kind::kAddress || v.kind == Kind::kConstant) && v.number == 0; };
+  if (fixed && null(cold) && null(here)) return true;
   if (cold.kind != here.kind) return false;
   switch (cold.kind) {
     case Kind::kAddress: {
@@ -151,7 +155,10 @@ bool Walk::CompareUnnamed(const ReferenceSite& site, const Value& cold, const Va
   }
 }
 
-bool Walk::SameValue(const Value& cold, const Value& here, bool direct) {
+bool Walk::SameValue(const Value& from, const Value& to, bool direct) {
+  const bool plt = from.kind == Kind::kAddress && AtomAt(from.number, false).atom == kNoAtom;
+  const Value cold = plt ? FollowPlt(cold_, from, kUnplaced) : from;
+  const Value here = cold.kind == Kind::kSymbol ? FollowPlt(image_, to, kUnplaced) : to;
   if (cold.kind != here.kind) return false;
   if (cold.kind != Kind::kAddress && cold.kind != Kind::kIfunc && cold.kind != Kind::kTls) return cold == here;
   const bool tls = cold.kind == Kind::kTls;
@@ -177,23 +184,28 @@ bool Walk::CompareTarget(const ReferenceSite& site, const Operand& cold, const O
     return here.target.kind == Kind::kAddress && CompareNonLoaded(site.target_atom, cold.target.number, here.target.number);
   }
   const uint64_t expected = t.address + site.target_offset;
-  const Value from = FollowPlt(cold_, cold.target, expected);
+  Value from = FollowPlt(cold_, cold.target, expected);
+  Value goal = here.target;
+  if (site.target_offset == t.size && t.size != 0) {  // the label at its end may be where a copied variable starts
+    if (from.origin == expected) from = Value::Address(expected);
+    if (goal.origin != 0 && goal.origin == place_[site.target_atom] + t.size) goal = Value::Address(goal.origin);
+  }
   const bool modelled = from.kind == Kind::kSymbol || from.kind == Kind::kTlsSymbol || from.kind == Kind::kTlsModule;
   if (!modelled && from.number != expected) {
     NonsenseSite(site.atom, site, from);
     return true;
   }
   const AtomOffset target{site.target_atom, site.target_offset};
-  if (from.kind == Kind::kAddress && here.target.kind == Kind::kAddress) {
-    const bool there = FollowTo(target, here.target.number, direct);
+  if (from.kind == Kind::kAddress && goal.kind == Kind::kAddress) {
+    const bool there = FollowTo(target, goal.number, direct);
     if (there) {
       if (!direct && !IsTransfer(here.operation)) {
-        CheckPointer(target, here.target.number, NameOf({site.atom, site.offset}));
+        CheckPointer(target, goal.number, NameOf({site.atom, site.offset}));
       }
       return true;
     }
   }
-  const Value to = FollowPlt(image_, here.target, kUnplaced);
+  const Value to = FollowPlt(image_, goal, kUnplaced);
   if (to.kind != from.kind) return false;
   switch (from.kind) {
     case Kind::kAddress:
