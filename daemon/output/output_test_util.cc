@@ -22,6 +22,7 @@ namespace {
 
 constexpr uint64_t kBase = 0x400000;
 constexpr uint64_t kCodeOffset = 0x100;
+constexpr int kNotExecuted = 99;
 
 void Put(std::vector<uint8_t>& code, std::initializer_list<int> bytes) {
   for (const int byte : bytes) code.push_back(static_cast<uint8_t>(byte));
@@ -29,6 +30,16 @@ void Put(std::vector<uint8_t>& code, std::initializer_list<int> bytes) {
 
 void Put32(std::vector<uint8_t>& code, uint64_t value) {
   for (int i = 0; i < 4; ++i) code.push_back(static_cast<uint8_t>(value >> (8 * i)));
+}
+
+// Reads until the end and closes.
+std::string ReadAll(int fd) {
+  std::string text;
+  char buffer[64];
+  for (ssize_t got; (got = read(fd, buffer, sizeof buffer)) > 0;)
+    text.append(buffer, static_cast<size_t>(got));
+  close(fd);
+  return text;
 }
 
 void WriteFile(const std::string& path, const std::string& text) { std::ofstream(path) << text; }
@@ -119,42 +130,46 @@ ImagePatch LetterPatch(char letter) {
 std::string Execute(const std::string& path, int input) {
   int out[2];
   EXPECT_EQ(pipe2(out, O_CLOEXEC), 0);
-  const pid_t pid = fork();
+  const int in = input >= 0 ? input : open("/dev/null", O_RDONLY | O_CLOEXEC);
+  const pid_t pid = vfork();  // forking a sanitized process takes tens of milliseconds
   if (pid == 0) {
-    const int in = input >= 0 ? input : open("/dev/null", O_RDONLY);
     dup2(in, 0);
     dup2(out[1], 1);
     execl(path.c_str(), path.c_str(), nullptr);
-    const std::string text = errno == ENOEXEC ? "refused" : "error " + std::to_string(errno);
-    [[maybe_unused]] const ssize_t put = write(1, text.data(), text.size());
-    _exit(99);
+    const int number = errno;
+    [[maybe_unused]] const ssize_t put = write(1, &number, sizeof number);
+    _exit(kNotExecuted);
   }
   close(out[1]);
-  std::string printed;
-  char buffer[64];
-  for (ssize_t got; (got = read(out[0], buffer, sizeof buffer)) > 0;)
-    printed.append(buffer, static_cast<size_t>(got));
-  close(out[0]);
+  if (input < 0) close(in);
+  std::string printed = ReadAll(out[0]);
   int status = 0;
   waitpid(pid, &status, 0);
-  if (WIFSIGNALED(status)) printed += " signal " + std::to_string(WTERMSIG(status));
-  return printed;
+  if (WIFSIGNALED(status)) return printed + " signal " + std::to_string(WTERMSIG(status));
+  if (WEXITSTATUS(status) != kNotExecuted) return printed;
+  int number = 0;
+  std::memcpy(&number, printed.data(), std::min(printed.size(), sizeof number));
+  return number == ENOEXEC ? "refused" : "error " + std::to_string(number);
 }
 
 Running::Running(const std::string& path) {
   int in[2];
   int out[2];
+  int executed[2];
   EXPECT_EQ(pipe2(in, O_CLOEXEC), 0);
   EXPECT_EQ(pipe2(out, O_CLOEXEC), 0);
-  pid_ = vfork();  // returns once the child runs `path`
+  EXPECT_EQ(pipe2(executed, O_CLOEXEC), 0);
+  pid_ = fork();
   if (pid_ == 0) {
     dup2(in[0], 0);
     dup2(out[1], 1);
     execl(path.c_str(), path.c_str(), nullptr);
-    _exit(99);
+    _exit(kNotExecuted);
   }
   close(in[0]);
   close(out[1]);
+  close(executed[1]);
+  EXPECT_EQ(ReadAll(executed[0]), "");  // ends when execve closes the other end
   input_ = in[1];
   output_ = out[0];
 }
@@ -162,11 +177,7 @@ Running::Running(const std::string& path) {
 std::string Running::Finish() {
   EXPECT_EQ(write(input_, "x", 1), 1);
   close(input_);
-  std::string printed;
-  char buffer[64];
-  for (ssize_t got; (got = read(output_, buffer, sizeof buffer)) > 0;)
-    printed.append(buffer, static_cast<size_t>(got));
-  close(output_);
+  std::string printed = ReadAll(output_);
   waitpid(pid_, nullptr, 0);
   return printed;
 }

@@ -1,0 +1,74 @@
+// One answer of the service: the events of a Link or Relink call on their way to the client.
+#ifndef DAEMON_EVENT_STREAM_H_
+#define DAEMON_EVENT_STREAM_H_
+
+#include <atomic>
+#include <functional>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "daemon/session.h"
+#include "grpcpp/grpcpp.h"
+#include "kitlink/v1/link.grpc.pb.h"
+
+namespace kitlink::daemon {
+
+// Owns itself: made when a call arrives, gone after `done` ran. Send is called exactly once, from any thread.
+class EventStream final : public grpc::ServerWriteReactor<v1::LinkEvent> {
+ public:
+  // `done` runs when the answer has left, or cannot leave any more.
+  explicit EventStream(std::function<void(EventStream*)> done) : done_(std::move(done)) {}
+
+  // True once the client is gone.
+  bool cancelled() const { return cancelled_.load(); }
+
+  // Sends `events`, then ends the call with `status`. The last event and the status travel together.
+  void Send(std::vector<v1::LinkEvent> events, grpc::Status status) {
+    events_ = std::move(events);
+    status_ = std::move(status);
+    Next();
+  }
+
+  // For the log and what follows the answer; set before Send.
+  std::shared_ptr<Session> session;
+  std::string summary;
+
+ private:
+  void Next() {
+    if (cancelled() || next_ == events_.size()) {
+      Finish(cancelled() ? grpc::Status::CANCELLED : status_);
+      return;
+    }
+    const v1::LinkEvent& event = events_[next_++];
+    if (next_ == events_.size() && status_.ok()) {
+      StartWriteAndFinish(&event, grpc::WriteOptions(), status_);
+    } else {
+      // No buffer hint: gRPC 1.51 does not complete a hinted first write, as it holds back the headers with it.
+      StartWrite(&event);
+    }
+  }
+  void OnWriteDone(bool ok) override {
+    if (ok) {
+      Next();
+    } else {
+      Finish(grpc::Status::CANCELLED);
+    }
+  }
+  void OnCancel() override { cancelled_.store(true); }
+  void OnDone() override {
+    done_(this);
+    delete this;
+  }
+
+  const std::function<void(EventStream*)> done_;
+  std::atomic<bool> cancelled_{false};
+  std::vector<v1::LinkEvent> events_;
+  size_t next_ = 0;
+  grpc::Status status_;
+};
+
+}  // namespace kitlink::daemon
+
+#endif  // DAEMON_EVENT_STREAM_H_

@@ -1,0 +1,49 @@
+// The files of this machine as one client sees them.
+#ifndef DAEMON_FILE_SOURCE_H_
+#define DAEMON_FILE_SOURCE_H_
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/container/flat_hash_set.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "absl/synchronization/mutex.h"
+#include "core/base/file_source.h"
+
+namespace kitlink::daemon {
+
+// Maps files, or reads them when they are small (two system calls less than a mapping, and no page faults). Relative
+// paths are resolved against the client's folder, never the daemon's. Thread safe, except for SetFolder.
+//
+// Errors: NotFound when there is no such file, InvalidArgument for what is not a regular file, PermissionDenied,
+// ResourceExhausted and Internal as the system says; the message starts with the path as given.
+class MappedFileSource : public FileSource {
+ public:
+  // `folder` is absolute.
+  explicit MappedFileSource(std::string folder);
+
+  absl::StatusOr<std::shared_ptr<InputBytes>> Open(absl::string_view path) override;
+  absl::StatusOr<FileStamp> Stat(absl::string_view path) override;
+
+  // REQUIRES: no Open or Stat is running.
+  void SetFolder(std::string folder);
+  const std::string& folder() const { return folder_; }
+
+  // The absolute path of every file that Open succeeded for since the last ForgetOpened, sorted.
+  std::vector<std::string> Opened() const;
+  void ForgetOpened();
+
+ private:
+  std::string Absolute(absl::string_view path) const;
+
+  std::string folder_;
+  mutable absl::Mutex mutex_;
+  absl::flat_hash_set<std::string> opened_ ABSL_GUARDED_BY(mutex_);
+};
+
+}  // namespace kitlink::daemon
+
+#endif  // DAEMON_FILE_SOURCE_H_

@@ -1,0 +1,64 @@
+// What the service needs of a linker, kept small so that its tests can put slow, failing and dying ones behind it.
+// The real one is daemon/session_linker.h.
+#ifndef DAEMON_LINKER_H_
+#define DAEMON_LINKER_H_
+
+#include <sys/types.h>
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "absl/types/span.h"
+#include "core/base/diagnostics.h"
+#include "core/input/options.h"
+#include "core/session/link_report.h"
+#include "core/session/link_session.h"
+#include "core/verify/verify.h"
+
+namespace kitlink::daemon {
+
+// Where the client stands: its paths, files and environment are meant from here.
+struct ClientView {
+  std::string folder;  // absolute
+  mode_t umask = 022;
+  std::vector<std::string> environment;  // "NAME=VALUE", only those that matter to a link
+};
+
+// The linker of one output. Not thread safe: its session calls one function at a time.
+class Linker {
+ public:
+  virtual ~Linker() = default;
+
+  // As LinkSession::Link, with the output at the absolute path that this linker was made for.
+  virtual absl::StatusOr<LinkReport> Link(const LinkOptions& options, const ClientView& client,
+                                          Diagnostics& diagnostics) = 0;
+  // As LinkSession::Relink, standing where the last link stood.
+  virtual absl::StatusOr<LinkReport> Relink(std::optional<std::vector<ChangedInput>> changed,
+                                            Diagnostics& diagnostics) = 0;
+  // Compares the output with a link from scratch. FailedPrecondition when nothing was linked yet.
+  virtual absl::StatusOr<verify::VerifyReport> Verify(Diagnostics& diagnostics) = 0;
+  // Work that can wait until the answer is on its way. Called after every successful link, before the next one.
+  virtual void Settle() = 0;
+  virtual SessionStatus Status() const = 0;
+  // Absolute paths of the files that the last link opened, sorted.
+  virtual std::vector<std::string> Inputs() const = 0;
+};
+
+// Thread safe.
+class LinkerFactory {
+ public:
+  virtual ~LinkerFactory() = default;
+  // The options that `args` and the client's environment ask for. InvalidArgument for arguments that make no sense.
+  virtual absl::StatusOr<LinkOptions> Parse(absl::Span<const std::string> args, const ClientView& client,
+                                            Diagnostics& diagnostics) = 0;
+  virtual std::unique_ptr<Linker> Create(absl::string_view output) = 0;
+};
+
+}  // namespace kitlink::daemon
+
+#endif  // DAEMON_LINKER_H_

@@ -1,0 +1,125 @@
+#include "daemon/session.h"
+
+#include <utility>
+
+#include "absl/time/clock.h"
+
+namespace kitlink::daemon {
+
+Session::Session(std::string key, LinkerFactory* factory, WorkerPool* pool)
+    : key_(std::move(key)), factory_(factory), pool_(pool) {}
+
+Linker& Session::Turn::LinkerFor(absl::string_view output) {
+  Session& session = *session_;
+  bool same;
+  {
+    absl::MutexLock lock(&session.mutex_);
+    same = session.output_ == output;
+    if (!same) session.output_ = std::string(output);
+  }
+  if (session.linker_ == nullptr || !same) session.linker_ = session.factory_->Create(output);
+  return *session.linker_;
+}
+
+void Session::Turn::Record(const LinkReport& report) {
+  session_->settle_needed_ = true;
+  // Whoever gets the answer may ask for the status next.
+  session_->Refresh();
+  absl::MutexLock lock(&session_->mutex_);
+  session_->exists_ = true;
+  session_->history_.push_back(RecordedLink{report, absl::Now()});
+  if (session_->history_.size() > kHistoryLimit) session_->history_.pop_front();
+}
+
+void Session::Turn::Close() {
+  session_->linker_ = nullptr;
+  session_->settle_needed_ = false;
+  absl::MutexLock lock(&session_->mutex_);
+  session_->exists_ = false;
+  session_->history_.clear();
+}
+
+void Session::Run(Job job) {
+  {
+    absl::MutexLock lock(&mutex_);
+    jobs_.push_back(std::move(job));
+    last_used_ = absl::Now();
+    if (running_) return;
+    running_ = true;
+  }
+  Drain();
+}
+
+void Session::Post(Job job) {
+  {
+    absl::MutexLock lock(&mutex_);
+    jobs_.push_back(std::move(job));
+    if (running_) return;
+    running_ = true;
+  }
+  pool_->Post([self = shared_from_this()] { self->Drain(); });
+}
+
+void Session::SettleSoon() {
+  Post([](Turn& turn) { turn.session_->SettleIfNeeded(); });
+}
+
+void Session::SettleIfNeeded() {
+  if (!settle_needed_) return;
+  settle_needed_ = false;
+  if (linker_ != nullptr) linker_->Settle();
+}
+
+// SettleSoon's own job finds the work done when a request came before it: both go through here.
+void Session::Drain() {
+  for (;;) {
+    Job job;
+    {
+      absl::MutexLock lock(&mutex_);
+      if (jobs_.empty()) {
+        running_ = false;
+        return;
+      }
+      job = std::move(jobs_.front());
+      jobs_.pop_front();
+    }
+    SettleIfNeeded();
+    Turn turn(this);
+    job(turn);
+    job = nullptr;
+    Refresh();
+  }
+}
+
+void Session::Refresh() {
+  SessionStatus status;
+  if (linker_ != nullptr) status = linker_->Status();
+  absl::MutexLock lock(&mutex_);
+  status_ = status;
+  last_used_ = absl::Now();
+}
+
+SessionSnapshot Session::Snapshot() const {
+  SessionSnapshot snapshot;
+  snapshot.key = key_;
+  absl::MutexLock lock(&mutex_);
+  snapshot.output = output_;
+  snapshot.status = status_;
+  snapshot.queued = jobs_.size();
+  snapshot.busy = running_;
+  snapshot.exists = exists_;
+  snapshot.last_used = last_used_;
+  return snapshot;
+}
+
+std::vector<RecordedLink> Session::History() const {
+  absl::MutexLock lock(&mutex_);
+  return std::vector<RecordedLink>(history_.begin(), history_.end());
+}
+
+bool Session::Empty() const {
+  absl::MutexLock lock(&mutex_);
+  return !running_ && jobs_.empty() && !exists_ && linker_ == nullptr;
+}
+
+}  // namespace kitlink::daemon

@@ -1,0 +1,41 @@
+// Threads that run jobs: as many as there are jobs at once up to a limit, kept for the next ones.
+#ifndef DAEMON_WORKER_POOL_H_
+#define DAEMON_WORKER_POOL_H_
+
+#include <deque>
+#include <functional>
+#include <thread>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/synchronization/mutex.h"
+
+namespace kitlink::daemon {
+
+// Thread safe. Jobs must not throw.
+class WorkerPool {
+ public:
+  explicit WorkerPool(size_t max_threads) : max_threads_(max_threads) {}
+  // Runs what is queued, then ends the threads.
+  ~WorkerPool();
+  WorkerPool(const WorkerPool&) = delete;
+  WorkerPool& operator=(const WorkerPool&) = delete;
+
+  // Runs `job` on some thread, soon. Jobs begin in the order they were posted.
+  void Post(std::function<void()> job);
+
+ private:
+  void Work();
+
+  const size_t max_threads_;
+  absl::Mutex mutex_;
+  absl::CondVar wake_;
+  std::deque<std::function<void()>> jobs_ ABSL_GUARDED_BY(mutex_);
+  std::vector<std::thread> threads_ ABSL_GUARDED_BY(mutex_);
+  size_t idle_ ABSL_GUARDED_BY(mutex_) = 0;
+  bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
+};
+
+}  // namespace kitlink::daemon
+
+#endif  // DAEMON_WORKER_POOL_H_
