@@ -51,7 +51,7 @@ struct WordRange {
   uint64_t begin = 0, end = 0;
 };
 
-// A function's old slot that holds jumps now.
+// A published slot of a function that holds jumps now.
 struct IslandRange {
   uint64_t begin = 0, end = 0;  // what an unwinder may find a pc in
 };
@@ -64,7 +64,7 @@ struct UnitUpdate {
   const UnitTargets* targets = nullptr;
   std::vector<WordRange> stale_words;          // slots whose dynamic relocations are void
   std::vector<DynamicWord> words;              // all that the unit's written atoms need now
-  std::vector<IslandRange> islands;            // new ones
+  std::vector<IslandRange> islands;            // all that the unit has now, older ones included
 };
 
 // A global symbol whose row changed.
@@ -73,6 +73,7 @@ struct SymbolUpdate {
   uint64_t body = 0;  // address of its definition
   uint64_t size = 0;
   uint32_t output_section = 0;
+  bool tls = false;
 };
 
 class HotTables {
@@ -85,12 +86,15 @@ class HotTables {
   // patched; the message says what.
   virtual absl::Status Update(const UnitUpdate& update, std::vector<Mutation>* mutations) = 0;
   virtual absl::Status UpdateSymbol(const SymbolUpdate& update, std::vector<Mutation>* mutations) = 0;
-  // Ends the plan: what depends on all of it (counts, build id). `mutations` holds the whole plan.
-  virtual absl::Status Finish(std::vector<Mutation>* mutations) = 0;
+  // Adds what depends on all updates (counts, tables that units share).
+  virtual void Finish(std::vector<Mutation>* mutations) = 0;
+  // Adds a new build id for a patch that writes `mutations`. Called last, when no mutation is there in vain.
+  virtual void StampBuildId(std::vector<Mutation>* mutations) = 0;
   // The plan was committed.
   virtual void Accept() = 0;
 
-  // Cells of a symbol, for Arch::Apply; the address and traits are the caller's.
+  // Cells of a symbol, for Arch::Apply; the address and traits are the caller's. Local symbols have none that a relink
+  // could use.
   virtual void AddCells(SymbolId symbol, TargetValue* value) const = 0;
   virtual std::string build_id() const = 0;
   virtual uint64_t bytes_held() const = 0;

@@ -4,6 +4,7 @@
 #define CORE_OUTPUT_IMAGE_SINK_H_
 
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -33,6 +34,9 @@ struct Mutation {
 struct ImagePatch {
   std::vector<Mutation> mutations;
 };
+
+// Reads `into.size()` bytes of an image at `offset`.
+using ImageReader = std::function<absl::Status(uint64_t offset, MutableBytes into)>;
 
 // One output. Not thread safe: its session serialises calls. Errors leave the published image as it was,
 // except that Commit in place may leave a file that refuses to start (its magic number cleared), which

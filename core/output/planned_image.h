@@ -34,8 +34,9 @@ class PlannedImage {
   virtual absl::StatusOr<WrittenImage> Write(MutableBytes image, Diagnostics& diagnostics) = 0;
   // Atoms and relocated fields, for verification. `reference->image` is not touched.
   virtual void Describe(Reference* reference) const = 0;
-  // What relinks need of the format's tables, independent of the program it was made from.
-  virtual std::unique_ptr<HotTables> Capture(const WrittenImage& written) const = 0;
+  // What relinks need of the format's tables, as `read` gives them; independent of the program it was made from.
+  virtual absl::StatusOr<std::unique_ptr<HotTables>> Capture(const WrittenImage& written,
+                                                             const ImageReader& read) const = 0;
 };
 
 // The Place step: decides every address of an image in the format that `arch` and `options` ask for. `program` must

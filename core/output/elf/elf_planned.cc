@@ -27,8 +27,9 @@ class ElfPlanned : public PlannedImage {
 
   void Describe(Reference* reference) const override { DescribeElf(program_, image_, arch_, reference); }
 
-  std::unique_ptr<HotTables> Capture(const WrittenImage& written) const override {
-    return CaptureElf(options_, program_, image_, arch_, written.build_id);
+  absl::StatusOr<std::unique_ptr<HotTables>> Capture(const WrittenImage& written,
+                                                     const ImageReader& read) const override {
+    return CaptureElf(options_, program_, image_, arch_, written.build_id, read);
   }
 
  private:

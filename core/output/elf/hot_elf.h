@@ -6,13 +6,17 @@
 #include <string>
 
 #include "core/output/elf/image.h"
+#include "absl/status/statusor.h"
 #include "core/output/hot_tables.h"
+#include "core/output/image_sink.h"
 
 namespace kitlink::elf {
 
-// Captures what patching the tables of `image` needs. The result keeps nothing of `program` or `image`.
-std::unique_ptr<HotTables> CaptureElf(const LinkOptions& options, const Program& program, const ElfImage& image,
-                                      const Arch& arch, const std::string& build_id);
+// Captures what patching the tables of `image` needs, as `read` gives them. The result keeps nothing of `program`
+// or `image`. Whatever `read` fails with.
+absl::StatusOr<std::unique_ptr<HotTables>> CaptureElf(const LinkOptions& options, const Program& program, const ElfImage& image,
+                                      const Arch& arch, const std::string& build_id,
+                                                     const ImageReader& read);
 
 }  // namespace kitlink::elf
 

@@ -147,24 +147,24 @@ Elf64_Sym FillerRow() {
   return row;
 }
 
-Elf64_Sym LocalRow(const Program& program, const ElfImage& image, const Unit& unit, uint32_t index, uint32_t name) {
-  (void)program;
-  const InputSymbol& symbol = unit.object->symbols[index];
+Elf64_Sym MakeLocalRow(const InputSymbol& symbol, uint32_t name, uint64_t value, uint16_t index) {
   Elf64_Sym row{};
   row.st_name = name;
   row.st_info = ELF64_ST_INFO(STB_LOCAL, ElfType(symbol.type));
   row.st_other = ElfVisibility(symbol.visibility);
   row.st_size = symbol.size;
-  if (symbol.section >= kSectionCommon) {
-    row.st_shndx = SHN_ABS;
-    row.st_value = symbol.value;
-    return row;
-  }
-  const AtomId atom(unit.first_atom + symbol.section);
-  row.st_shndx = SectionIndex(image.placement.places[atom.value].section);
-  row.st_value = image.placement.Address(atom) + symbol.value;
-  if (symbol.type == SymbolType::kTls) row.st_value = TlsValue(image, row.st_value);
+  row.st_shndx = index;
+  row.st_value = value;
   return row;
+}
+
+Elf64_Sym LocalRow(const ElfImage& image, const Unit& unit, uint32_t index, uint32_t name) {
+  const InputSymbol& symbol = unit.object->symbols[index];
+  if (symbol.section >= kSectionCommon) return MakeLocalRow(symbol, name, symbol.value, SHN_ABS);
+  const AtomId atom(unit.first_atom + symbol.section);
+  uint64_t value = image.placement.Address(atom) + symbol.value;
+  if (symbol.type == SymbolType::kTls) value = TlsValue(image, value);
+  return MakeLocalRow(symbol, name, value, SectionIndex(image.placement.places[atom.value].section));
 }
 
 Elf64_Sym GlobalRow(const Program& program, const ElfImage& image, const Arch& arch, SymbolId id, bool dynamic) {
@@ -237,7 +237,7 @@ void WriteSymtab(const LinkOptions& options, const Program& program, const ElfIm
       if (!KeepLocal(options, program, unit, i)) continue;
       const absl::string_view text = unit.object->symbols[i].name;
       std::memcpy(names + name, text.data(), text.size());
-      Store(rows + uint64_t{row} * sizeof(Elf64_Sym), LocalRow(program, image, unit, i, name));
+      Store(rows + uint64_t{row} * sizeof(Elf64_Sym), LocalRow(image, unit, i, name));
       ++row;
       name += static_cast<uint32_t>(text.size()) + 1;
     }

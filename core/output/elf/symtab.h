@@ -11,7 +11,10 @@ namespace kitlink::elf {
 bool KeepLocal(const LinkOptions& options, const Program& program, const Unit& unit, uint32_t index);
 
 // The row of local symbol `index`, its name at `name` of .strtab.
-Elf64_Sym LocalRow(const Program& program, const ElfImage& image, const Unit& unit, uint32_t index, uint32_t name);
+Elf64_Sym LocalRow(const ElfImage& image, const Unit& unit, uint32_t index, uint32_t name);
+
+// The row of a local symbol at `value` in section `index`, its name at `name` of .strtab.
+Elf64_Sym MakeLocalRow(const InputSymbol& symbol, uint32_t name, uint64_t value, uint16_t index);
 
 // A row that no tool shows: an unnamed STT_FILE.
 Elf64_Sym FillerRow();

@@ -1,0 +1,90 @@
+// .eh_frame and .eh_frame_hdr of a hot image.
+//
+// Records live in slots; free room is one padding CIE at the end and holes that are padding CIEs. The search table is
+// sorted and counted: a row that is no longer wanted becomes a copy of its predecessor, which searches accept, and
+// gives its room to the next row that belongs near it.
+#ifndef CORE_OUTPUT_ELF_HOT_FRAMES_H_
+#define CORE_OUTPUT_ELF_HOT_FRAMES_H_
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/status/status.h"
+#include "core/output/elf/image.h"
+#include "core/output/hot_tables.h"
+
+namespace kitlink::elf {
+
+class HotFrames {
+ public:
+  HotFrames(const Program& program, const ElfImage& image, const Arch& arch, const OutputTraits& output,
+            ByteView header);
+
+  void Begin();
+  // Replaces the unit's records by those of its new object. Unimplemented or ResourceExhausted when that cannot be.
+  absl::Status Update(const UnitUpdate& update, std::vector<Mutation>* mutations);
+  // Adds the mutations of the search table and of the free room.
+  void Emit(std::vector<Mutation>* mutations) const;
+  void Accept();
+  uint64_t bytes_held() const;
+
+ private:
+  struct Slot {
+    uint32_t offset = 0;
+    uint32_t capacity = 0;
+    uint64_t function = 0;  // address that its row says
+  };
+  struct Row {
+    int32_t function = 0;  // relative to the header, as in the file
+    int32_t record = 0;
+    friend bool operator==(const Row& a, const Row& b) { return a.function == b.function && a.record == b.record; }
+  };
+  struct State {
+    uint32_t used = 0;  // records end here, the padding begins
+    std::vector<Slot> free;
+    uint32_t plain_cie = 0xffffffffu;  // the CIE of islands
+    uint32_t row_count = 0;
+  };
+
+  absl::Status Allocate(uint32_t size, Slot* slot);
+  void Release(const Slot& slot, std::vector<Mutation>* mutations);
+  absl::Status WriteRecords(const UnitUpdate& update, const EhFrame& frame, std::vector<Slot>* old,
+                            std::vector<Slot>* now, std::vector<Mutation>* mutations);
+  absl::Status CieFor(const UnitUpdate& update, const EhFrame& frame, const EhRecord& cie,
+                      std::vector<Mutation>* mutations, uint32_t* offset);
+  absl::Status WriteRecord(const UnitUpdate& update, const EhFrame& frame, const EhRecord& in, const Slot& slot,
+                           const uint32_t* cie_offset, std::vector<Mutation>* mutations) const;
+  absl::Status AddIsland(const IslandRange& island, std::vector<Slot>* old, std::vector<Slot>* now,
+                         std::vector<Mutation>* mutations);
+  absl::Status UpdateRows(const std::vector<Slot>& before, const std::vector<Slot>& now);
+  void PutBytes(uint32_t offset, std::vector<uint8_t> bytes, std::vector<Mutation>* mutations) const;
+
+  // The search table, staged rows considered.
+  Row RowAt(uint32_t i) const;
+  void SetRow(uint32_t i, Row row);
+  uint32_t LowerBound(int32_t function) const;
+  bool IsFiller(uint32_t i) const { return i > 0 && RowAt(i) == RowAt(i - 1); }
+  void RemoveRow(uint64_t function);
+  absl::Status PutRow(uint64_t function, uint32_t record);
+
+  const Arch* arch_;
+  OutputTraits output_;
+  ImageValues values_;
+  bool present_ = false, has_header_ = false;
+  uint64_t address_ = 0, file_offset_ = 0;                  // of .eh_frame
+  uint64_t header_address_ = 0, header_offset_ = 0;         // of .eh_frame_hdr
+  uint32_t room_end_ = 0;     // where the terminator stands
+  uint32_t row_capacity_ = 0;
+
+  State state_, staged_state_;
+  std::vector<Row> rows_;
+  absl::flat_hash_map<uint32_t, Row> staged_rows_;
+  absl::flat_hash_map<uint32_t, std::vector<Slot>> units_, staged_units_;  // by UnitId value
+  absl::flat_hash_map<std::string, uint32_t> cies_, staged_cies_;          // key -> offset
+};
+
+}  // namespace kitlink::elf
+
+#endif  // CORE_OUTPUT_ELF_HOT_FRAMES_H_

@@ -1,0 +1,133 @@
+#include "core/output/elf/hot_rela.h"
+
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+
+namespace kitlink::elf {
+
+HotRela::HotRela(const RelaPlan& plan, ByteView table, uint64_t file_offset, const DynamicTypes& types)
+    : file_offset_(file_offset), types_(types) {
+  parts_[0].count = plan.relative;
+  parts_[0].capacity = plan.relative_capacity;
+  parts_[1].first = plan.relative_capacity;
+  parts_[1].count = plan.other;
+  parts_[1].capacity = plan.other_capacity;
+  for (Part& part : parts_) {
+    std::vector<std::pair<uint64_t, uint32_t>> order;
+    for (uint32_t i = 0; i < part.count; ++i) {
+      const auto rela = Load<Elf64_Rela>(&table[(uint64_t{part.first} + i) * sizeof(Elf64_Rela)]);
+      part.address_of.push_back(rela.r_offset);
+      part.rows.push_back({rela.r_info, static_cast<uint64_t>(rela.r_addend)});
+      order.push_back({rela.r_offset, i});
+    }
+    std::sort(order.begin(), order.end());
+    part.row_of = absl::btree_map<uint64_t, uint32_t>(order.begin(), order.end());
+  }
+}
+
+void HotRela::Begin() {
+  for (Staged& staged : staged_) staged = Staged();
+}
+
+std::pair<uint64_t, RelaRow> HotRela::RowAt(int part, uint32_t row) const {
+  auto it = staged_[part].rows.find(row);
+  if (it != staged_[part].rows.end()) return it->second;
+  return {parts_[part].address_of[row], parts_[part].rows[row]};
+}
+
+void HotRela::RemoveRow(int part, uint64_t address, uint32_t row) {
+  Staged& staged = staged_[part];
+  const uint32_t last = Count(part) - 1;
+  if (row != last) {
+    const auto moved = RowAt(part, last);
+    staged.rows[row] = moved;
+    staged.row_of[moved.first] = row;
+  }
+  staged.rows[last] = {0, {types_.none, 0}};
+  staged.row_of[address] = -1;
+  --staged.delta;
+}
+
+void HotRela::Remove(WordRange range) {
+  for (int p = 0; p < 2; ++p) {
+    std::vector<uint64_t> words;
+    for (auto it = parts_[p].row_of.lower_bound(range.begin); it != parts_[p].row_of.end() && it->first < range.end; ++it) {
+      words.push_back(it->first);
+    }
+    for (auto it = staged_[p].row_of.lower_bound(range.begin);
+         it != staged_[p].row_of.end() && it->first < range.end; ++it) {
+      if (!parts_[p].row_of.contains(it->first)) words.push_back(it->first);
+    }
+    for (uint64_t word : words) {
+      int64_t row = -1;
+      if (auto it = staged_[p].row_of.find(word); it != staged_[p].row_of.end()) {
+        row = it->second;
+      } else {
+        row = parts_[p].row_of.find(word)->second;
+      }
+      if (row >= 0) RemoveRow(p, word, static_cast<uint32_t>(row));
+    }
+  }
+}
+
+absl::Status HotRela::Add(uint64_t address, bool relative, uint64_t info, uint64_t addend) {
+  const int p = relative ? 0 : 1;
+  const uint32_t row = Count(p);
+  if (row >= parts_[p].capacity) {
+    return absl::ResourceExhaustedError(absl::StrCat(".rela.dyn: no free ", relative ? "RELATIVE" : "symbolic", " row"));
+  }
+  staged_[p].rows[row] = {address, {info, addend}};
+  staged_[p].row_of[address] = row;
+  ++staged_[p].delta;
+  return absl::OkStatus();
+}
+
+void HotRela::Emit(std::vector<Mutation>* mutations) const {
+  for (int p = 0; p < 2; ++p) {
+    for (const auto& [row, content] : staged_[p].rows) {
+      Elf64_Rela rela{};
+      rela.r_offset = content.first;
+      rela.r_info = content.second.info;
+      rela.r_addend = static_cast<int64_t>(content.second.addend);
+      Mutation mutation;
+      mutation.offset = file_offset_ + (uint64_t{parts_[p].first} + row) * sizeof(rela);
+      mutation.phase = PatchPhase::kTables;
+      mutation.bytes.resize(sizeof(rela));
+      Store(mutation.bytes.data(), rela);
+      mutations->push_back(std::move(mutation));
+    }
+  }
+}
+
+void HotRela::Accept() {
+  for (int p = 0; p < 2; ++p) {
+    Part& part = parts_[p];
+    part.count += staged_[p].delta;
+    part.address_of.resize(std::max<size_t>(part.address_of.size(), part.count));
+    part.rows.resize(part.address_of.size());
+    for (const auto& [row, content] : staged_[p].rows) {
+      if (row >= part.count) continue;
+      part.address_of[row] = content.first;
+      part.rows[row] = content.second;
+    }
+    part.address_of.resize(part.count);
+    part.rows.resize(part.count);
+    for (const auto& [word, row] : staged_[p].row_of) {
+      if (row < 0) {
+        part.row_of.erase(word);
+      } else {
+        part.row_of[word] = static_cast<uint32_t>(row);
+      }
+    }
+    staged_[p] = Staged();
+  }
+}
+
+uint64_t HotRela::bytes_held() const {
+  uint64_t total = 0;
+  for (const Part& part : parts_) total += part.address_of.capacity() * 8 + part.rows.capacity() * 16 + part.row_of.size() * 14;
+  return total;
+}
+
+}  // namespace kitlink::elf

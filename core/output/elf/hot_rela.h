@@ -1,0 +1,69 @@
+// .rela.dyn of a hot image: rows found by the word they fill, replaced, added and removed in place.
+//
+// The loader trusts DT_RELACOUNT: the rows counted there must be RELATIVE and stand first, so a removed one is
+// overwritten by the last one. Free rows behind each part are R_*_NONE.
+#ifndef CORE_OUTPUT_ELF_HOT_RELA_H_
+#define CORE_OUTPUT_ELF_HOT_RELA_H_
+
+#include <cstdint>
+#include <map>
+#include <vector>
+
+#include "absl/container/btree_map.h"
+#include "absl/status/status.h"
+#include "core/output/elf/image.h"
+#include "core/output/hot_tables.h"
+
+namespace kitlink::elf {
+
+// One row as it is or will be.
+struct RelaRow {
+  uint64_t info = 0;
+  uint64_t addend = 0;
+};
+
+class HotRela {
+ public:
+  // Reads the rows of a written table. `table` is the section's bytes.
+  HotRela(const RelaPlan& plan, ByteView table, uint64_t file_offset, const DynamicTypes& types);
+
+  void Begin();
+  // Removes the rows of all words in `range`.
+  void Remove(WordRange range);
+  // Adds a row. ResourceExhausted when its part is full.
+  absl::Status Add(uint64_t address, bool relative, uint64_t info, uint64_t addend);
+  // Adds the mutations of all rows that the plan touched.
+  void Emit(std::vector<Mutation>* mutations) const;
+  uint32_t relative_count() const { return parts_[0].count + staged_[0].delta; }
+  void Accept();
+  uint64_t bytes_held() const;
+
+ private:
+  struct Part {
+    uint32_t first = 0;     // row in the table
+    uint32_t count = 0;     // rows in use
+    uint32_t capacity = 0;
+    std::vector<uint64_t> address_of;             // by row in the part
+    std::vector<RelaRow> rows;                    // beside address_of
+    absl::btree_map<uint64_t, uint32_t> row_of;   // word -> row in the part
+  };
+  // What a plan changed: later rows win.
+  struct Staged {
+    int32_t delta = 0;
+    absl::btree_map<uint32_t, std::pair<uint64_t, RelaRow>> rows;  // row -> (word, contents); word 0: free
+    absl::btree_map<uint64_t, int64_t> row_of;                     // word -> row, -1: removed
+  };
+
+  uint32_t Count(int part) const { return parts_[part].count + staged_[part].delta; }
+  std::pair<uint64_t, RelaRow> RowAt(int part, uint32_t row) const;
+  void RemoveRow(int part, uint64_t address, uint32_t row);
+
+  uint64_t file_offset_;
+  DynamicTypes types_;
+  Part parts_[2];  // relative, others
+  Staged staged_[2];
+};
+
+}  // namespace kitlink::elf
+
+#endif  // CORE_OUTPUT_ELF_HOT_RELA_H_
