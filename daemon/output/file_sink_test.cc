@@ -3,6 +3,8 @@
 #include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <linux/capability.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -34,6 +36,13 @@ void MakeOld(const std::string& path, FileSink& sink) {
   const timespec times[2] = {{1000, 0}, {1000, 0}};
   ASSERT_EQ(utimensat(AT_FDCWD, path.c_str(), times, 0), 0);
   ASSERT_TRUE(sink.AdoptImage(FileIdentity::Of(StatOf(path)), true).ok());
+}
+
+// Makes root, too, subject to permissions. Changing the user would not do: a sandbox may have only one.
+bool DropCapabilities() {
+  __user_cap_header_struct header = {_LINUX_CAPABILITY_VERSION_3, 0};
+  const __user_cap_data_struct none[2] = {};
+  return syscall(SYS_capset, &header, none) == 0;
 }
 
 std::string LetterAt(FileSink& sink, size_t which) {
@@ -299,6 +308,29 @@ TEST_F(FileSinkTest, NoticesForeignChanges) {
   EXPECT_EQ(sink_.Commit({}).code(), absl::StatusCode::kFailedPrecondition);
 }
 
+// Somebody writes and puts the modification time back: only the status time tells.
+TEST_F(FileSinkTest, ForeignBytesUnderAForgedTimeAreNotReused) {
+  constexpr uint64_t kUnpatched = 0x7000;
+  ASSERT_TRUE(PublishLetters(sink_, 'A').ok());
+  sink_.Settle();
+  usleep(20'000);
+  const timespec times[2] = {StatOf(path_).st_atim, StatOf(path_).st_mtim};
+  {
+    std::fstream file(path_);
+    file.seekp(kUnpatched);
+    file << "foreign";
+  }
+  ASSERT_EQ(utimensat(AT_FDCWD, path_.c_str(), times, 0), 0);
+  uint8_t byte = 1;
+  for (const char letter : {'B', 'C', 'D'}) {
+    ASSERT_TRUE(sink_.CheckPatchable().ok());
+    ASSERT_TRUE(sink_.Commit(LetterPatch(letter)).ok());
+    sink_.set_policy(PublishPolicy::kExchange);
+    ASSERT_TRUE(sink_.ReadBack(kUnpatched, MutableBytes(&byte, 1)).ok());
+    EXPECT_EQ(byte, 0);
+  }
+}
+
 TEST_F(FileSinkTest, BazelMakesOutputsReadOnly) {
   ASSERT_TRUE(PublishLetters(sink_, 'A').ok());
   sink_.Settle();
@@ -381,7 +413,7 @@ TEST_F(FileSinkTest, UnwritableFolderLeavesOldOutput) {
   ASSERT_TRUE(PublishLetters(sink_, 'A').ok());
   fs::permissions(folder_.path(), fs::perms(0555));
   EXPECT_EQ(InChild([&] {
-              if (geteuid() == 0 && seteuid(65534) != 0) return 9;
+              if (!DropCapabilities()) return 9;
               FileSink sink(path_, 022, PublishPolicy::kAuto);
               absl::Status status = sink.BeginImage(10).status();
               if (!absl::IsPermissionDenied(status)) return 1;

@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 
 #include <filesystem>
+#include <optional>
 #include <string>
 
 #include "daemon/output/exclusive_file.h"
@@ -50,17 +51,21 @@ void Exercise(const std::string& path, PublishPolicy policy, CommitKind when_idl
   ASSERT_TRUE(PublishLetters(sink, 'A').ok());
   sink.Settle();
   for (char letter = 'B'; letter < 'J'; ++letter) {
-    Running running(path);
+    // By turns: a running program is protected by ETXTBSY as well, a mapped one is not.
+    std::optional<Running> running;
+    if (letter % 2 == 0) running.emplace(path);
     Mapping mapping(path);
     ASSERT_TRUE(sink.CheckPatchable().ok()) << sink.CheckPatchable();
     ASSERT_TRUE(sink.Commit(LetterPatch(letter)).ok());
     EXPECT_EQ(sink.last_commit(), CommitKind::kExchange);
     EXPECT_EQ(Execute(path), std::string(3, letter));
     if (letter % 3 != 0) sink.Settle();
-    if (letter % 4 == 0 && letter % 3 != 0) fs::remove(path);
+    if (letter % 5 == 0 && letter % 3 != 0) fs::remove(path);
     ASSERT_TRUE(sink.Commit({}).ok());
     EXPECT_EQ(Execute(path), std::string(3, letter));
-    EXPECT_EQ(running.Finish(), std::string(3, static_cast<char>(letter - 1)));
+    if (running) {
+      EXPECT_EQ(running->Finish(), std::string(3, static_cast<char>(letter - 1)));
+    }
     EXPECT_TRUE(mapping.FinishUnchanged());
     ASSERT_TRUE(sink.Commit(LetterPatch(letter)).ok());
     EXPECT_EQ(sink.last_commit(), when_idle);
