@@ -11,6 +11,7 @@
 #include "absl/strings/str_split.h"
 #include "core/dwarf/debug_program.h"
 #include "core/dwarf/padding.h"
+#include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
 namespace kitlink::dwarf {
@@ -150,7 +151,10 @@ TEST_P(PaddingTools, StaySilent) {
   if (config.llvm_dump) dumps.push_back("llvm-dwarfdump -a");
   for (const std::string& dump : dumps) {
     if (!HaveTool(dump.substr(0, dump.find(' ')))) continue;
-    EXPECT_EQ(Complaints(OutputOf(program, dump, "plain")), Complaints(OutputOf(program, dump, "holes"))) << dump;
+    // Some readers complain of the compiler's own work.
+    EXPECT_THAT(Complaints(OutputOf(program, dump, "plain")),
+                testing::IsSupersetOf(Complaints(OutputOf(program, dump, "holes"))))
+        << dump;
   }
   std::string addresses;
   for (const char* function : {"main", "work", "cold_a", "cold_b", "boxes"}) {
