@@ -40,7 +40,8 @@ TEST(Suggest, PrefersAnotherCaseToAnotherName) {
 
 TEST(Suggest, FindsTheOtherSignature) {
   EXPECT_EQ(Suggest("_Z3fooi", {"_Z3fool", "_Z3goo", "_Z4fooxi"}), "did you mean: foo(long)");
-  EXPECT_EQ(Suggest("_ZN1a1b4workEi", {"_ZNK1a1b4workEPKc", "_ZN1c1b4workEi"}), "did you mean: a::b::work(char const*) const");
+  EXPECT_EQ(Suggest("_ZN1a1b4workEi", {"_ZNK1a1b4workEPKc", "_ZN1c1b4workEi"}),
+            "did you mean: a::b::work(char const*) const");
 }
 
 TEST(Suggest, FindsMissingExternC) {
