@@ -45,7 +45,9 @@ enum Sizes { kSweep, kOneLarge };
 
 uint64_t HoleSize(const std::string& section, Sizes sizes) {
   const Filler* filler = Filler::For(section);
-  if (section == ".debug_addr" || section == ".debug_str_offsets" || filler == nullptr) return sizes == kSweep ? 16 : 160 * 16;  // in place, as one
+  if (section == ".debug_addr" || section == ".debug_str_offsets" || filler == nullptr) {
+    return sizes == kSweep ? 16 : 160 * 16;  // in place, as one
+  }
   if (sizes == kOneLarge) return (filler->min_hole() + 300000) / 16 * 16;
   uint64_t total = section == ".debug_abbrev" ? PaddingAbbrev().size() : 0;
   for (uint64_t k = 0; k <= 70; ++k) total += filler->min_hole() + k * filler->granularity();
