@@ -1,5 +1,6 @@
 #include "core/session/cold.h"
 
+#include <string>
 #include <utility>
 
 #include "core/base/parallel.h"
@@ -18,6 +19,14 @@ void Normalize(const LinkOptions& options, Program* program) {
   ParallelFor(program->units.size(), 32, [&](size_t u) { NormalizeUnit(options, &program->units[u], program); });
 }
 
+// --fatal-warnings.
+void MakeWarningsErrors(Diagnostics& diagnostics) {
+  for (Diagnostic& diagnostic : diagnostics.Take()) {
+    const bool warning = diagnostic.severity == Severity::kWarning;
+    diagnostics.Add(warning ? Severity::kError : diagnostic.severity, std::move(diagnostic.text));
+  }
+}
+
 }  // namespace
 
 absl::StatusOr<ColdLink> PlanColdLink(const LinkOptions& options, FileSource& files, Diagnostics& diagnostics) {
@@ -25,7 +34,12 @@ absl::StatusOr<ColdLink> PlanColdLink(const LinkOptions& options, FileSource& fi
   if (!inputs.ok()) return inputs.status();
   if (diagnostics.has_errors()) return diagnostics.ToStatus();
 
-  absl::StatusOr<Program> resolved = Resolve(options, *std::move(inputs), diagnostics);
+  absl::StatusOr<ExportRules> exports = ReadExportRules(options, files, &inputs->opened);
+  if (!exports.ok()) {
+    diagnostics.Error(std::string(exports.status().message()));
+    return exports.status();
+  }
+  absl::StatusOr<Program> resolved = Resolve(options, *std::move(inputs), *std::move(exports), diagnostics);
   if (!resolved.ok()) return resolved.status();
 
   ColdLink link;
@@ -41,6 +55,8 @@ absl::StatusOr<ColdLink> PlanColdLink(const LinkOptions& options, FileSource& fi
       PlaceImage(options, *link.arch, std::move(demands), link.program.get());
   if (!image.ok()) return image.status();
   link.image = *std::move(image);
+  if (options.fatal_warnings) MakeWarningsErrors(diagnostics);
+  if (diagnostics.has_errors()) return diagnostics.ToStatus();
   return link;
 }
 

@@ -2,7 +2,7 @@
 
 #include <string>
 
-#include "absl/container/flat_hash_set.h"
+#include "absl/strings/str_cat.h"
 #include "core/base/parallel.h"
 
 namespace kitlink {
@@ -10,6 +10,17 @@ namespace {
 
 bool Visible(const Symbol& symbol) {
   return symbol.visibility == Visibility::kDefault || symbol.visibility == Visibility::kProtected;
+}
+
+bool Listed(const ExportRules& rules, const Symbol& symbol) {
+  return !rules.dynamic.empty() && rules.dynamic.Find(symbol.name) != PatternSet::kNoMatch;
+}
+
+// Whether a library's own references to what it exports are left to the loader. A dynamic list binds all others.
+bool Preemptible(const LinkOptions& options, const ExportRules& rules, const Symbol& symbol) {
+  if (rules.has_dynamic_list || options.bsymbolic) return Listed(rules, symbol);
+  if (options.bsymbolic_functions && symbol.type == SymbolType::kFunction) return Listed(rules, symbol);
+  return true;
 }
 
 // The file name of an archive without its folder: what --exclude-libs compares.
@@ -29,11 +40,35 @@ void HideExcludedLibraries(const LinkOptions& options, Program* program) {
   }
 }
 
+// Gives definitions the versions that the script assigns, and hides what it calls local.
+void ApplyVersionScript(Program* program, Diagnostics& diagnostics) {
+  const ExportRules& rules = program->exports;
+  ParallelFor(program->symbols.size(), 1 << 12, [&](size_t i) {
+    Symbol& symbol = program->symbols[i];
+    if (!symbol.used || !Visible(symbol)) return;
+    if (symbol.kind != SymbolKind::kDefined && symbol.kind != SymbolKind::kAbsolute) return;
+    if (!symbol.version.empty()) {  // .symver in the source has the last word
+      if (rules.FindNode(symbol.version) < 0) {
+        diagnostics.Error(absl::StrCat("symbol ", symbol.name, " has version ", symbol.version,
+                                       ", which no version script defines"));
+      }
+      return;
+    }
+    const int32_t node = rules.VersionOf(symbol.name);
+    if (node == ExportRules::kLocal) {
+      symbol.visibility = Visibility::kHidden;
+    } else if (node != PatternSet::kNoMatch) {
+      symbol.version = rules.script.nodes[node].name;
+    }
+  });
+}
+
 }  // namespace
 
-void DecideBinding(const LinkOptions& options, Program* program, Diagnostics&) {
+void DecideBinding(const LinkOptions& options, Program* program, Diagnostics& diagnostics) {
   HideExcludedLibraries(options, program);
-  const absl::flat_hash_set<absl::string_view> listed(options.export_symbols.begin(), options.export_symbols.end());
+  const ExportRules& rules = program->exports;
+  if (options.kind == OutputKind::kShared || !rules.versions.empty()) ApplyVersionScript(program, diagnostics);
   const bool shared = options.kind == OutputKind::kShared;
   const bool dynamic = !options.is_static && !options.no_dynamic_linker;
   ParallelFor(program->symbols.size(), 1 << 14, [&](size_t i) {
@@ -52,10 +87,9 @@ void DecideBinding(const LinkOptions& options, Program* program, Diagnostics&) {
         if (!Visible(symbol)) break;
         symbol.exported = shared || (dynamic && (options.export_dynamic || symbol.shared_reference ||
                                                  symbol.binding == SymbolBinding::kUnique ||
-                                                 listed.contains(symbol.name)));
+                                                 Listed(rules, symbol)));
         symbol.imported = shared && symbol.exported && symbol.visibility == Visibility::kDefault &&
-                          !options.bsymbolic &&
-                          !(options.bsymbolic_functions && symbol.type == SymbolType::kFunction);
+                          Preemptible(options, rules, symbol);
         break;
       case SymbolKind::kLinker:
         break;

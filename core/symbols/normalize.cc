@@ -44,6 +44,10 @@ void NormalizeObject(ObjectFile* object) {
   }
 }
 
+bool NeedsWholeProgram(const InputSection& section) {
+  return section.name == ".gdb_index" || section.name == ".debug_gnu_pubnames" || section.name == ".debug_gnu_pubtypes";
+}
+
 bool Excluded(const LinkOptions& options, const InputSection& section) {
   if (options.strip == Strip::kNone || (section.flags & kSecAlloc) != 0) return false;
   return absl::StartsWith(section.name, ".debug") || absl::StartsWith(section.name, ".zdebug") ||
@@ -56,10 +60,7 @@ void NormalizeUnit(const LinkOptions& options, Unit* unit, Program* program) {
     const InputSection& section = unit->object->sections[s];
     Atom& atom = program->atoms[unit->first_atom + s];
     if (Excluded(options, section)) atom.state = Atom::kAbsent;
-    // What only an incomplete set of units would provide is left out: indexes over all debug information.
-    if (section.name == ".gdb_index" || section.name == ".debug_gnu_pubnames" || section.name == ".debug_gnu_pubtypes") {
-      if (options.incremental) atom.state = Atom::kAbsent;
-    }
+    if (options.incremental && NeedsWholeProgram(section)) atom.state = Atom::kAbsent;
   }
 }
 

@@ -14,6 +14,9 @@ void NormalizeUnit(const LinkOptions& options, Unit* unit, Program* program);
 // The same for an object alone, as far as it does not depend on a program: the .ctors part.
 void NormalizeObject(ObjectFile* object);
 
+// Sections that describe all units at once and would be wrong after one of them changes: left out of incremental links.
+bool NeedsWholeProgram(const InputSection& section);
+
 // True when the options keep `section` out of the image.
 bool Excluded(const LinkOptions& options, const InputSection& section);
 

@@ -17,6 +17,7 @@
 #include "core/input/eh_frame.h"
 #include "core/input/inputs.h"
 #include "core/input/model.h"
+#include "core/symbols/export_rules.h"
 #include "core/symbols/merge.h"
 #include "core/symbols/name_table.h"
 
@@ -39,7 +40,8 @@ enum class Boundary : uint8_t {
 
 struct Symbol {
   absl::string_view name;     // in the name table; empty for promoted locals
-  absl::string_view version;  // of a shared symbol, "" when it has none
+  absl::string_view version;  // of a shared symbol, or the one that a definition gets; "" when it has none
+  bool hidden_version = false;  // only "name@version" refers to it
   SymbolKind kind = SymbolKind::kUndefined;
   SymbolBinding binding = SymbolBinding::kGlobal;
   SymbolType type = SymbolType::kNone;
@@ -102,6 +104,7 @@ struct Program {
   std::vector<MergedSection> merged;
   absl::flat_hash_map<uint32_t, MergedInput> merged_inputs;  // by AtomId value
   std::vector<OpenedFile> opened;
+  ExportRules exports;
   std::vector<std::unique_ptr<Archive>> archives;
   uint64_t bytes_read = 0;
 

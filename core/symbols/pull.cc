@@ -129,19 +129,26 @@ class Puller {
       if (lazy.archive != nullptr) {
         const ArchiveMember& member = lazy.archive->members[lazy.member];
         lazy.defines.reserve(member.defines.size());
-        for (absl::string_view name : member.defines) lazy.defines.push_back(names_.Intern(name));
+        for (absl::string_view name : member.defines) lazy.defines.push_back(InternDefinition(name));
       } else {
         for (size_t s = lazy.object->first_global; s < lazy.object->symbols.size(); ++s) {
           const InputSymbol& symbol = lazy.object->symbols[s];
-          if (symbol.defined() && !symbol.common()) lazy.defines.push_back(names_.Intern(symbol.name));
+          if (symbol.defined() && !symbol.common()) lazy.defines.push_back(InternDefinition(symbol.name));
         }
       }
     });
   }
 
+  // "name@@VERSION" defines what "name" means.
+  SymbolId InternDefinition(absl::string_view name) {
+    const size_t at = name.find("@@");
+    return names_.Intern(at == absl::string_view::npos || at == 0 ? name : name.substr(0, at));
+  }
+
   // The name that a reference or definition really means, --wrap considered.
   SymbolId InternSymbol(const InputSymbol& symbol) {
-    if (!wrap_.empty() && symbol.undefined()) {
+    if (symbol.defined()) return InternDefinition(symbol.name);
+    if (!wrap_.empty()) {
       if (wrap_.contains(symbol.name)) return names_.Intern(absl::StrCat("__wrap_", symbol.name));
       absl::string_view real = symbol.name;
       if (absl::ConsumePrefix(&real, "__real_") && wrap_.contains(real)) return names_.Intern(real);

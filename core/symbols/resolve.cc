@@ -65,6 +65,7 @@ class Resolver {
     StakeClaims();
     GatherReferences();
     DefineSymbols();
+    NameVersions();
     BindLibraries(pulled);
     BindVersionedReferences();
     ReportDuplicates();
@@ -188,6 +189,24 @@ class Resolver {
     });
   }
 
+  // Definitions that .symver made: "name@@VERSION" is interned as "name", "name@VERSION" as what it is.
+  void NameVersions() {
+    ParallelFor(program_.units.size(), 16, [&](size_t u) {
+      const Unit& unit = program_.units[u];
+      for (uint32_t g = 0; g < unit.globals.size(); ++g) {
+        const absl::string_view name = unit.object->symbols[unit.object->first_global + g].name;
+        const size_t at = name.find('@');
+        if (at == absl::string_view::npos) continue;
+        Symbol& symbol = program_.symbols[unit.globals[g].value];
+        const bool defined = symbol.kind == SymbolKind::kDefined || symbol.kind == SymbolKind::kAbsolute;
+        if (!defined || symbol.file != u) continue;
+        symbol.hidden_version = !absl::StartsWith(name.substr(at), "@@");
+        symbol.version = name.substr(at + (symbol.hidden_version ? 1 : 2));
+        symbol.name = name.substr(0, at);
+      }
+    });
+  }
+
   void BindLibraries(Pulled& pulled) {
     std::vector<std::pair<uint32_t, uint32_t>> best(program_.symbols.size(), {Id<void>::kNone, 0});
     for (uint32_t l = 0; l < pulled.libraries.size(); ++l) {
@@ -196,6 +215,7 @@ class Resolver {
         if (!defined[s].valid()) continue;
         Symbol& symbol = program_.symbols[defined[s].value];
         if (!symbol.used) continue;
+        if (symbol.visibility >= Visibility::kHidden) continue;  // must be defined here
         symbol.shared_reference = true;
         if (symbol.kind == SymbolKind::kUndefined && best[defined[s].value].first == Id<void>::kNone) {
           best[defined[s].value] = {l, s};
@@ -253,7 +273,10 @@ class Resolver {
           break;
         }
       }
-      if (symbol.kind == SymbolKind::kShared) symbol.name = name;
+      if (symbol.kind == SymbolKind::kShared) {
+        symbol.name = name;
+        symbol.hidden_version = true;
+      }
     }
   }
 
@@ -271,8 +294,9 @@ class Resolver {
         if (symbol.binding == SymbolBinding::kUnique) continue;
         const ObjectFile& winner = *program_.units[UnitOf(claim)].object;
         const InputSymbol& first = winner.symbols[static_cast<uint32_t>(claim)];
-        found[u].push_back(dwarf::DuplicateSymbolMessage(symbol.name, {&winner, first.section, first.value},
-                                                         {&object, symbol.section, symbol.value}));
+        const dwarf::SymbolUse both[] = {{&winner, first.section, first.value},
+                                         {&object, symbol.section, symbol.value}};
+        found[u].push_back(dwarf::DuplicateSymbolText(symbol.name, both));
       }
     });
     for (const std::vector<std::string>& list : found) {
@@ -331,8 +355,10 @@ class Resolver {
 
 }  // namespace
 
-absl::StatusOr<Program> Resolve(const LinkOptions& options, Inputs inputs, Diagnostics& diagnostics) {
+absl::StatusOr<Program> Resolve(const LinkOptions& options, Inputs inputs, ExportRules exports,
+                                Diagnostics& diagnostics) {
   Program program;
+  program.exports = std::move(exports);
   absl::StatusOr<Pulled> pulled = PullObjects(options, inputs, program.names, diagnostics);
   if (!pulled.ok()) return pulled.status();
   program.archives = std::move(inputs.archives);

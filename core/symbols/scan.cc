@@ -4,6 +4,7 @@
 #include <atomic>
 #include <memory>
 #include <string>
+#include <tuple>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -130,12 +131,12 @@ class Scanner {
     size_t left = options_.error_limit == 0 ? order.size() : options_.error_limit;
     for (SymbolId id : order) {
       const absl::string_view name = program_.symbols[id.value].name;
-      std::string near;
+      std::string suggestion;
       if (left > 0) {
         --left;
-        near = NearName(name);
+        suggestion = Suggestion(name);
       }
-      const std::string text = dwarf::UndefinedSymbolMessage(name, uses[id], near);
+      const std::string text = dwarf::UndefinedSymbolText(name, uses[id], uses[id].size(), suggestion);
       if (options_.unresolved == UnresolvedPolicy::kWarn) {
         diagnostics_.Warning(text);
       } else {
@@ -145,22 +146,24 @@ class Scanner {
   }
 
   // The defined name most like `name`, for people who mistyped it.
-  std::string NearName(absl::string_view name) {
+  std::string Suggestion(absl::string_view name) {
     dwarf::Suggester suggester(name);
     for (const Symbol& symbol : program_.symbols) {
       if (symbol.used && symbol.kind != SymbolKind::kUndefined && symbol.kind != SymbolKind::kLinker) {
         suggester.Consider(symbol.name);
       }
     }
-    return suggester.best();
+    return suggester.Result();
   }
 
   void Collect(Demands* demands) {
     std::vector<SymbolId> touched;
     for (const UnitFindings& found : findings_) touched.insert(touched.end(), found.touched.begin(), found.touched.end());
-    std::sort(touched.begin(), touched.end(), [&](SymbolId a, SymbolId b) {
-      return program_.symbols[a.value].name < program_.symbols[b.value].name;
-    });
+    auto key = [&](SymbolId id) {
+      const Symbol& symbol = program_.symbols[id.value];
+      return std::make_tuple(symbol.name, symbol.version, symbol.hidden_version);
+    };
+    std::sort(touched.begin(), touched.end(), [&](SymbolId a, SymbolId b) { return key(a) < key(b); });
     demands->ordered = std::move(touched);
     const uint16_t image = image_needs_.load();
     demands->tls_ld = (image & kNeedTlsLd) != 0;
@@ -286,21 +289,23 @@ OutputTraits TraitsOf(const LinkOptions& options) {
   return traits;
 }
 
+TargetTraits TraitsOf(const Symbol& symbol) {
+  TargetTraits traits;
+  const bool unsatisfied = symbol.kind == SymbolKind::kUndefined && !symbol.imported;
+  traits.imported = symbol.imported;
+  traits.undefined_weak = unsatisfied;
+  traits.absolute = unsatisfied || (symbol.kind == SymbolKind::kAbsolute && !symbol.imported);
+  traits.tls = symbol.type == SymbolType::kTls;
+  traits.ifunc = symbol.type == SymbolType::kIfunc && symbol.kind == SymbolKind::kDefined && !symbol.imported;
+  traits.function = symbol.type == SymbolType::kFunction || symbol.type == SymbolType::kIfunc ||
+                    (symbol.type == SymbolType::kNone && symbol.size == 0);
+  return traits;
+}
+
 TargetTraits TraitsOf(const Program& program, const Unit& unit, uint32_t index) {
   TargetTraits traits;
   const SymbolId id = program.GlobalOf(unit, index);
-  if (id.valid()) {
-    const Symbol& symbol = program.symbols[id.value];
-    const bool unsatisfied = symbol.kind == SymbolKind::kUndefined && !symbol.imported;
-    traits.imported = symbol.imported;
-    traits.undefined_weak = unsatisfied;
-    traits.absolute = unsatisfied || (symbol.kind == SymbolKind::kAbsolute && !symbol.imported);
-    traits.tls = symbol.type == SymbolType::kTls;
-    traits.ifunc = symbol.type == SymbolType::kIfunc && symbol.kind == SymbolKind::kDefined && !symbol.imported;
-    traits.function = symbol.type == SymbolType::kFunction || symbol.type == SymbolType::kIfunc ||
-                      (symbol.type == SymbolType::kNone && symbol.size == 0);
-    return traits;
-  }
+  if (id.valid()) return TraitsOf(program.symbols[id.value]);
   const InputSymbol& symbol = unit.object->symbols[index];
   traits.tls = symbol.type == SymbolType::kTls;
   traits.ifunc = symbol.type == SymbolType::kIfunc;

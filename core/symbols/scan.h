@@ -32,6 +32,9 @@ struct Demands {
 // What a relocation against symbol `index` of `unit` refers to, for Arch::Scan and Arch::Apply.
 TargetTraits TraitsOf(const Program& program, const Unit& unit, uint32_t index);
 
+// The same for a global symbol.
+TargetTraits TraitsOf(const Symbol& symbol);
+
 // The output as Arch sees it.
 OutputTraits TraitsOf(const LinkOptions& options);
 

@@ -42,6 +42,7 @@ void AddFlags(const LinkOptions& options, const ElfImage& image, Entries* entrie
   uint64_t flags = 0, flags1 = 0;
   if (options.z_origin) flags |= DF_ORIGIN, flags1 |= DF_1_ORIGIN;
   if (options.bsymbolic) flags |= DF_SYMBOLIC;
+  if (image.text_relocs) flags |= DF_TEXTREL;
   if (options.z_now) flags |= DF_BIND_NOW, flags1 |= DF_1_NOW;
   if (image.demands.static_tls && options.kind == OutputKind::kShared) flags |= DF_STATIC_TLS;
   if (options.kind == OutputKind::kPie) flags1 |= DF_1_PIE;
@@ -88,10 +89,15 @@ std::vector<Elf64_Dyn> DynamicEntries(const LinkOptions& options, const Program&
     entries.Add(DT_RELACOUNT, image.rela.relative);
   }
   if (image.Section(kVersym)) entries.Add(DT_VERSYM, image.AddressOf(kVersym));
+  if (image.Section(kVerdef)) {
+    entries.Add(DT_VERDEF, image.AddressOf(kVerdef));
+    entries.Add(DT_VERDEFNUM, tables.verdef_count);
+  }
   if (image.Section(kVerneed)) {
     entries.Add(DT_VERNEED, image.AddressOf(kVerneed));
     entries.Add(DT_VERNEEDNUM, tables.verneed_count);
   }
+  if (image.text_relocs) entries.Add(DT_TEXTREL, 0);
   AddFlags(options, image, &entries);
   entries.Add(DT_NULL, 0);
   return entries.Take();

@@ -4,6 +4,8 @@
 
 #include <algorithm>
 #include <map>
+#include <string>
+#include <tuple>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -23,13 +25,12 @@ bool DefinedRow(const Symbol& symbol) {
   return symbol.exported && (symbol.kind != SymbolKind::kShared || symbol.atom.valid());
 }
 
-std::vector<SymbolId> ChooseImports(const LinkOptions& options, const Program& program, const Demands& demands) {
+std::vector<SymbolId> ChooseImports(const Program& program, const Demands& demands) {
   std::vector<SymbolId> imports;
   for (SymbolId id : demands.ordered) {
     const Symbol& symbol = program.symbols[id.value];
     if (symbol.imported && !DefinedRow(symbol)) imports.push_back(id);
   }
-  (void)options;
   return imports;
 }
 
@@ -41,9 +42,12 @@ std::vector<SymbolId> ChooseExports(const Program& program) {
     if (symbol.atom.valid() && program.atoms[symbol.atom.value].state != Atom::kLive) continue;
     exports.push_back(SymbolId(i));
   }
-  std::sort(exports.begin(), exports.end(), [&](SymbolId a, SymbolId b) {
-    return program.symbols[a.value].name < program.symbols[b.value].name;
-  });
+  // Versions of one name are different symbols.
+  auto key = [&](SymbolId id) {
+    const Symbol& symbol = program.symbols[id.value];
+    return std::make_tuple(symbol.name, symbol.version, symbol.hidden_version);
+  };
+  std::sort(exports.begin(), exports.end(), [&](SymbolId a, SymbolId b) { return key(a) < key(b); });
   return exports;
 }
 
@@ -95,26 +99,51 @@ std::vector<uint8_t> MakeSysvHash(const Program& program, const std::vector<Symb
   return out;
 }
 
-// .gnu.version and .gnu.version_r from the versions of the libraries' symbols that are bound.
-void MakeVersions(const Program& program, DynamicTables* tables) {
-  std::map<uint32_t, std::map<absl::string_view, uint16_t>> wanted;  // library -> version -> its number here
-  for (SymbolId id : tables->symbols) {
-    const Symbol& symbol = program.symbols[id.value];
-    if (symbol.kind == SymbolKind::kShared && !symbol.version.empty()) wanted[symbol.file][symbol.version] = 0;
+template <typename T>
+void AppendStruct(std::vector<uint8_t>* out, const T& value) {
+  const uint8_t* bytes = reinterpret_cast<const uint8_t*>(&value);
+  out->insert(out->end(), bytes, bytes + sizeof(value));
+}
+
+bool Bound(const Symbol& symbol) { return symbol.kind == SymbolKind::kShared && !symbol.version.empty(); }
+
+// .gnu.version_d: the file's own name as the base version, then the named nodes of the version script. Returns the
+// first number that is free. Numbers follow the script: node i of the named ones has number 2 + i.
+uint16_t MakeVerdef(const LinkOptions& options, const Program& program, DynamicTables* tables) {
+  std::vector<const VersionNode*> nodes;
+  for (const VersionNode& node : program.exports.script.nodes) {
+    if (!node.name.empty()) nodes.push_back(&node);
   }
-  if (wanted.empty()) return;
-  uint16_t next = 2;  // 0 is local, 1 global without a version
-  for (auto& [library, versions] : wanted) {
-    for (auto& [version, number] : versions) number = next++;
-  }
-  tables->versym.assign(tables->symbols.size() + 1, VER_NDX_GLOBAL);
-  tables->versym[0] = VER_NDX_LOCAL;
-  for (size_t i = 0; i < tables->symbols.size(); ++i) {
-    const Symbol& symbol = program.symbols[tables->symbols[i].value];
-    if (symbol.kind == SymbolKind::kShared && !symbol.version.empty()) {
-      tables->versym[i + 1] = wanted[symbol.file][symbol.version];
+  if (nodes.empty()) return 2;  // 0 is local, 1 global without a version
+  const std::string& output = options.output;
+  const std::string base = options.soname.empty() ? output.substr(output.rfind('/') + 1) : options.soname;
+  for (size_t i = 0; i <= nodes.size(); ++i) {
+    std::vector<std::string> names = {i == 0 ? base : nodes[i - 1]->name};
+    if (i != 0) names.insert(names.end(), nodes[i - 1]->parents.begin(), nodes[i - 1]->parents.end());
+    Elf64_Verdef def{};
+    def.vd_version = VER_DEF_CURRENT;
+    def.vd_flags = i == 0 ? VER_FLG_BASE : 0;
+    def.vd_ndx = static_cast<uint16_t>(i + 1);
+    def.vd_cnt = static_cast<uint16_t>(names.size());
+    def.vd_hash = SysvHash(names[0]);
+    def.vd_aux = sizeof(def);
+    def.vd_next = i == nodes.size() ? 0 : static_cast<uint32_t>(sizeof(def) + names.size() * sizeof(Elf64_Verdaux));
+    AppendStruct(&tables->verdef, def);
+    for (size_t n = 0; n < names.size(); ++n) {
+      Elf64_Verdaux aux{};
+      aux.vda_name = tables->strings.Add(names[n]);
+      aux.vda_next = n + 1 == names.size() ? 0 : sizeof(aux);
+      AppendStruct(&tables->verdef, aux);
     }
+    ++tables->verdef_count;
   }
+  return static_cast<uint16_t>(nodes.size() + 2);
+}
+
+using WantedVersions = std::map<uint32_t, std::map<absl::string_view, uint16_t>>;  // library -> version -> number
+
+// .gnu.version_r: the versions of the libraries' symbols that are bound.
+void MakeVerneed(const Program& program, const WantedVersions& wanted, DynamicTables* tables) {
   size_t left = wanted.size();
   for (const auto& [library, versions] : wanted) {
     Elf64_Verneed need{};
@@ -123,8 +152,7 @@ void MakeVersions(const Program& program, DynamicTables* tables) {
     need.vn_file = tables->strings.Add(program.libraries[library].file->soname);
     need.vn_aux = sizeof(need);
     need.vn_next = --left == 0 ? 0 : static_cast<uint32_t>(sizeof(need) + versions.size() * sizeof(Elf64_Vernaux));
-    const uint8_t* bytes = reinterpret_cast<const uint8_t*>(&need);
-    tables->verneed.insert(tables->verneed.end(), bytes, bytes + sizeof(need));
+    AppendStruct(&tables->verneed, need);
     size_t aux_left = versions.size();
     for (const auto& [version, number] : versions) {
       Elf64_Vernaux aux{};
@@ -132,11 +160,47 @@ void MakeVersions(const Program& program, DynamicTables* tables) {
       aux.vna_other = number;
       aux.vna_name = tables->strings.Add(version);
       aux.vna_next = --aux_left == 0 ? 0 : sizeof(aux);
-      bytes = reinterpret_cast<const uint8_t*>(&aux);
-      tables->verneed.insert(tables->verneed.end(), bytes, bytes + sizeof(aux));
+      AppendStruct(&tables->verneed, aux);
     }
     ++tables->verneed_count;
   }
+}
+
+// The number of the version that a definition of this image has.
+uint16_t OwnVersion(const Program& program, const Symbol& symbol) {
+  uint16_t number = VER_NDX_GLOBAL;
+  for (const VersionNode& node : program.exports.script.nodes) {
+    if (node.name.empty()) continue;
+    ++number;
+    if (node.name == symbol.version) return symbol.hidden_version ? number | 0x8000 : number;
+  }
+  return VER_NDX_GLOBAL;
+}
+
+void MakeVersions(const LinkOptions& options, const Program& program, DynamicTables* tables) {
+  WantedVersions wanted;
+  for (SymbolId id : tables->symbols) {
+    const Symbol& symbol = program.symbols[id.value];
+    if (Bound(symbol)) wanted[symbol.file][symbol.version] = 0;
+  }
+  uint16_t next = MakeVerdef(options, program, tables);
+  if (wanted.empty() && tables->verdef.empty()) return;
+  for (auto& [library, versions] : wanted) {
+    for (auto& [version, number] : versions) number = next++;
+  }
+  tables->versym.assign(tables->symbols.size() + 1, VER_NDX_GLOBAL);
+  tables->versym[0] = VER_NDX_LOCAL;
+  for (size_t i = 0; i < tables->symbols.size(); ++i) {
+    const Symbol& symbol = program.symbols[tables->symbols[i].value];
+    if (Bound(symbol)) {
+      tables->versym[i + 1] = wanted[symbol.file][symbol.version];
+    } else if (symbol.kind == SymbolKind::kUndefined) {
+      tables->versym[i + 1] = tables->verdef.empty() ? VER_NDX_GLOBAL : VER_NDX_LOCAL;
+    } else if (!symbol.version.empty()) {
+      tables->versym[i + 1] = OwnVersion(program, symbol);
+    }
+  }
+  MakeVerneed(program, wanted, tables);
 }
 
 }  // namespace
@@ -173,7 +237,7 @@ DynamicTables BuildDynamicTables(const LinkOptions& options, const Program& prog
   DynamicTables tables;
   tables.present = !options.is_static || options.kind != OutputKind::kExecutable;
   if (!tables.present) return tables;
-  tables.symbols = ChooseImports(options, program, demands);
+  tables.symbols = ChooseImports(program, demands);
   std::vector<SymbolId> exports = ChooseExports(program);
   tables.first_defined = static_cast<uint32_t>(tables.symbols.size()) + 1;
   const uint32_t style = static_cast<uint32_t>(options.hash_style);
@@ -190,7 +254,7 @@ DynamicTables BuildDynamicTables(const LinkOptions& options, const Program& prog
   }
   if (!options.soname.empty() && options.kind == OutputKind::kShared) tables.soname = tables.strings.Add(options.soname);
   if (!options.rpaths.empty()) tables.runpath = tables.strings.Add(absl::StrJoin(options.rpaths, ":"));
-  MakeVersions(program, &tables);
+  MakeVersions(options, program, &tables);
   return tables;
 }
 

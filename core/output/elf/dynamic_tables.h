@@ -42,6 +42,8 @@ struct DynamicTables {
   std::vector<uint16_t> versym;     // by row; empty when no symbol has a version
   std::vector<uint8_t> verneed;
   uint32_t verneed_count = 0;
+  std::vector<uint8_t> verdef;      // versions that this image defines; empty when it names none
+  uint32_t verdef_count = 0;
   std::vector<uint32_t> needed;     // DT_NEEDED names in .dynstr
   uint32_t soname = 0, runpath = 0;
 };

@@ -22,7 +22,7 @@ namespace kitlink::elf {
 // OutputSection::synthetic for ELF: sections that the linker makes.
 enum Synthetic : int {
   kNotSynthetic = 0,
-  kInterp, kProperty, kBuildId, kHash, kGnuHash, kDynsym, kDynstr, kVersym, kVerneed, kRelaDyn, kRelaPlt,
+  kInterp, kProperty, kBuildId, kHash, kGnuHash, kDynsym, kDynstr, kVersym, kVerneed, kVerdef, kRelaDyn, kRelaPlt,
   kEhFrameHdr, kEhFrame, kPlt, kIplt, kDynamic, kGot, kGotPlt, kPaddingAbbrev,
   kSymtab, kStrtab, kShstrtab,
   kSyntheticCount,
@@ -77,6 +77,7 @@ struct ElfImage {
   ImageValues values;
   uint32_t x86_features = 0;
   bool exec_stack = false;
+  bool text_relocs = false;  // some words in read-only memory are filled in by the loader
   std::vector<uint32_t> section_names;  // by SectionId: offset in .shstrtab
   std::string shstrtab;
   std::vector<SectionId> merged_section;  // by index in Program::merged

@@ -12,6 +12,7 @@ namespace kitlink::elf {
 namespace {
 
 constexpr uint64_t kPage = 0x1000;
+constexpr uint32_t kFeatureShadowStack = 2;  // GNU_PROPERTY_X86_FEATURE_1_SHSTK
 constexpr uint32_t kReservedHeaders = 4;  // PT_NULL entries that growth turns into PT_LOAD
 
 struct SyntheticInfo {
@@ -33,6 +34,7 @@ SyntheticInfo InfoOf(Synthetic which) {
     case kDynstr: return {".dynstr", r, 1, 0};
     case kVersym: return {".gnu.version", r, 2, 2};
     case kVerneed: return {".gnu.version_r", r, 8, 0};
+    case kVerdef: return {".gnu.version_d", r, 8, 0};
     case kRelaDyn: return {".rela.dyn", r, 8, sizeof(Elf64_Rela)};
     case kRelaPlt: return {".rela.plt", r, 8, sizeof(Elf64_Rela)};
     case kEhFrameHdr: return {".eh_frame_hdr", r, 4, 0};
@@ -175,9 +177,9 @@ class Placer {
       exec_stack |= unit.object->traits.exec_stack;
     }
     if (program_.units.empty()) features = 0;
-    if (options_.z_ibt) features |= 1;
-    if (options_.z_shstk) features |= 2;
-    image_.x86_features = features & 3;
+    if (options_.z_shstk) features |= kFeatureShadowStack;
+    // PLT entries begin with no endbr64, so the image as a whole does not track indirect branches.
+    image_.x86_features = features & kFeatureShadowStack;
     image_.exec_stack = options_.z_exec_stack || (exec_stack && !options_.z_noexec_stack_given);
   }
 
@@ -206,7 +208,8 @@ class Placer {
       Add(kDynstr);
       if (!dynamic.versym.empty()) {
         Add(kVersym);
-        Add(kVerneed);
+        if (!dynamic.verdef.empty()) Add(kVerdef);
+        if (!dynamic.verneed.empty()) Add(kVerneed);
       }
       Add(kRelaDyn);
       Add(kDynamic);
@@ -275,6 +278,8 @@ class Placer {
         if (atom.symbolic_relocs != 0) plan.other_start.push_back({id, plan.other});
         plan.relative += atom.relative_relocs;
         plan.other += atom.symbolic_relocs;
+        const bool dynamic = atom.relative_relocs + atom.symbolic_relocs != 0;
+        image_.text_relocs |= dynamic && (program_.section(id).flags & kSecWrite) == 0;
       }
     }
     plan.got_relative_start = plan.relative;
@@ -330,6 +335,7 @@ class Placer {
       case kDynstr: return dynamic.strings.bytes().size();
       case kVersym: return dynamic.versym.size() * 2;
       case kVerneed: return dynamic.verneed.size();
+      case kVerdef: return dynamic.verdef.size();
       case kRelaDyn: return image_.rela.rows() * sizeof(Elf64_Rela);
       case kRelaPlt: return (image_.rela.jump_slots + image_.rela.irelative) * sizeof(Elf64_Rela);
       case kEhFrameHdr: return kFrameHeaderSize + uint64_t{image_.frames.header_rows} * 8;

@@ -34,6 +34,7 @@ uint32_t ElfSectionType(const OutputSection& section) {
     case kDynstr: case kStrtab: case kShstrtab: return SHT_STRTAB;
     case kVersym: return SHT_GNU_versym;
     case kVerneed: return SHT_GNU_verneed;
+    case kVerdef: return SHT_GNU_verdef;
     case kRelaDyn: case kRelaPlt: return SHT_RELA;
     case kDynamic: return SHT_DYNAMIC;
     case kSymtab: return SHT_SYMTAB;
@@ -128,7 +129,7 @@ class Writer {
       return image_.synthetic[which].valid() ? image_.synthetic[which].value + 1 : 0;
     };
     switch (section.synthetic) {
-      case kDynsym: case kVerneed: case kDynamic: return index(kDynstr);
+      case kDynsym: case kVerneed: case kVerdef: case kDynamic: return index(kDynstr);
       case kHash: case kGnuHash: case kVersym: case kRelaDyn: case kRelaPlt: return index(kDynsym);
       case kSymtab: return index(kStrtab);
       default: return 0;
@@ -139,6 +140,7 @@ class Writer {
     switch (section.synthetic) {
       case kDynsym: return 1;
       case kVerneed: return image_.dynamic.verneed_count;
+      case kVerdef: return image_.dynamic.verdef_count;
       case kSymtab: return image_.symtab.first_global;
       case kRelaPlt: return image_.synthetic[kGotPlt].valid() ? image_.synthetic[kGotPlt].value + 1 : 0;
       default: return 0;
@@ -230,6 +232,7 @@ class Writer {
     Copy(kDynstr, dynamic.strings.bytes().data(), dynamic.strings.bytes().size());
     Copy(kVersym, dynamic.versym.data(), dynamic.versym.size() * 2);
     Copy(kVerneed, dynamic.verneed.data(), dynamic.verneed.size());
+    Copy(kVerdef, dynamic.verdef.data(), dynamic.verdef.size());
     for (size_t i = 0; i < dynamic.symbols.size(); ++i) {
       Elf64_Sym row = GlobalRow(program_, image_, arch_, dynamic.symbols[i], true);
       row.st_name = dynamic.names[i];

@@ -1,0 +1,131 @@
+#!/bin/bash
+# Runs directive tests (testdata/README.md describes the format) with a linker:
+#   run_tests.sh LINKER TEST...
+# Environment: COMPILERS (default "gcc clang": each test runs once with each), KEEP=1 (keep the work folders).
+# Under Bazel's sharding each shard takes its part of the tests.
+set -u
+LC_ALL=C
+export LC_ALL
+linker=$(readlink -f "$1") || exit 2
+shift
+tests=("$@")
+
+work=$(mktemp -d "${TMPDIR:-/tmp}/kitlink-test-XXXXXX") || exit 2
+[ -n "${KEEP:-}" ] || trap 'rm -rf "$work"' EXIT
+mkdir "$work/bin" && ln -s "$linker" "$work/bin/ld" || exit 2
+[ -z "${TEST_SHARD_STATUS_FILE:-}" ] || touch "$TEST_SHARD_STATUS_FILE"
+
+# fail MESSAGE: ends the test that runs (each runs in a subshell).
+fail() {
+  echo "FAILED: $name ($compiler), line $line: @$directive $arguments" >&2
+  echo "  $1" >&2
+  [ ! -s "$dir/.output" ] || sed 's/^/  | /' "$dir/.output" | head -40 >&2
+  exit 1
+}
+
+cxx() { case $compiler in gcc) echo g++ ;; clang) echo clang++ ;; *) echo "$compiler" ;; esac; }
+use_linker() { case $compiler in clang*) echo "--ld-path=$work/bin/ld" ;; *) echo "-B$work/bin" ;; esac; }
+
+compile() {
+  local flags=() source tool
+  for word in "$@"; do
+    case $word in
+      *.c | *.s | *.S) tool=$compiler ;;
+      *.cc) tool=$(cxx) ;;
+      *) flags+=("$word"); continue ;;
+    esac
+    $tool -c "${flags[@]}" "$word" -o "${word%.*}.o" >.output 2>&1 || fail "does not compile"
+  done
+}
+
+# The lines of $block against .output: exactly, each inside, none inside.
+expect_exactly() { [ "$(cat .output)" = "$(printf %s "$block")" ] || fail "expected: $block"; }
+expect_lines() {
+  local wanted
+  while IFS= read -r wanted; do
+    [ -z "$wanted" ] || grep -qF -- "$wanted" .output || fail "not in the output: $wanted"
+  done <<<"$block"
+}
+expect_no_lines() {
+  local unwanted
+  while IFS= read -r unwanted; do
+    [ -z "$unwanted" ] || ! grep -qF -- "$unwanted" .output || fail "in the output: $unwanted"
+  done <<<"$block"
+}
+
+step() {
+  local driver status
+  eval "set -- $arguments"
+  : >.output
+  case $directive in
+    file) printf %s "$block" >"$1" ;;
+    compile) compile "$@" ;;
+    archive) rm -f "$1" && ar rcs "$@" >.output 2>&1 || fail "ar failed" ;;
+    link | link++ | link-fails | link++-fails | link-warns)
+      driver=$compiler
+      case $directive in link++*) driver=$(cxx) ;; esac
+      $driver "$(use_linker)" "$@" >.output 2>&1
+      status=$?
+      case $directive in
+        *-fails) [ $status -ne 0 ] || fail "links" ;;
+        *-warns) [ $status -eq 0 ] || fail "does not link" ;;
+        *) [ $status -eq 0 ] || fail "does not link"
+           [ ! -s .output ] || fail "the linker complains" ;;
+      esac
+      expect_lines ;;
+    ld | ld-fails)
+      "$work/bin/ld" "$@" >.output 2>&1
+      status=$?
+      [ "$directive" = ld-fails ] || [ $status -eq 0 ] || fail "does not link"
+      [ "$directive" = ld ] || [ $status -eq 1 ] || [ $status -eq 2 ] || fail "links, or crashes (status $status)"
+      expect_lines ;;
+    run)
+      timeout 60 "$@" >.output 2>&1
+      status=$?
+      [ $status -eq "${expected_status:-0}" ] || fail "exit status $status"
+      expect_exactly ;;
+    shell) (eval "$arguments") >.output 2>&1 || fail "exit status $?"; expect_exactly ;;
+    contains) (eval "$arguments") >.output 2>&1 || fail "exit status $?"; expect_lines ;;
+    lacks) (eval "$arguments") >.output 2>&1 || fail "exit status $?"; expect_no_lines ;;
+    status) expected_status=$1; return ;;
+    compilers) case " $* " in *" $compiler "*) ;; *) exit 0 ;; esac ;;
+    *) fail "unknown directive" ;;
+  esac
+  expected_status=0
+}
+
+# Splits the test into steps: a line "@directive arguments" and the lines up to the next.
+run_test() {
+  local text number=0
+  directive="" arguments="" block="" line=0 expected_status=0
+  cd "$dir" || exit 1
+  while IFS= read -r text || [ -n "$text" ]; do
+    number=$((number + 1))
+    case $text in
+      @*)
+        [ -z "$directive" ] || step
+        directive=${text#@}
+        arguments=""
+        case $directive in *" "*) arguments=${directive#* } directive=${directive%% *} ;; esac
+        block="" line=$number ;;
+      *) [ -z "$directive" ] || block+=$text$'\n' ;;
+    esac
+  done <"$1"
+  [ -z "$directive" ] || step
+}
+
+failed=0 count=0 index=0
+for test in "${tests[@]}"; do
+  index=$((index + 1))
+  if [ -n "${TEST_TOTAL_SHARDS:-}" ] && [ $((index % TEST_TOTAL_SHARDS)) -ne "$TEST_SHARD_INDEX" ]; then continue; fi
+  name=$(basename "$test" .test)
+  path=$(readlink -f "$test")
+  for compiler in ${COMPILERS:-gcc clang}; do
+    dir=$work/$name.$compiler
+    mkdir -p "$dir"
+    count=$((count + 1))
+    (run_test "$path") || failed=$((failed + 1))
+  done
+done
+echo "$count runs, $failed failed"
+[ $failed -eq 0 ] && [ $count -ne 0 ]
