@@ -80,6 +80,10 @@ struct GrpcConnection::Impl {
     broken = true;
     return false;
   }
+  bool Broken(const char* why) {
+    status.nobody = !heard;
+    return Fail(std::string("the connection broke: ") + why);
+  }
 
   static ssize_t ReadRequest(nghttp2_session*, int32_t, uint8_t* buffer, size_t length, uint32_t* flags,
                              nghttp2_data_source* source, void*);
@@ -182,7 +186,7 @@ bool GrpcConnection::Impl::Flush() {
   for (size_t done = 0; done < out.size();) {
     ssize_t count = send(fd, out.data() + done, out.size() - done, MSG_NOSIGNAL);
     if (count < 0 && errno == EINTR) continue;
-    if (count < 0) return Fail(std::string("the connection broke: ") + strerror(errno));
+    if (count < 0) return Broken(strerror(errno));
     done += static_cast<size_t>(count);
   }
   return true;
@@ -194,8 +198,8 @@ bool GrpcConnection::Impl::Receive() {
   do {
     count = recv(fd, buffer, sizeof(buffer), 0);
   } while (count < 0 && (errno == EINTR || (heard && errno == EAGAIN)));
-  if (count < 0) return Fail(errno == EAGAIN ? "no answer" : std::string("the connection broke: ") + strerror(errno));
-  if (count == 0) return Fail("the connection was closed");
+  if (count < 0 && errno == EAGAIN) return Fail("no answer");
+  if (count <= 0) return Broken(count < 0 ? strerror(errno) : "it was closed");
   heard = true;
   ssize_t used = nghttp2_session_mem_recv(session, buffer, static_cast<size_t>(count));
   if (used < 0) return Fail(nghttp2_strerror(static_cast<int>(used)));

@@ -21,6 +21,8 @@ enum class Code : int { kOk = 0, kCancelled = 1, kUnknown = 2, kInvalidArgument 
 struct CallStatus {
   // False when the connection broke or made no sense: the peer is dead or no gRPC server, `message` says how.
   bool answered = false;
+  // Not answered because the peer was gone before it had said anything, as one that was just killed.
+  bool nobody = false;
   Code code = Code::kUnknown;  // the server's status; other numbers than those named above occur
   std::string message;
 

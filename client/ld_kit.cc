@@ -97,6 +97,7 @@ Attempt AskDaemon(GrpcConnection& connection, std::string_view request) {
     return attempt;
   }
   attempt.why = refusal.text().empty() ? status.message : refusal.text();
+  if (status.nobody) attempt.kind = Attempt::kReplace;
   switch (refusal.reason()) {
     case v1::Refusal::OTHER_VERSION:
     case v1::Refusal::PROGRAM_REPLACED:

@@ -93,9 +93,17 @@ bool NamesOwnProcess(const Arguments& arguments) {
   for (std::string_view arg : arguments) {
     // Nearly every argument lacks both, and there may be ten thousand.
     if (arg.find("/dev/") == std::string_view::npos && arg.find("/proc/") == std::string_view::npos) continue;
+    // The path in "PATH", "@PATH", "-LPATH", "--option=PATH".
+    if (size_t equals = arg.find('='); equals != std::string_view::npos) {
+      arg.remove_prefix(equals + 1);
+    } else if (arg[0] == '@') {
+      arg.remove_prefix(1);
+    } else if (arg[0] == '-' && arg.size() > 2) {
+      arg.remove_prefix(2);
+    }
     for (std::string_view name : {"/proc/self", "/proc/thread-self", "/dev/fd/", "/dev/stdin", "/dev/stdout",
                                   "/dev/stderr", "/dev/tty"}) {
-      if (arg.find(name) != std::string_view::npos) return true;
+      if (StartsWith(arg, name)) return true;
     }
   }
   return false;

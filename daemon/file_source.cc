@@ -177,9 +177,17 @@ std::vector<std::string> MappedFileSource::Opened() const {
   return paths;
 }
 
-void MappedFileSource::ForgetOpened() {
+absl::flat_hash_set<std::string> MappedFileSource::TakeOpened() {
   absl::MutexLock lock(&mutex_);
-  opened_.clear();
+  absl::flat_hash_set<std::string> paths;
+  paths.swap(opened_);
+  return paths;
+}
+
+void MappedFileSource::RestoreOpened(absl::flat_hash_set<std::string> paths) {
+  absl::MutexLock lock(&mutex_);
+  if (paths.size() > opened_.size()) paths.swap(opened_);
+  opened_.merge(paths);
 }
 
 }  // namespace kitlink::daemon

@@ -32,9 +32,12 @@ class MappedFileSource : public FileSource {
   void SetFolder(std::string folder);
   const std::string& folder() const { return folder_; }
 
-  // The absolute path of every file that Open succeeded for since the last ForgetOpened, sorted.
+  // The absolute paths of the files that Open succeeded for, sorted.
   std::vector<std::string> Opened() const;
-  void ForgetOpened();
+  // Takes that set away, which leaves it empty; costs nothing.
+  absl::flat_hash_set<std::string> TakeOpened();
+  // Puts a set that was taken back, beside what was opened since; costs what the smaller of the two holds.
+  void RestoreOpened(absl::flat_hash_set<std::string> paths);
 
  private:
   std::string Absolute(absl::string_view path) const;

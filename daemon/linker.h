@@ -44,6 +44,8 @@ class Linker {
   virtual absl::StatusOr<verify::VerifyReport> Verify(Diagnostics& diagnostics) = 0;
   // Work that can wait until the answer is on its way. Called after every successful link, before the next one.
   virtual void Settle() = 0;
+  // Makes a running Settle return soon, because somebody waits. From any thread while Settle runs.
+  virtual void StopSettling() {}
   virtual SessionStatus Status() const = 0;
   // Absolute paths of the files that the last link opened, sorted.
   virtual std::vector<std::string> Inputs() const = 0;

@@ -3,10 +3,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <cerrno>
 #include <climits>
-#include <cstdlib>
-#include <cstring>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -67,21 +64,6 @@ std::optional<v1::Refusal> CheckRequest(const v1::LinkRequest& request, absl::st
     return Refuse(v1::Refusal::OTHER_FILES, absl::StrCat(folder, " is another folder to the daemon"));
   }
   return std::nullopt;
-}
-
-absl::StatusOr<std::string> CanonicalOutput(absl::string_view folder, absl::string_view output) {
-  std::string path = !output.empty() && output[0] == '/' ? std::string(output) : absl::StrCat(folder, "/", output);
-  size_t slash = path.rfind('/');
-  std::string name = path.substr(slash + 1);
-  if (name.empty() || name == "." || name == "..") {
-    return absl::InvalidArgumentError(absl::StrCat("cannot write ", output, ": it names a folder"));
-  }
-  std::string parent = slash == 0 ? "/" : path.substr(0, slash);
-  char buffer[PATH_MAX];
-  if (realpath(parent.c_str(), buffer) == nullptr) {
-    return absl::NotFoundError(absl::StrCat("cannot open output file ", output, ": ", strerror(errno)));
-  }
-  return strcmp(buffer, "/") == 0 ? absl::StrCat("/", name) : absl::StrCat(buffer, "/", name);
 }
 
 }  // namespace kitlink::daemon

@@ -7,7 +7,6 @@
 #include <optional>
 #include <string>
 
-#include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "kitlink/v1/link.pb.h"
 
@@ -32,10 +31,6 @@ class ProgramWatch {
 // The refusal that `request` gets from a daemon of release `version`, if any.
 std::optional<v1::Refusal> CheckRequest(const v1::LinkRequest& request, absl::string_view version,
                                         const ProgramWatch& program);
-
-// `output` as given by a client that stands in `folder`: absolute, without symbolic links in the folder's path, so
-// that one file has one name. The last component is kept, as a link replaces it. NotFound when there is no folder.
-absl::StatusOr<std::string> CanonicalOutput(absl::string_view folder, absl::string_view output);
 
 }  // namespace kitlink::daemon
 

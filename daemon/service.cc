@@ -10,6 +10,7 @@
 #include "absl/strings/str_format.h"
 #include "daemon/convert.h"
 #include "daemon/event_stream.h"
+#include "daemon/output_path.h"
 
 namespace kitlink::daemon {
 namespace {

@@ -39,51 +39,66 @@ void Session::Turn::Close() {
   session_->history_.clear();
 }
 
+bool Session::Enqueue(Job job) {
+  absl::MutexLock lock(&mutex_);
+  jobs_.push_back(std::move(job));
+  last_used_ = absl::Now();
+  if (settling_ != nullptr) settling_->StopSettling();
+  if (running_) return false;
+  running_ = true;
+  return true;
+}
+
 void Session::Run(Job job) {
-  {
-    absl::MutexLock lock(&mutex_);
-    jobs_.push_back(std::move(job));
-    last_used_ = absl::Now();
-    if (running_) return;
-    running_ = true;
-  }
-  Drain();
+  if (Enqueue(std::move(job))) Drain();
 }
 
 void Session::Post(Job job) {
+  if (Enqueue(std::move(job))) pool_->Post([self = shared_from_this()] { self->Drain(); });
+}
+
+void Session::SettleSoon() {
   {
     absl::MutexLock lock(&mutex_);
-    jobs_.push_back(std::move(job));
-    if (running_) return;
+    settle_asked_ = true;
+    if (running_) return;  // whoever runs finds the wish when there are no jobs left
     running_ = true;
   }
   pool_->Post([self = shared_from_this()] { self->Drain(); });
 }
 
-void Session::SettleSoon() {
-  Post([](Turn& turn) { turn.session_->SettleIfNeeded(); });
-}
-
 void Session::SettleIfNeeded() {
-  if (!settle_needed_) return;
+  if (!settle_needed_ || linker_ == nullptr) return;
   settle_needed_ = false;
-  if (linker_ != nullptr) linker_->Settle();
+  {
+    absl::MutexLock lock(&mutex_);
+    settling_ = linker_.get();
+  }
+  linker_->Settle();
+  absl::MutexLock lock(&mutex_);
+  settling_ = nullptr;
 }
 
-// SettleSoon's own job finds the work done when a request came before it: both go through here.
 void Session::Drain() {
   for (;;) {
     Job job;
     {
       absl::MutexLock lock(&mutex_);
-      if (jobs_.empty()) {
+      if (jobs_.empty() && !settle_asked_) {
         running_ = false;
         return;
       }
-      job = std::move(jobs_.front());
-      jobs_.pop_front();
+      settle_asked_ = false;
+      if (!jobs_.empty()) {
+        job = std::move(jobs_.front());
+        jobs_.pop_front();
+      }
     }
     SettleIfNeeded();
+    if (job == nullptr) {
+      Refresh();
+      continue;
+    }
     Turn turn(this);
     job(turn);
     job = nullptr;

@@ -67,7 +67,8 @@ class Session : public std::enable_shared_from_this<Session> {
   void Run(Job job);
   // Queues `job` to run on a thread of the pool.
   void Post(Job job);
-  // To be called when the answer to a link is on its way: settles on a thread of the pool unless that happened already.
+  // To be called when the answer to a link is on its way: settles on a thread of the pool, unless a request that came
+  // meanwhile had that done already.
   void SettleSoon();
 
   const std::string& key() const { return key_; }
@@ -77,6 +78,8 @@ class Session : public std::enable_shared_from_this<Session> {
   bool Empty() const;
 
  private:
+  // Queues `job`; true when the caller is to drain the queue.
+  bool Enqueue(Job job);
   // Runs queued jobs until there are none. REQUIRES: the caller set running_.
   void Drain();
   void SettleIfNeeded();
@@ -94,6 +97,8 @@ class Session : public std::enable_shared_from_this<Session> {
   mutable absl::Mutex mutex_;
   std::deque<Job> jobs_ ABSL_GUARDED_BY(mutex_);
   bool running_ ABSL_GUARDED_BY(mutex_) = false;
+  bool settle_asked_ ABSL_GUARDED_BY(mutex_) = false;
+  Linker* settling_ ABSL_GUARDED_BY(mutex_) = nullptr;
   std::string output_ ABSL_GUARDED_BY(mutex_);
   SessionStatus status_ ABSL_GUARDED_BY(mutex_);
   bool exists_ ABSL_GUARDED_BY(mutex_) = false;

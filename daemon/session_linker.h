@@ -1,0 +1,21 @@
+// The real linker behind the service: a LinkSession over real files and an output file.
+#ifndef DAEMON_SESSION_LINKER_H_
+#define DAEMON_SESSION_LINKER_H_
+
+#include <memory>
+
+#include "daemon/linker.h"
+
+namespace kitlink::daemon {
+
+// Thread safe; its linkers are as Linker says.
+class SessionLinkerFactory final : public LinkerFactory {
+ public:
+  absl::StatusOr<LinkOptions> Parse(absl::Span<const std::string> args, const ClientView& client,
+                                    Diagnostics& diagnostics) override;
+  std::unique_ptr<Linker> Create(absl::string_view output) override;
+};
+
+}  // namespace kitlink::daemon
+
+#endif  // DAEMON_SESSION_LINKER_H_
