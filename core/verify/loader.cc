@@ -282,17 +282,22 @@ Value LoadedImage::Word(uint64_t address, int64_t bias) const {
 
 Value LoadedImage::TlsPair(uint64_t address) const {
   const Elf64_Phdr* tls = image_->Segment(PT_TLS);
-  const uint64_t start = tls == nullptr ? 0 : tls->p_vaddr;
-  const Value module = Word(address), offset = Word(address + 8);
-  const DynamicRelocation* r = RelocationAt(address + 8);
-  if (r != nullptr && r->type == R_X86_64_DTPOFF64) return offset;
-  // Module 1 is the program itself, so a program's pair may be constant.
-  const bool own = module.kind == Value::Kind::kTlsModule ||
-                   (module.kind == Value::Kind::kConstant && module.number == 1 && image_->executable());
-  if (!own) return Value::Bad(absl::StrFormat("a pair of words at 0x%x that is no TLS index", address));
+  const DynamicRelocation *module = RelocationAt(address), *offset = RelocationAt(address + 8);
+  const bool bad_module = module != nullptr && module->type != R_X86_64_DTPMOD64;
+  const bool bad_offset = offset != nullptr && offset->type != R_X86_64_DTPOFF64;
+  // Module 1 is the program itself, so that its own pairs may be constants.
+  const bool constant_one = module == nullptr && image_->executable() && Word(address) == Value::Constant(1);
+  if (bad_module || bad_offset || (module == nullptr && !constant_one)) {
+    return Value::Bad(absl::StrFormat("a pair of words at 0x%x that is no TLS index", address));
+  }
+  if (offset != nullptr) {
+    const uint32_t owner = module == nullptr ? 0 : module->symbol;
+    if (owner != 0 && owner != offset->symbol) return Value::Bad("a TLS index made of two variables");
+    return Word(address + 8);
+  }
   uint8_t bytes[8];
-  if (r != nullptr || !image_->Read(address + 8, MutableBytes(bytes, 8))) return Value::Bad("a bad TLS index");
-  return Value::Tls(start + kitlink::Load<uint64_t>(bytes));
+  if (!image_->Read(address + 8, MutableBytes(bytes, 8))) return Value::Bad("a TLS index that is not mapped");
+  return Value::Tls((tls == nullptr ? 0 : tls->p_vaddr) + kitlink::Load<uint64_t>(bytes));
 }
 
 Value LoadedImage::TlsDescriptor(uint64_t address) const {

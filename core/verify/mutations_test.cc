@@ -154,7 +154,7 @@ TEST_F(Mutations, CallOfAnotherFunction) {
   Damage d(*pie_);
   const ReferenceSite& call = d.Site(".text.bump", ".text.helper");
   Add<int32_t>(d.Field(call), static_cast<int32_t>(d.Address("is_helper") - d.Address("helper")));
-  EXPECT_THAT(d.Compare(), HasSubstr("main.o:(.text.bump)+0x11: calls data.o:(.text.is_helper)"));
+  EXPECT_THAT(d.Compare(), HasSubstr("main.o:(.text.bump)+0x11: calls is_helper"));
 }
 
 TEST_F(Mutations, CallIntoTheMiddle) {
@@ -277,7 +277,7 @@ TEST_F(Mutations, FrameEntry) {
 TEST_F(Mutations, ExceptionTableType) {
   Damage d(*pie_);
   Add<int32_t>(d.Field(d.Site(".gcc_except_table", "DW.ref._ZTI")), 8);
-  EXPECT_THAT(d.Compare(), HasSubstr("(.gcc_except_table"));
+  EXPECT_THAT(d.Compare(), HasSubstr("DW.ref._ZTI"));
 }
 
 TEST_F(Mutations, SwappedInitRows) {
@@ -298,7 +298,7 @@ TEST_F(Mutations, EndOfSet) {
   for (const ReferenceSite& s : pie_->sites) {
     if (s.symbol == "__stop_rows") Add<int32_t>(d.Field(s), -16);
   }
-  EXPECT_THAT(d.Compare(), HasSubstr("__stop_rows"));
+  EXPECT_THAT(d.Compare(), HasSubstr("data.o:(rows)+0x10 in a cold link"));
 }
 
 TEST_F(Mutations, SetLength) {
@@ -452,10 +452,10 @@ TEST_F(Mutations, SectionHeaders) {
 
 TEST_F(Mutations, Strings) {
   for (const char* text : {"first name", "second"}) {
-    Damage d(*pie_);
+    Damage d(*shared_);
     const ReferenceAtom* found = nullptr;
-    for (const ReferenceAtom& a : pie_->atoms) {
-      if (a.mergeable && a.alloc && AsString(ByteView(pie_->image).subspan(a.file_offset, a.size - 1)) == text) found = &a;
+    for (const ReferenceAtom& a : shared_->atoms) {
+      if (a.mergeable && a.alloc && AsString(ByteView(shared_->image).subspan(a.file_offset, a.size - 1)) == text) found = &a;
     }
     ASSERT_NE(found, nullptr) << text;
     *d.Offset(found->file_offset) = 'X';

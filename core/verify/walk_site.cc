@@ -235,14 +235,18 @@ void Walk::CompareSite(uint32_t atom, const ReferenceSite& site, const FieldView
       return;
     }
     if (from.relaxed || to.relaxed) consumed_until = site.offset + site.width + std::max<uint64_t>(site.trail, 8);
+    if (from.operation == Operation::kTlsBlock && from.target.kind != to.target.kind) {
+      Differ(absl::StrCat(where, "refers to ", Describe(to.target), " here, the module's thread block in a cold link"));
+    }
     if (from.operation == Operation::kTlsDescriptorCall || from.operation == Operation::kTlsBlock) return;
   }
   if (CompareTarget(site, from, to, cold.loaded)) return;
   const ReferenceAtom* t = site.target_atom == kNoAtom ? nullptr : &reference_.atoms[site.target_atom];
-  std::string expected = t == nullptr ? Describe(from.target) : NameOf({site.target_atom, site.target_offset});
+  std::string expected = t == nullptr ? Describe(FollowPlt(cold_, from.target, kUnplaced)) : NameOf({site.target_atom, site.target_offset});
   if (!site.symbol.empty()) absl::StrAppend(&expected, " [", site.symbol, "]");
   // Sections that are not loaded are numbered from their own start.
-  std::string found = t == nullptr || t->alloc ? Describe(to.target) : absl::StrCat(t->section, "+", Hex(to.target.number));
+  const Value through = t == nullptr ? FollowPlt(image_, to.target, kUnplaced) : to.target;
+  std::string found = t == nullptr || t->alloc ? Describe(through) : absl::StrCat(t->section, "+", Hex(to.target.number));
   const bool near = t != nullptr && t->alloc && to.target.kind == Kind::kAddress &&
                     FollowPlt(cold_, from.target, t->address + site.target_offset).kind == Kind::kAddress;
   if (near) {
