@@ -149,8 +149,10 @@ std::set<std::string> Versions(const Image& image) {
       const auto aux = Load<Elf64_Vernaux>(bytes.data() + aux_at);
       versions.insert(absl::StrCat("needs ", name(aux.vna_name), " of ", name(need.vn_file), " ", aux.vna_flags, " ",
                                    aux.vna_hash));
+      if (aux.vna_next == 0) break;
       aux_at += aux.vna_next;
     }
+    if (need.vn_next == 0) break;  // as ld.so does, whatever DT_VERNEEDNUM says
     at += need.vn_next;
   }
   bytes = table(DT_VERDEF);
@@ -163,9 +165,11 @@ std::set<std::string> Versions(const Image& image) {
     for (uint32_t j = 0; j < def.vd_cnt && InBounds(aux_at, sizeof(Elf64_Verdaux), bytes.size()); ++j) {
       const auto aux = Load<Elf64_Verdaux>(bytes.data() + aux_at);
       absl::StrAppend(&line, " ", name(aux.vda_name));
+      if (aux.vda_next == 0) break;
       aux_at += aux.vda_next;
     }
     versions.insert(line);
+    if (def.vd_next == 0) break;
     at += def.vd_next;
   }
   return versions;

@@ -39,13 +39,12 @@ TEST_F(Malformed, HeadersFlipped) {
   const Elf64_Ehdr header = Load<Elf64_Ehdr>(image.data());
   const size_t headers = header.e_phoff + size_t{header.e_phnum} * header.e_phentsize;
   for (size_t i = 0; i < headers; ++i) {
-    for (uint8_t flip : {0x01, 0x80, 0xff}) {
-      image[i] ^= flip;
-      Compare(image);
-      image[i] ^= flip;
-    }
+    const uint8_t flip = i % 2 == 0 ? 0x81 : 0xff;
+    image[i] ^= flip;
+    Compare(image);
+    image[i] ^= flip;
   }
-  for (size_t i = header.e_shoff; i < image.size(); i += 3) {
+  for (size_t i = header.e_shoff; i < image.size(); i += 7) {
     image[i] ^= 0xff;
     Compare(image);
     image[i] ^= 0xff;
@@ -61,7 +60,7 @@ TEST_F(Malformed, TablesFlipped) {
     absl::StatusOr<Image> parsed = Image::Parse("reference", reference_->image);
     const ImageSection* section = parsed->SectionNamed(name);
     if (section == nullptr) continue;
-    for (int round = 0; round < 60; ++round) {
+    for (int round = 0; round < 30; ++round) {
       std::vector<uint8_t> damaged = image;
       for (int i = 0; i < 1 + round % 4; ++i) {
         damaged[section->header.sh_offset + random() % section->header.sh_size] = static_cast<uint8_t>(random());
@@ -73,7 +72,7 @@ TEST_F(Malformed, TablesFlipped) {
 
 TEST_F(Malformed, FlippedAnywhere) {
   std::mt19937 random(2);
-  for (int round = 0; round < 300; ++round) {
+  for (int round = 0; round < 100; ++round) {
     std::vector<uint8_t> damaged = reference_->image;
     for (int i = 0; i < 20; ++i) damaged[random() % damaged.size()] = static_cast<uint8_t>(random());
     Compare(damaged);
