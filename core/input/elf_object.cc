@@ -208,6 +208,7 @@ absl::Status Reader::FindSymbolTable() {
 absl::Status Reader::ReadSymbols() {
   if (absl::Status status = FindSymbolTable(); !status.ok()) return status;
   object_.symbols.resize(1);
+  object_.first_global = 1;
   if (symtab_ == 0) return absl::OkStatus();
   const Elf64_Shdr& header = elf_.sections[symtab_];
   if (header.sh_entsize != sizeof(Elf64_Sym) || header.sh_size % sizeof(Elf64_Sym) != 0) {

@@ -124,6 +124,7 @@ absl::Status SharedReader::AddSymbol(const Elf64_Sym& raw, uint16_t version) {
   }
   if (raw.st_shndx == SHN_UNDEF) {
     library_.undefined.push_back(symbol.name);
+    if (symbol.binding != SymbolBinding::kWeak) library_.undefined_strong.push_back(symbol.name);
     return absl::OkStatus();
   }
   symbol.visibility = MapVisibility(raw.st_other);

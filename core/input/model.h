@@ -143,6 +143,7 @@ struct SharedFile {
   std::string soname;  // DT_SONAME, else the name it was given by
   std::vector<SharedSymbol> defined;
   std::vector<absl::string_view> undefined;
+  std::vector<absl::string_view> undefined_strong;  // of them, those that must be found at run time
   std::vector<std::string> needed;
 };
 

@@ -7,13 +7,9 @@
 
 #include "core/input/options.h"
 #include "core/session/cold.h"
+#include "core/session/link_report.h"
 
 namespace kitlink {
-
-struct SideFile {
-  std::string path;  // "-": the standard output
-  std::string text;
-};
 
 // The files that `options` ask for, to be written by the caller once the output is. Cheap when there are none.
 std::vector<SideFile> SideFiles(const LinkOptions& options, const ColdLink& link);

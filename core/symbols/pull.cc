@@ -46,6 +46,7 @@ class Puller {
       std::vector<uint32_t> wanted = first ? WantRoots() : std::vector<uint32_t>();
       WantReferences(&wanted);
       Commit();
+      if (wanted.empty()) WantForCommons(&wanted);
       Load(wanted);
       first = false;
     }
@@ -194,7 +195,15 @@ class Puller {
   void NoteDefinitions() {
     for (const PulledObject& unit : fresh_) {
       for (size_t g = 0; g < unit.globals.size(); ++g) {
-        if (unit.object->symbols[unit.object->first_global + g].defined()) defined_[unit.globals[g].value] = 1;
+        const InputSymbol& symbol = unit.object->symbols[unit.object->first_global + g];
+        if (!symbol.defined()) continue;
+        uint8_t& defined = defined_[unit.globals[g].value];
+        if (!symbol.common()) {
+          defined = kDefinedWhole;
+        } else if (defined == kNotDefined) {
+          defined = kDefinedCommon;
+          commons_.push_back(unit.globals[g]);
+        }
       }
     }
   }
@@ -216,6 +225,14 @@ class Puller {
     };
     if (options_.kind != OutputKind::kShared) want(options_.entry.empty() ? "_start" : options_.entry);
     for (const std::string& name : options_.undefined) want(name);
+    for (const auto& [name, expression] : options_.defsym) want(expression.substr(0, expression.find_first_of("+- ")));
+    // What a library needs and no library has, an archive may provide.
+    for (const PulledLibrary& library : pulled_.libraries) {
+      for (absl::string_view name : library.file->undefined_strong) {
+        const SymbolId id = names_.Find(name);
+        if (id.valid() && shared_entry_[id.value] == kNobody) Want(id, &wanted);
+      }
+    }
     return wanted;
   }
 
@@ -226,6 +243,28 @@ class Puller {
         if (symbol.undefined() && symbol.binding != SymbolBinding::kWeak) Want(unit.globals[g], wanted);
       }
     }
+  }
+
+  // A COMMON symbol is only a request for room: an archive's true definition of it is fetched.
+  void WantForCommons(std::vector<uint32_t>* wanted) {
+    for (SymbolId id : std::exchange(commons_, {})) {
+      const uint32_t provider = lazy_provider_[id.value];
+      if (defined_[id.value] != kDefinedCommon || provider == kNobody || lazy_[provider].taken) continue;
+      if (!DefinesWhole(lazy_[provider], names_.Name(id))) continue;
+      lazy_[provider].taken = true;
+      wanted->push_back(provider);
+    }
+  }
+
+  // An archive's index does not tell COMMON symbols from others, so the member is read.
+  bool DefinesWhole(const LazyObject& lazy, absl::string_view name) const {
+    if (lazy.archive == nullptr) return true;
+    auto object = ReadArchiveMember(*lazy.archive, lazy.archive->members[lazy.member]);
+    if (!object.ok()) return false;
+    const std::vector<InputSymbol>& symbols = (*object)->symbols;
+    return std::any_of(symbols.begin(), symbols.end(), [&](const InputSymbol& symbol) {
+      return symbol.name == name && symbol.defined() && !symbol.common() && symbol.binding == SymbolBinding::kGlobal;
+    });
   }
 
   void Commit() {
@@ -272,7 +311,9 @@ class Puller {
   std::vector<PulledObject> fresh_;     // loaded, not yet looked at
 
   // By SymbolId.
+  enum : uint8_t { kNotDefined, kDefinedCommon, kDefinedWhole };
   std::vector<uint8_t> defined_;
+  std::vector<SymbolId> commons_;        // defined as COMMON and not yet looked up in archives
   std::vector<uint32_t> lazy_provider_;  // index in lazy_
   std::vector<uint32_t> shared_entry_;   // first command-line entry of a library that defines it
 };

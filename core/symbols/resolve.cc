@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "absl/container/flat_hash_map.h"
+#include "absl/container/flat_hash_set.h"
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
@@ -72,6 +73,8 @@ class Resolver {
     AllocateCommons();
     DefineLinkerSymbols(options_, &program_, diagnostics_);
     DecideBinding(options_, &program_, diagnostics_);
+    CheckLibraries();
+    CheckEntry();
   }
 
  private:
@@ -230,6 +233,7 @@ class Resolver {
         program_.libraries[best[i].first].needed = true;
       }
     }
+    NeedForLibraries(pulled);
     for (size_t i = 0; i < best.size(); ++i) {
       if (best[i].first == Id<void>::kNone || !program_.libraries[best[i].first].needed) continue;
       BindShared(&program_.symbols[i], best[i].first, best[i].second);
@@ -240,6 +244,71 @@ class Resolver {
         if (id.valid()) program_.symbols[id.value].shared_reference = true;
       }
     }
+  }
+
+  // A library under --as-needed is needed, too, by a needed library that does not name it as a dependency of its own.
+  void NeedForLibraries(const Pulled& pulled) {
+    std::vector<uint32_t> spare;
+    for (uint32_t l = 0; l < program_.libraries.size(); ++l) {
+      if (!program_.libraries[l].needed) spare.push_back(l);
+    }
+    for (bool again = !spare.empty(); again;) {
+      again = false;
+      absl::flat_hash_set<SymbolId> wanted;
+      for (const Library& library : program_.libraries) {
+        if (!library.needed || !library.file->needed.empty()) continue;
+        for (absl::string_view name : library.file->undefined_strong) {
+          const SymbolId id = program_.names.Find(name);
+          if (id.valid() && program_.symbols[id.value].kind == SymbolKind::kUndefined) wanted.insert(id);
+        }
+      }
+      for (uint32_t l = 0; l < program_.libraries.size(); ++l) {
+        if (!program_.libraries[l].needed) continue;
+        for (SymbolId id : pulled.libraries[l].defined) wanted.erase(id);
+      }
+      for (uint32_t l : spare) {
+        const std::vector<SymbolId>& defined = pulled.libraries[l].defined;
+        if (program_.libraries[l].needed || wanted.empty()) continue;
+        if (std::none_of(defined.begin(), defined.end(), [&](SymbolId id) { return wanted.contains(id); })) continue;
+        program_.libraries[l].needed = again = true;
+        break;
+      }
+    }
+  }
+
+  // --no-allow-shlib-undefined: what a library leaves open must be defined by something on the command line. A library
+  // whose own dependencies are not all here may find it there.
+  void CheckLibraries() {
+    if (options_.allow_shlib_undefined) return;
+    absl::flat_hash_set<absl::string_view> present, provided;
+    for (const Library& library : program_.libraries) {
+      present.insert(library.file->soname);
+      for (const SharedSymbol& symbol : library.file->defined) provided.insert(symbol.name);
+    }
+    for (const Library& library : program_.libraries) {
+      const std::vector<std::string>& needed = library.file->needed;
+      if (!library.needed) continue;
+      if (!std::all_of(needed.begin(), needed.end(), [&](const std::string& n) { return present.contains(n); })) continue;
+      for (absl::string_view name : library.file->undefined_strong) {
+        const SymbolId id = program_.names.Find(name);
+        const bool here = id.valid() && program_.symbols[id.value].kind != SymbolKind::kUndefined &&
+                          program_.symbols[id.value].visibility < Visibility::kHidden;
+        if (!here && !provided.contains(name)) {
+          diagnostics_.Error(absl::StrCat("undefined symbol: ", name, "\n>>> referenced by ", library.file->path));
+        }
+      }
+    }
+  }
+
+  // A program that starts nowhere is linked all the same: it may be meant for something else than running.
+  void CheckEntry() {
+    if (options_.kind == OutputKind::kShared && options_.entry.empty()) return;
+    const std::string name = options_.entry.empty() ? "_start" : options_.entry;
+    const SymbolId id = program_.names.Find(name);
+    uint64_t address = 0;
+    if (absl::SimpleAtoi(name, &address) || absl::SimpleHexAtoi(name, &address)) return;
+    if (id.valid() && program_.symbols[id.value].kind != SymbolKind::kUndefined) return;
+    diagnostics_.Warning(absl::StrCat("cannot find entry symbol ", name, "; the entry is the start of .text"));
   }
 
   void BindShared(Symbol* symbol, uint32_t library, uint32_t index) {
@@ -335,7 +404,7 @@ class Resolver {
       InputSection section;
       section.name = tls ? ".tbss" : "COMMON";
       section.kind = SectionKind::kNobits;
-      section.flags = kSecAlloc | kSecWrite | (tls ? kSecTls : 0);
+      section.flags = kSecAlloc | kSecWrite | (tls ? uint32_t{kSecTls} : 0);
       section.alignment = static_cast<uint32_t>(std::max<uint64_t>(alignment, 1));
       section.size = symbol.size;
       symbol.atom = pieces.Add(program_, section);

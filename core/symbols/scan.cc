@@ -75,12 +75,20 @@ class Scanner {
       const uint32_t index = reloc.symbol;
       const SymbolId id = program_.GlobalOf(unit, index);
       if (id.valid() && IsUndefined(program_.symbols[id.value])) found.undefined.push_back({id, s, reloc.offset});
+      if (!id.valid() && atom != nullptr && InDiscarded(unit, index) && section.name != ".gcc_except_table") {
+        found.errors.push_back(Describe(u, s, reloc, "is in a section that was discarded with its COMDAT group"));
+      }
       const ScanResult result = arch_.Scan(relocs.subspan(r), section.bytes, (section.flags & kSecWrite) != 0,
                                            TraitsOf(program_, unit, index), output_);
       if (result.error != nullptr) found.errors.push_back(Describe(u, s, reloc, result.error));
       Note(u, id, index, result.needs, atom);
       r += std::max<uint16_t>(result.consumed, 1);
     }
+  }
+
+  bool InDiscarded(const Unit& unit, uint32_t index) const {
+    const uint32_t section = unit.object->symbols[index].section;
+    return section < kSectionCommon && program_.atoms[unit.first_atom + section].state == Atom::kDiscarded;
   }
 
   bool IsUndefined(const Symbol& symbol) const {

@@ -25,20 +25,26 @@ bool DefinedRow(const Symbol& symbol) {
   return symbol.exported && (symbol.kind != SymbolKind::kShared || symbol.atom.valid());
 }
 
-std::vector<SymbolId> ChooseImports(const Program& program, const Demands& demands) {
+// An imported function whose PLT entry is its address: undefined, but other modules must find the address.
+bool Canonical(const Cells& cells, SymbolId id) {
+  const CellSet* set = cells.Find(id);
+  return set != nullptr && set->canonical_plt;
+}
+
+std::vector<SymbolId> ChooseImports(const Program& program, const Demands& demands, const Cells& cells) {
   std::vector<SymbolId> imports;
   for (SymbolId id : demands.ordered) {
     const Symbol& symbol = program.symbols[id.value];
-    if (symbol.imported && !DefinedRow(symbol)) imports.push_back(id);
+    if (symbol.imported && !DefinedRow(symbol) && !Canonical(cells, id)) imports.push_back(id);
   }
   return imports;
 }
 
-std::vector<SymbolId> ChooseExports(const Program& program) {
+std::vector<SymbolId> ChooseExports(const Program& program, const Cells& cells) {
   std::vector<SymbolId> exports;
   for (uint32_t i = 0; i < program.symbols.size(); ++i) {
     const Symbol& symbol = program.symbols[i];
-    if (!symbol.used || !DefinedRow(symbol)) continue;
+    if (!symbol.used || (!DefinedRow(symbol) && !Canonical(cells, SymbolId(i)))) continue;
     if (symbol.atom.valid() && program.atoms[symbol.atom.value].state != Atom::kLive) continue;
     exports.push_back(SymbolId(i));
   }
@@ -237,8 +243,8 @@ DynamicTables BuildDynamicTables(const LinkOptions& options, const Program& prog
   DynamicTables tables;
   tables.present = !options.is_static || options.kind != OutputKind::kExecutable;
   if (!tables.present) return tables;
-  tables.symbols = ChooseImports(program, demands);
-  std::vector<SymbolId> exports = ChooseExports(program);
+  tables.symbols = ChooseImports(program, demands, *cells);
+  std::vector<SymbolId> exports = ChooseExports(program, *cells);
   tables.first_defined = static_cast<uint32_t>(tables.symbols.size()) + 1;
   const uint32_t style = static_cast<uint32_t>(options.hash_style);
   std::vector<uint8_t> gnu = MakeGnuHash(program, tables.first_defined, &exports);

@@ -11,7 +11,6 @@
 namespace kitlink::elf {
 namespace {
 
-constexpr uint64_t kPage = 0x1000;
 constexpr uint32_t kFeatureShadowStack = 2;  // GNU_PROPERTY_X86_FEATURE_1_SHSTK
 constexpr uint32_t kReservedHeaders = 4;  // PT_NULL entries that growth turns into PT_LOAD
 
@@ -149,7 +148,7 @@ class Placer {
   }
 
   void AddPaddingAbbrev() {
-    if (!options_.incremental) return;
+    if (!options_.incremental || options_.strip != Strip::kNone) return;
     bool debug = false;
     for (const Unit& unit : program_.units) {
       for (const InputSection& section : unit.object->sections) debug |= section.name == ".debug_info";
@@ -242,7 +241,18 @@ class Placer {
     }
   }
 
+  // Between bytes of the file there is no room for a section without any: only writable segments end in such.
+  void GiveBytes() {
+    for (OutputSection& section : image_.placement.sections) {
+      const int segment = RankOf(section).segment;
+      if (section.nobits() && !(section.flags & kSecTls) && (segment == kReadOnly || segment == kCode)) {
+        section.kind = SectionKind::kProgbits;
+      }
+    }
+  }
+
   void SortSections() {
+    GiveBytes();
     Placement& placement = image_.placement;
     std::vector<uint32_t> order(placement.sections.size());
     for (uint32_t i = 0; i < order.size(); ++i) order[i] = i;
@@ -416,7 +426,7 @@ class Placer {
     if (image_.Section(kInterp)) AddHeader(PT_INTERP, PF_R, 1);
     static constexpr uint32_t kFlags[] = {PF_R, PF_R | PF_X, PF_R | PF_W, PF_R | PF_W};
     for (int s = kReadOnly; s < kUnloaded; ++s) {
-      if (segment[s]) AddHeader(PT_LOAD, kFlags[s], kPage);
+      if (segment[s]) AddHeader(PT_LOAD, kFlags[s], page());
     }
     if (image_.Section(kDynamic)) AddHeader(PT_DYNAMIC, PF_R | PF_W, 8);
     if (notes) AddNoteHeaders();
@@ -442,6 +452,7 @@ class Placer {
 
   void AssignAddresses() {
     image_.base = options_.kind == OutputKind::kExecutable ? options_.image_base : 0;
+    image_.base = AlignUp(image_.base, std::max(page(), SegmentAlignment(kReadOnly)));
     uint64_t offset = sizeof(Elf64_Ehdr) + image_.headers.size() * sizeof(Elf64_Phdr);
     uint64_t address = image_.base + offset;
     int segment = kReadOnly;
@@ -454,9 +465,9 @@ class Placer {
         continue;
       }
       if (rank.segment != segment) {
-        const uint64_t page = std::max(kPage, SegmentAlignment(rank.segment));
-        address = AlignUp(address, page);
-        offset = AlignUp(offset, page);
+        const uint64_t alignment = std::max(page(), SegmentAlignment(rank.segment));
+        address = AlignUp(address, alignment);
+        offset = AlignUp(offset, alignment);
         segment = rank.segment;
       }
       const uint64_t start = AlignUp(address, section.alignment);
@@ -475,6 +486,8 @@ class Placer {
     image_.section_headers = AlignUp(offset, 8);
     image_.file_size = image_.section_headers + (image_.placement.sections.size() + 1) * sizeof(Elf64_Shdr);
   }
+
+  uint64_t page() const { return options_.max_page_size; }
 
   uint64_t SegmentAlignment(int segment) const {
     uint64_t alignment = 1;
@@ -552,7 +565,7 @@ class Placer {
           break;
         case PT_GNU_RELRO:
           Cover(&header, [](const OutputSection& s) { return s.relro; });
-          header.p_memsz = AlignUp(header.p_vaddr + header.p_memsz, kPage) - header.p_vaddr;
+          header.p_memsz = AlignUp(header.p_vaddr + header.p_memsz, page()) - header.p_vaddr;
           break;
         default:
           break;
@@ -564,7 +577,7 @@ class Placer {
 
   void FinishLoad(Elf64_Phdr* header, int segment) {
     Cover(header, [&](const OutputSection& s) { return RankOf(s).segment == segment; });
-    header->p_align = std::max(kPage, SegmentAlignment(segment));
+    header->p_align = std::max(page(), SegmentAlignment(segment));
     if (segment == kReadOnly) {  // the headers are in it, whatever else is
       const uint64_t end = header->p_vaddr + header->p_memsz;
       header->p_offset = 0;
@@ -575,7 +588,7 @@ class Placer {
     }
     if (segment == kRelro) {
       // The loader protects whole pages; memory up to the page's end must exist.
-      header->p_memsz = AlignUp(header->p_vaddr + header->p_memsz, kPage) - header->p_vaddr;
+      header->p_memsz = AlignUp(header->p_vaddr + header->p_memsz, page()) - header->p_vaddr;
     }
   }
 

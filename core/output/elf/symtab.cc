@@ -70,6 +70,17 @@ bool KeepGlobal(const Program& program, uint32_t u, uint32_t g) {
   return !symbol.atom.valid() || program.atoms[symbol.atom.value].state == Atom::kLive;
 }
 
+// --defsym: defined, but no unit's symbol.
+bool DefinedByOption(const Program& program, SymbolId id) {
+  const Symbol& symbol = program.symbols[id.value];
+  if (symbol.kind != SymbolKind::kDefined && symbol.kind != SymbolKind::kAbsolute) return false;
+  if (symbol.atom.valid() && program.atoms[symbol.atom.value].state != Atom::kLive) return false;
+  if (symbol.file >= program.units.size()) return true;
+  const Unit& unit = program.units[symbol.file];
+  const uint32_t first = unit.object->first_global;
+  return symbol.index >= first && unit.globals[symbol.index - first] != id;
+}
+
 }  // namespace
 
 bool KeepLocal(const LinkOptions& options, const Program& program, const Unit& unit, uint32_t index) {
@@ -119,7 +130,7 @@ SymtabPlan PlanSymtab(const LinkOptions& options, const Program& program, const 
   for (uint32_t i = 0; i < program.symbols.size(); ++i) {
     const Symbol& symbol = program.symbols[i];
     if (!symbol.used || symbol.binding == SymbolBinding::kLocal) continue;
-    if (symbol.kind == SymbolKind::kLinker ||
+    if (symbol.kind == SymbolKind::kLinker || DefinedByOption(program, SymbolId(i)) ||
         (symbol.kind == SymbolKind::kShared && program.libraries[symbol.file].needed) ||
         symbol.kind == SymbolKind::kUndefined) {
       others.push_back(SymbolId(i));
@@ -192,6 +203,8 @@ Elf64_Sym GlobalRow(const Program& program, const ElfImage& image, const Arch& a
         row.st_value = image.placement.Address(symbol.atom);
       } else {
         row.st_size = 0;
+        // Whether the library chooses among several is its own affair.
+        if (symbol.type == SymbolType::kIfunc) row.st_info = ELF64_ST_INFO(ElfBinding(symbol.binding), STT_FUNC);
         const CellSet* set = image.cells.Find(id);
         // The address of a canonical PLT entry is for function pointers: undefined all the same.
         if (dynamic && set != nullptr && set->canonical_plt) row.st_value = image.PltAddress(arch, set->plt);

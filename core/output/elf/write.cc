@@ -5,11 +5,13 @@
 #include <vector>
 
 #include "absl/strings/escaping.h"
+#include "absl/strings/numbers.h"
 #include "core/base/parallel.h"
 #include "core/output/elf/atom_writer.h"
 #include "core/output/elf/build_id.h"
 #include "core/output/elf/dynamic_section.h"
 #include "core/output/elf/symtab.h"
+#include "core/output/relocate.h"
 
 namespace kitlink::elf {
 namespace {
@@ -120,7 +122,14 @@ class Writer {
   uint64_t Entry() const {
     if (options_.kind == OutputKind::kShared && options_.entry.empty()) return 0;
     const SymbolId id = program_.names.Find(options_.entry.empty() ? "_start" : options_.entry);
-    if (id.valid() && id.value < program_.symbols.size()) return SymbolAddress(program_, image_, arch_, id);
+    if (id.valid() && id.value < program_.symbols.size() && program_.symbols[id.value].kind != SymbolKind::kUndefined) {
+      return SymbolAddress(program_, image_, arch_, id);
+    }
+    uint64_t address = 0;
+    if (absl::SimpleAtoi(options_.entry, &address) || absl::SimpleHexAtoi(options_.entry, &address)) return address;
+    for (const OutputSection& section : image_.placement.sections) {
+      if (section.name == ".text") return section.address;
+    }
     return 0;
   }
 
