@@ -143,12 +143,14 @@ std::set<std::string> Versions(const Image& image) {
   for (uint64_t i = 0; i < image.DynamicValue(DT_VERNEEDNUM).value_or(0); ++i) {
     if (!InBounds(at, sizeof(Elf64_Verneed), bytes.size())) return {"(malformed)"};
     const auto need = Load<Elf64_Verneed>(bytes.data() + at);
+    if (need.vn_version != 1) return {"(malformed)"};
     uint64_t aux_at = at + need.vn_aux;
     for (uint32_t j = 0; j < need.vn_cnt; ++j) {
       if (!InBounds(aux_at, sizeof(Elf64_Vernaux), bytes.size())) return {"(malformed)"};
       const auto aux = Load<Elf64_Vernaux>(bytes.data() + aux_at);
       versions.insert(absl::StrCat("needs ", name(aux.vna_name), " of ", name(need.vn_file), " ", aux.vna_flags, " ",
                                    aux.vna_hash));
+      if (aux.vna_next == 0 && j + 1 != need.vn_cnt) return {"(malformed)"};
       if (aux.vna_next == 0) break;
       aux_at += aux.vna_next;
     }
@@ -248,6 +250,25 @@ std::set<std::string> DynamicNames(const LoadedImage& image, bool defined) {
   return names;
 }
 
+// An undefined function with a value is a program's canonical PLT entry: pointers to it, in libraries too, lead there.
+void CompareImportValues(Walk& walk) {
+  std::set<std::string> canonical;
+  for (const ImageSymbol& s : walk.cold().image().dynsym()) {
+    if (!s.defined() && s.symbol.st_value != 0) canonical.insert(walk.cold().NameOf(s.index));
+  }
+  for (const ImageSymbol& s : walk.image().image().dynsym()) {
+    if (s.defined() || s.index == 0) continue;
+    const std::string name = walk.image().NameOf(s.index);
+    const bool expected = canonical.count(name) != 0;
+    if (!expected && s.symbol.st_value == 0) continue;
+    std::optional<Value> target = walk.image().ThroughPlt(s.symbol.st_value);
+    if (!expected || !target || target->kind != Value::Kind::kSymbol || target->name != name) {
+      walk.Differ(absl::StrCat("import ", name, ": has the value ", Hex(s.symbol.st_value), ", which is ",
+                               expected ? "no PLT entry of its own" : "zero in a cold link"));
+    }
+  }
+}
+
 }  // namespace
 
 void CompareDynamic(Walk& walk) {
@@ -256,6 +277,7 @@ void CompareDynamic(Walk& walk) {
   CompareSets(walk, Versions(walk.cold().image()), Versions(walk.image().image()), "versions");
   CompareSets(walk, DynamicNames(walk.cold(), false), DynamicNames(walk.image(), false), "imports");
   CompareSets(walk, DynamicNames(walk.cold(), true), DynamicNames(walk.image(), true), "exports");
+  CompareImportValues(walk);
   CompareExports(walk);
   walk.Run();
 }

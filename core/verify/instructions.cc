@@ -52,6 +52,8 @@ class Code {
   // Register that the modrm byte at `delta` names in its reg field (or rm field), with the rex byte before the opcode.
   uint16_t Reg(int delta) const { return ((At(delta) >> 3) & 7) | ((Rex(delta - 2) & 4) != 0 ? 8 : 0); }
   uint16_t Rm(int delta) const { return (At(delta) & 7) | ((Rex(delta - 2) & 1) != 0 ? 8 : 0); }
+  // Whether the instruction has the REX prefix that its relocation promises, with 64-bit operands.
+  bool Wide(const ReferenceSite& site) const { return site.lead < 3 || (Rex(-3) & 8) != 0; }
   int Rex(int delta) const {
     const int byte = At(delta);
     return byte >= 0x40 && byte <= 0x4f ? byte : 0;
@@ -99,6 +101,8 @@ Operand DecodeGot(const Code& code, const ReferenceSite& site) {
   const uint64_t near = code.Address(0) + code.Number() - code.addend();
   if (site.lead == 0 || site.width != 4) return Make(Operation::kCell, image.Word(cell));
   const int opcode = code.At(-2), modrm = code.At(-1);
+  // Only mov $near may lose its width, because it clears the upper half.
+  if (site.lead >= 3 && !code.Wide(site) && (opcode != 0xc7 || code.Rex(-3) == 0)) return {};
   if (opcode == 0xff && modrm == 0x15) return Make(Operation::kCall, image.Word(cell));   // call *cell(%rip)
   if (opcode == 0xff && modrm == 0x25) return Make(Operation::kJump, image.Word(cell));   // jmp *cell(%rip)
   if (modrm == 0xe8 && (opcode == 0x67 || opcode == 0x90)) {                               // addr32/nop call near
@@ -182,9 +186,10 @@ bool DecodeLocalDynamic(const Code& code, Operand& out) {
 
 // Initial exec and descriptors: one instruction, whose result is the offset from the thread pointer. Calling through
 // a descriptor gives that offset too, so its lea is the same operation.
-Operand DecodeOffset(const Code& code) {
+Operand DecodeOffset(const Code& code, const ReferenceSite& site) {
   const int opcode = code.At(-2), modrm = code.At(-1);
   if (code.Is(0, {0xff, 0x10}) || code.Is(0, {0x66, 0x90})) return Make(Operation::kTlsDescriptorCall, Value());
+  if (!code.Wide(site)) return {};
   if (RipRelative(modrm)) {
     if (opcode == 0x8b) return Make(Operation::kTlsOffset, code.image().TpWord(code.Destination(0)), code.Reg(-1));
     if (opcode == 0x03) return Make(Operation::kTlsAddOffset, code.image().TpWord(code.Destination(0)), code.Reg(-1));
@@ -204,10 +209,10 @@ Operand DecodeOffset(const Code& code) {
   return {};
 }
 
-Operand DecodeTls(const Code& code) {
+Operand DecodeTls(const Code& code, const ReferenceSite& site) {
   Operand out;
   if (DecodeGeneralDynamic(code, out) || DecodeLocalDynamic(code, out)) return out;
-  return DecodeOffset(code);
+  return DecodeOffset(code, site);
 }
 
 Operand DecodeTpOffset(const Code& code, const FieldView& view, const ReferenceSite& site) {
@@ -256,7 +261,7 @@ Operand DecodeField(const FieldView& view, const ReferenceSite& site) {
     case Form::kGotPcRelative: return DecodeGot(code, site);
     case Form::kTpOffset: return DecodeTpOffset(code, view, site);
     case Form::kDtpOffset: return DecodeDtpOffset(code, view, site);
-    case Form::kTlsSequence: return DecodeTls(code);
+    case Form::kTlsSequence: return DecodeTls(code, site);
     case Form::kGotRelative: return DecodeGotRelative(code);
     case Form::kSize:
     case Form::kOther: break;

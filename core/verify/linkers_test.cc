@@ -28,7 +28,7 @@ const std::vector<std::string>& Conventions(const std::string& linker) {
                                                 "versions: defines 1", "exports: ", "imports: "};
   // mold 1 resolves undefined weak names of programs to zero and has no DT_RELACOUNT.
   static const std::vector<std::string> mold = {"dynamic tag 0x6ffffff9 is missing", "(weak)", "__cxa_finalize",
-                                                "the constant 0x0 here", "[maybe]", "__start_rows", "__stop_rows"};
+                                                "the constant 0x0 here", "[maybe]", "no PLT entry of its own", "__start_rows", "__stop_rows"};
   // GNU ld as well in programs at a fixed address.
   static const std::vector<std::string> bfd = {"(weak) is missing", "[maybe]"};
   static const std::vector<std::string> none;

@@ -62,6 +62,7 @@ LoadedImage LoadedImage::Load(const Image& image) {
   const bool inside = plt >= rela && plt_size != 0 && InBounds(plt - rela, plt_size, rela_size);
   if (plt_size != 0 && !inside) loaded.ReadTable(plt, plt_size, true);
   if (value(DT_RELRSZ) != 0) loaded.ReadRelr(value(DT_RELR), value(DT_RELRSZ));
+  if (plt_size != 0) loaded.CheckLazyPlt(plt, plt_size);
   if (image.dynamic().empty()) loaded.FindStaticTable();
   auto by_address = [](const DynamicRelocation& a, const DynamicRelocation& b) { return a.address < b.address; };
   std::stable_sort(loaded.relocations_.begin(), loaded.relocations_.end(), by_address);
@@ -92,6 +93,12 @@ void LoadedImage::ReadTable(uint64_t address, uint64_t size, bool plt) {
     }
     if (plt && type != R_X86_64_JUMP_SLOT && type != R_X86_64_IRELATIVE && type != R_X86_64_TLSDESC) {
       Problem(absl::StrCat("DT_JMPREL holds a ", RelocationName(type), " at 0x", absl::Hex(r.r_offset)));
+    }
+    const bool base_only = type == R_X86_64_RELATIVE || type == R_X86_64_IRELATIVE;
+    const bool symbol_only = type == R_X86_64_GLOB_DAT || type == R_X86_64_JUMP_SLOT || type == R_X86_64_COPY;
+    if ((base_only && symbol != 0) || (symbol_only && r.r_addend != 0)) {
+      Problem(absl::StrCat(RelocationName(type), " at 0x", absl::Hex(r.r_offset), " has ",
+                           base_only ? "a symbol" : "an addend"));
     }
     relocations_.push_back({r.r_offset, type, symbol, r.r_addend});
   }
@@ -165,6 +172,50 @@ void LoadedImage::CheckRelativeCount(uint64_t rela, uint64_t size) {
   }
 }
 
+// Until a function is first called, its PLT cell leads to code that pushes the relocation's index and calls the
+// loader, or to the first PLT entry (where the entry itself has loaded the index).
+void LoadedImage::CheckLazyPlt(uint64_t table, uint64_t size) {
+  const uint64_t now = (image_->DynamicValue(DT_FLAGS).value_or(0) & DF_BIND_NOW) |
+                       (image_->DynamicValue(DT_FLAGS_1).value_or(0) & DF_1_NOW) |
+                       (image_->DynamicValue(DT_BIND_NOW) ? 1 : 0);
+  std::optional<ByteView> rows = image_->FileBytes(table, size);
+  std::optional<uint64_t> got = image_->DynamicValue(DT_PLTGOT);
+  if (now != 0 || !rows) return;
+  // push GOT+8(%rip); [bnd] jmp *GOT+16(%rip); mold puts an endbr64 and a push of its own before.
+  auto calls_loader = [&](uint64_t address) {
+    ByteView code = image_->FileBytesFrom(address);
+    for (uint64_t at = 0; got && InBounds(at, 12, code.size()) && at <= 8; ++at) {
+      if (code[at] != 0xff || code[at + 1] != 0x35) continue;
+      const uint64_t jump = at + 6 + (code[at + 6] == 0xf2 ? 1 : 0);
+      if (!InBounds(jump, 6, code.size()) || code[jump] != 0xff || code[jump + 1] != 0x25) continue;
+      auto operand = [&](uint64_t from) {
+        return address + from + 6 + static_cast<int64_t>(kitlink::Load<int32_t>(code.data() + from + 2));
+      };
+      return operand(at) == *got + 8 && operand(jump) == *got + 16;
+    }
+    return false;
+  };
+  for (uint64_t at = 0, index = 0; InBounds(at, kRela, size); at += kRela, ++index) {
+    const Elf64_Rela r = kitlink::Load<Elf64_Rela>(rows->data() + at);
+    uint8_t bytes[8];
+    if (ELF64_R_TYPE(r.r_info) != R_X86_64_JUMP_SLOT || !image_->Read(r.r_offset, MutableBytes(bytes, 8))) continue;
+    const uint64_t entry = kitlink::Load<uint64_t>(bytes);
+    ByteView code = image_->FileBytesFrom(entry);
+    uint64_t from = SkipEndbr(code);
+    bool good = false;
+    const bool bnd = InBounds(from, 11, code.size()) && code[from + 5] == 0xf2;
+    if (InBounds(from, 10, code.size()) && code[from] == 0x68) {  // push $index; [bnd] jmp first entry
+      const uint64_t pushed = kitlink::Load<uint32_t>(code.data() + from + 1);
+      from += bnd ? 6 : 5;
+      const uint64_t distance = static_cast<uint64_t>(int64_t{kitlink::Load<int32_t>(code.data() + from + 1)});
+      good = pushed == index && code[from] == 0xe9 && calls_loader(entry + from + 5 + distance);
+    }
+    if (!good && !calls_loader(entry)) {
+      Problem(absl::StrCat("the PLT cell at 0x", absl::Hex(r.r_offset), " does not lead to the loader before it is bound"));
+    }
+  }
+}
+
 void LoadedImage::CheckWords() {
   uint64_t end = 0;
   bool first = true;
@@ -218,8 +269,10 @@ void LoadedImage::ReadVersions() {
   const uint64_t versym = image_->DynamicValue(DT_VERSYM).value_or(0);
   v = versym == 0 ? ByteView() : image_->FileBytesFrom(versym);
   for (uint64_t i = 0; i < version_of_.size() && InBounds(i * 2, 2, v.size()); ++i) {
-    auto it = names.find(kitlink::Load<uint16_t>(v.data() + i * 2) & 0x7fff);
+    const uint16_t version = kitlink::Load<uint16_t>(v.data() + i * 2) & 0x7fff;
+    auto it = names.find(version);
     if (it != names.end()) version_of_[i] = it->second;
+    if (it == names.end() && version > 1) version_of_[i] = "(undeclared)";
   }
 }
 

@@ -108,6 +108,7 @@ class LoadedImage {
   void ReadVersions();
   void CheckRelativeCount(uint64_t rela, uint64_t size);
   void CheckWords();
+  void CheckLazyPlt(uint64_t table, uint64_t size);
   Value SymbolValue(uint32_t index, int64_t addend) const;
   Value SymbolTls(uint32_t index, int64_t addend) const;
   bool Problem(std::string what);

@@ -231,6 +231,31 @@ TEST_F(Mutations, SwappedImports) {
   EXPECT_THAT(d.Compare(), HasSubstr(": calls the symbol "));
 }
 
+TEST_F(Mutations, LazyBinding) {
+  Damage d(*pie_);
+  const uint64_t cell = d.Rows<Elf64_Rela>(".rela.plt")[1].r_offset;
+  Add<uint64_t>(d.At(cell), 16);  // pushes the next one's index
+  EXPECT_THAT(d.Compare(), HasSubstr("does not lead to the loader before it is bound"));
+}
+
+TEST_F(Mutations, WidthOfRelaxedInstruction) {
+  Damage d(*pie_);
+  for (const ReferenceSite& s : pie_->sites) {
+    if (s.form == Form::kGotPcRelative && s.lead == 3 && d.Field(s)[-2] == 0x8d) {
+      d.Field(s)[-3] &= 0xf7;  // lea with a 32-bit register
+      EXPECT_THAT(d.Compare(), HasSubstr("another instruction here"));
+      return;
+    }
+  }
+  FAIL() << "nothing was relaxed";
+}
+
+TEST_F(Mutations, SectionOfSymbol) {
+  Damage d(*pie_);
+  d.Symbol("helper")->st_shndx += 1;
+  EXPECT_THAT(d.Compare(), HasSubstr(".symtab: helper is"));
+}
+
 TEST_F(Mutations, FrameTable) {
   {
     Damage d(*pie_);

@@ -43,7 +43,12 @@ bool SameTarget(Walk& walk, const ImageSymbol& cold, const ImageSymbol& here) {
   if (cold.symbol.st_shndx == SHN_ABS || here.symbol.st_shndx == SHN_ABS) {
     return cold.symbol.st_shndx == here.symbol.st_shndx && cold.symbol.st_value == here.symbol.st_value;
   }
-  const uint64_t address = walk.image().image().AddressOf(here);
+  const Image &a_image = walk.cold().image(), &b_image = walk.image().image();
+  if (cold.symbol.st_shndx >= a_image.sections().size() || here.symbol.st_shndx >= b_image.sections().size() ||
+      !ContinuesSection(b_image.sections()[here.symbol.st_shndx].name, a_image.sections()[cold.symbol.st_shndx].name)) {
+    return false;
+  }
+  const uint64_t address = b_image.AddressOf(here);
   const AtomOffset target = TargetOf(walk, cold);
   if (target.atom != kNoAtom && !Walk::IsTable(walk.reference().atoms[target.atom])) {
     const ReferenceAtom& a = walk.reference().atoms[target.atom];

@@ -22,12 +22,11 @@ std::string Permissions(const Elf64_Phdr* p) {
   return s;
 }
 
-// A growth segment has a section of its own, named after the one that it continues.
+}  // namespace
+
 bool ContinuesSection(absl::string_view here, absl::string_view cold) {
   return here == cold || (absl::StartsWith(here, cold) && here.size() > cold.size() && here[cold.size()] == '.');
 }
-
-}  // namespace
 
 absl::Status Walk::CheckReference(const Reference& reference, const Image& cold) {
   auto nonsense = [&](size_t i, absl::string_view what) {

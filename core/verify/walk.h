@@ -33,6 +33,10 @@ struct AtomOffset {
   uint64_t offset = 0;
 };
 
+// Whether what a cold link has in section `cold` may be in `here`: in the same one, or in a growth segment's, which is
+// named after the one that it continues (".text.1").
+bool ContinuesSection(absl::string_view here, absl::string_view cold);
+
 // The comparison in progress. Not thread safe.
 class Walk {
  public:
