@@ -26,6 +26,23 @@ std::string FolderOf(absl::string_view path) {
   return slash == absl::string_view::npos ? std::string() : std::string(path.substr(0, slash + 1));
 }
 
+// The files that -lNAME may mean in one folder, best first.
+std::vector<std::string> LibraryFileNames(const std::string& name, bool link_static) {
+  if (absl::StartsWith(name, ":")) return {name.substr(1)};
+  std::vector<std::string> names;
+  if (!link_static) names.push_back(absl::StrCat("lib", name, ".so"));
+  names.push_back(absl::StrCat("lib", name, ".a"));
+  return names;
+}
+
+std::string ExpandedFolder(const LinkOptions& options, const std::string& path) {
+  absl::string_view rest = path;
+  if (absl::ConsumePrefix(&rest, "=") || absl::ConsumePrefix(&rest, "$SYSROOT")) {
+    return absl::StrCat(options.sysroot, rest);
+  }
+  return path;
+}
+
 bool IsCompatibleArchive(ByteView file) {
   uint64_t at = SARMAG;
   while (InBounds(at, sizeof(ar_hdr), file.size())) {
@@ -63,6 +80,15 @@ bool IsCompatible(absl::string_view path, ByteView file) {
   }
 }
 
+std::vector<std::string> LibraryCandidates(const LinkOptions& options, const InputArgument& argument) {
+  const std::vector<std::string> names = LibraryFileNames(argument.name, argument.flags.link_static);
+  std::vector<std::string> candidates;
+  for (const std::string& folder : options.library_paths) {
+    for (const std::string& name : names) candidates.push_back(Join(ExpandedFolder(options, folder), name));
+  }
+  return candidates;
+}
+
 std::shared_ptr<InputBytes> InputSearch::TryOpen(const std::string& path) {
   auto [entry, fresh] = opened_.try_emplace(path);
   if (fresh) {
@@ -73,13 +99,7 @@ std::shared_ptr<InputBytes> InputSearch::TryOpen(const std::string& path) {
 }
 
 absl::StatusOr<FoundFile> InputSearch::FindLibrary(const std::string& name, bool link_static) {
-  std::vector<std::string> names;
-  if (absl::StartsWith(name, ":")) {
-    names.push_back(name.substr(1));
-  } else {
-    if (!link_static) names.push_back(absl::StrCat("lib", name, ".so"));
-    names.push_back(absl::StrCat("lib", name, ".a"));
-  }
+  const std::vector<std::string> names = LibraryFileNames(name, link_static);
   for (const std::string& folder : library_paths_) {
     for (const std::string& candidate : names) {
       FoundFile found;
@@ -107,13 +127,7 @@ absl::StatusOr<FoundFile> InputSearch::OpenPath(const std::string& path) {
   return found;
 }
 
-std::string InputSearch::ExpandSysroot(const std::string& path) const {
-  absl::string_view rest = path;
-  if (absl::ConsumePrefix(&rest, "=") || absl::ConsumePrefix(&rest, "$SYSROOT")) {
-    return absl::StrCat(options_.sysroot, rest);
-  }
-  return path;
-}
+std::string InputSearch::ExpandSysroot(const std::string& path) const { return ExpandedFolder(options_, path); }
 
 absl::StatusOr<FoundFile> InputSearch::FindScriptInput(const std::string& script, const std::string& name) {
   std::vector<std::string> candidates;

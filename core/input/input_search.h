@@ -49,6 +49,9 @@ class InputSearch {
   absl::flat_hash_map<std::string, std::shared_ptr<InputBytes>> opened_;  // by path; null: not there
 };
 
+// Where -lNAME (an argument with `library` set) is looked for, in order.
+std::vector<std::string> LibraryCandidates(const LinkOptions& options, const InputArgument& argument);
+
 // Whether `file` can take part in the link at all: ELF files by class and machine, archives by their first ELF
 // member, scripts by OUTPUT_FORMAT. Anything else is for the reader to judge.
 bool IsCompatible(absl::string_view path, ByteView file);

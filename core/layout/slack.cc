@@ -30,7 +30,9 @@ uint64_t SlotCapacity(const OutputSection& section, uint64_t size, uint64_t min_
 uint64_t TailReserve(const OutputSection& section, uint64_t used) {
   if (section.exact || used == 0) return 0;
   const uint64_t least = (section.flags & kSecExec) ? 32 << 10 : 8 << 10;
-  return AlignUp(std::min<uint64_t>(std::max(used / 8, least), 8 << 20), 64);
+  // The tail of a debug section is filled anew whenever something is taken from it, so it is kept short.
+  const uint64_t most = section.alloc() ? 8 << 20 : 256 << 10;
+  return AlignUp(std::min<uint64_t>(std::max(used / 8, least), most), 64);
 }
 
 }  // namespace kitlink

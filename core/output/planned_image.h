@@ -30,6 +30,10 @@ class PlannedImage {
   virtual uint64_t size() const = 0;  // bytes of the file
   virtual const Placement& placement() const = 0;
   virtual const ImageValues& values() const = 0;
+  // Where a global symbol is; 0 when run time decides.
+  virtual uint64_t SymbolAddress(SymbolId id) const = 0;
+  // The abbreviation table of padding units; invalid without debug information.
+  virtual AtomId padding_abbrev() const = 0;
   // Fills `image`, size() zero bytes. FailedPrecondition when a field cannot hold its value (see `diagnostics`).
   virtual absl::StatusOr<WrittenImage> Write(MutableBytes image, Diagnostics& diagnostics) = 0;
   // Atoms and relocated fields, for verification. `reference->image` is not touched.

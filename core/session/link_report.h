@@ -42,6 +42,12 @@ struct LinkTimings {
   uint64_t total = 0, detect = 0, read = 0, diff = 0, gate = 0, plan = 0, commit = 0;
 };
 
+// Text that a link writes besides its output (-Map, --dependency-file); the owner of the session writes it.
+struct SideFile {
+  std::string path;  // "-": the standard output
+  std::string text;
+};
+
 struct LinkReport {
   std::string output;
   Outcome outcome = Outcome::kFull;
@@ -54,6 +60,7 @@ struct LinkReport {
   std::string build_id;     // lower-case hexadecimal
   LinkCounters counters;
   LinkTimings timings_us;
+  std::vector<SideFile> side_files;
 };
 
 }  // namespace kitlink

@@ -46,8 +46,8 @@ struct SessionStatus {
   bool hot = false;         // a relink can be patched
 };
 
-// Not thread safe: the owner serialises calls. `sink` and `files` must outlive the session (`files` may be
-// replaced per link, as each client resolves paths in its own folder).
+// Not thread safe: the owner serialises calls. `sink` must outlive the session, the `files` of a link the Settle that
+// follows it (each link may bring its own, as each client resolves paths in its own folder).
 class LinkSession {
  public:
   explicit LinkSession(ImageSink* sink);
@@ -67,6 +67,8 @@ class LinkSession {
   void Settle();
 
   SessionStatus Status() const;
+  // Paths of the files that the last successful link opened, as they were given.
+  std::vector<std::string> InputPaths() const;
   // The options of the last successful link; nullptr before it.
   const LinkOptions* options() const;
 

@@ -9,6 +9,7 @@
 #include "core/base/parallel.h"
 #include "core/dwarf/padding.h"
 #include "core/dwarf/source_location.h"
+#include "core/output/relocate.h"
 
 namespace kitlink::elf {
 namespace {
@@ -171,30 +172,9 @@ class AtomWriter {
 
 }  // namespace
 
-uint64_t Tombstone(absl::string_view section) {
-  if (!absl::StartsWith(section, ".debug_")) return 0;
-  if (section == ".debug_ranges" || section == ".debug_loc") return ~uint64_t{1};
-  return ~uint64_t{0};
-}
-
 AtomWriteStats WriteAtoms(const LinkOptions& options, const Program& program, const ElfImage& image, const Arch& arch,
                           MutableBytes file, Diagnostics& diagnostics) {
   return {AtomWriter(options, program, image, arch, file, diagnostics).Run()};
-}
-
-uint64_t ApplyRelocations(absl::Span<const Reloc> relocs, MutableBytes bytes, uint64_t address, const Arch& arch,
-                          const ImageValues& values, const OutputTraits& output,
-                          const std::function<TargetValue(const Reloc&)>& target,
-                          const std::function<void(const Reloc&, const char*)>& error) {
-  uint64_t applied = 0;
-  for (size_t r = 0; r < relocs.size();) {
-    const ApplyResult result = arch.Apply(relocs.subspan(r), bytes, address, target(relocs[r]), values, output);
-    if (result.error != nullptr) error(relocs[r], result.error);
-    const size_t consumed = std::max<uint16_t>(result.consumed, 1);
-    applied += consumed;
-    r += consumed;
-  }
-  return applied;
 }
 
 }  // namespace kitlink::elf

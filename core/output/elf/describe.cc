@@ -7,7 +7,7 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "core/output/elf/atom_writer.h"
+#include "core/output/relocate.h"
 #include "core/output/elf/write.h"
 #include "core/symbols/linker_symbols.h"
 

@@ -18,6 +18,8 @@ class ElfPlanned : public PlannedImage {
   uint64_t size() const override { return image_.file_size; }
   const Placement& placement() const override { return image_.placement; }
   const ImageValues& values() const override { return image_.values; }
+  uint64_t SymbolAddress(SymbolId id) const override { return elf::SymbolAddress(program_, image_, arch_, id); }
+  AtomId padding_abbrev() const override { return image_.padding_abbrev; }
 
   absl::StatusOr<WrittenImage> Write(MutableBytes image, Diagnostics& diagnostics) override {
     absl::StatusOr<WriteResult> result = WriteElf(options_, program_, image_, arch_, image, diagnostics);

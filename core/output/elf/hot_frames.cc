@@ -4,7 +4,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "core/output/elf/atom_writer.h"
+#include "core/output/relocate.h"
 
 namespace kitlink::elf {
 namespace {

@@ -1,0 +1,220 @@
+#include "core/session/detect.h"
+
+#include <algorithm>
+
+#include "absl/strings/str_cat.h"
+#include "core/input/archive.h"
+#include "core/input/input_search.h"
+
+namespace kitlink {
+namespace {
+
+GateRefusal Refuse(GateReason reason, absl::string_view detail) { return {reason, std::string(detail)}; }
+
+// One input stands for another at the same place. Only plain objects may be renamed.
+std::optional<GateRefusal> CompareInputLists(const Memory& memory, const std::vector<InputArgument>& now,
+                                             std::vector<Renamed>* renamed) {
+  const std::vector<InputArgument>& was = memory.options.inputs;
+  if (was.size() != now.size()) return Refuse(GateReason::kInputListChanged, "their number changed");
+  for (size_t i = 0; i < now.size(); ++i) {
+    if (was[i].library != now[i].library || !(was[i].flags == now[i].flags)) {
+      return Refuse(GateReason::kInputListChanged, now[i].name);
+    }
+    if (was[i].name == now[i].name) continue;
+    auto it = memory.file_of.find(was[i].name);
+    if (now[i].library || it == memory.file_of.end()) return Refuse(GateReason::kInputListChanged, now[i].name);
+    const FileMemory& file = memory.files[it->second];
+    const bool object = file.role == OpenedFile::Role::kObject && file.units.size() == 1;
+    if (!object || memory.file_of.contains(now[i].name)) return Refuse(GateReason::kInputListChanged, now[i].name);
+    renamed->push_back({it->second, now[i].name});
+  }
+  return std::nullopt;
+}
+
+// -lNAME finds the first file along the library paths: a new one in an earlier folder would be another input.
+std::optional<GateRefusal> CompareLibraries(const Memory& memory, const LinkOptions& options, FileSource& files) {
+  for (size_t i = 0; i < options.inputs.size(); ++i) {
+    if (!options.inputs[i].library) continue;
+    if (FirstCandidate(options, options.inputs[i], files) != memory.library_found[i]) {
+      return Refuse(GateReason::kInputListChanged, absl::StrCat("-l", options.inputs[i].name, " finds another file now"));
+    }
+  }
+  return std::nullopt;
+}
+
+std::optional<GateRefusal> RefuseByRole(const FileMemory& file) {
+  switch (file.role) {
+    case OpenedFile::Role::kShared: return Refuse(GateReason::kSharedLibraryChanged, file.path);
+    case OpenedFile::Role::kScript: return Refuse(GateReason::kScriptChanged, file.path);
+    case OpenedFile::Role::kOther: return Refuse(GateReason::kOptionsChanged, file.path);
+    default: return std::nullopt;
+  }
+}
+
+// The file that a client means: by its path, else by what the path leads to.
+std::optional<uint32_t> FindNamed(const Memory& memory, const std::string& path, FileSource& files) {
+  if (auto it = memory.file_of.find(path); it != memory.file_of.end()) return it->second;
+  const absl::StatusOr<FileStamp> wanted = files.Stat(path);
+  if (!wanted.ok()) return std::nullopt;
+  for (uint32_t f = 0; f < memory.files.size(); ++f) {
+    const absl::StatusOr<FileStamp> stamp = files.Stat(memory.files[f].path);
+    if (stamp.ok() && stamp->device == wanted->device && stamp->inode == wanted->inode) return f;
+  }
+  return std::nullopt;
+}
+
+class ChangeReader {
+ public:
+  ChangeReader(const Memory& memory, const Changes& changes, const LinkRequest& request, FileSource& files)
+      : memory_(memory), changes_(changes), request_(request), files_(files) {}
+
+  absl::StatusOr<std::variant<ChangedUnits, GateRefusal>> Run() {
+    for (uint32_t f : changes_.files) {
+      const std::string& path = changes_.PathOf(memory_, f);
+      absl::StatusOr<std::shared_ptr<InputBytes>> bytes = files_.Open(path);
+      if (!bytes.ok()) return {Refuse(GateReason::kUnreadableInput, bytes.status().message())};
+      result_.bytes.push_back(*bytes);
+      result_.bytes_read += (*bytes)->bytes().size();
+      result_.stamps.push_back({f, (*bytes)->stamp()});
+      if (absl::Status status = CheckContent(f, path, **bytes); !status.ok()) return status;
+      std::optional<GateRefusal> refusal =
+          memory_.files[f].role == OpenedFile::Role::kArchive ? ReadArchiveUnits(f, *bytes) : ReadPlain(f, path, *bytes);
+      if (refusal) return {*std::move(refusal)};
+    }
+    return {std::move(result_)};
+  }
+
+ private:
+  absl::Status CheckContent(uint32_t f, const std::string& path, const InputBytes& bytes) {
+    if (!request_.changed) return absl::OkStatus();
+    for (const ChangedInput& input : *request_.changed) {
+      if (!input.content.known() || FindNamed(memory_, input.path, files_) != f) continue;
+      if (HashContent(bytes.bytes()) != input.content) {
+        return absl::InvalidArgumentError(absl::StrCat(path, ": its content is not what the client says it is"));
+      }
+    }
+    return absl::OkStatus();
+  }
+
+  std::optional<GateRefusal> ReadPlain(uint32_t f, const std::string& path, const std::shared_ptr<InputBytes>& bytes) {
+    absl::StatusOr<std::unique_ptr<ObjectFile>> object = ReadObject(path, "", bytes, bytes->bytes());
+    if (!object.ok()) return Refuse(GateReason::kUnreadableInput, object.status().message());
+    const FileMemory& file = memory_.files[f];
+    if (file.units.size() != 1) return Refuse(GateReason::kInputListChanged, path);
+    result_.units.push_back({file.units[0], *std::move(object)});
+    return std::nullopt;
+  }
+
+  std::optional<GateRefusal> ReadArchiveUnits(uint32_t f, const std::shared_ptr<InputBytes>& bytes) {
+    const FileMemory& file = memory_.files[f];
+    std::vector<OpenedFile> opened;
+    absl::StatusOr<std::unique_ptr<Archive>> archive = ReadArchive(file.path, bytes, files_, opened);
+    if (!archive.ok()) return Refuse(GateReason::kUnreadableInput, archive.status().message());
+    if (MemberListDigest(**archive) != file.member_list) return Refuse(GateReason::kArchiveChanged, file.path);
+    absl::flat_hash_map<absl::string_view, std::vector<const ArchiveMember*>> by_name;
+    for (const ArchiveMember& member : (*archive)->members) by_name[member.name].push_back(&member);
+    for (UnitId id : file.units) {
+      const UnitMemory& unit = memory_.units[id.value];
+      const auto it = by_name.find(unit.member);
+      if (it == by_name.end() || unit.ordinal >= it->second.size()) return Refuse(GateReason::kArchiveChanged, file.path);
+      const ArchiveMember& member = *it->second[unit.ordinal];
+      if (unit.content.known() && HashContent(member.bytes) == unit.content) continue;
+      absl::StatusOr<std::unique_ptr<ObjectFile>> object = ReadArchiveMember(**archive, member);
+      if (!object.ok()) return Refuse(GateReason::kUnreadableInput, object.status().message());
+      result_.units.push_back({id, *std::move(object)});
+    }
+    return std::nullopt;
+  }
+
+  const Memory& memory_;
+  const Changes& changes_;
+  const LinkRequest& request_;
+  FileSource& files_;
+  ChangedUnits result_;
+};
+
+}  // namespace
+
+const std::string& Changes::PathOf(const Memory& memory, uint32_t file) const {
+  for (const Renamed& entry : renamed) {
+    if (entry.file == file) return entry.path;
+  }
+  return memory.files[file].path;
+}
+
+absl::StatusOr<std::variant<Changes, GateRefusal>> DetectChanges(const Memory& memory, const LinkRequest& request,
+                                                                 FileSource& files) {
+  Changes changes;
+  if (auto refusal = CompareInputLists(memory, request.options.inputs, &changes.renamed)) return {*std::move(refusal)};
+  if (request.changed) {
+    for (const ChangedInput& input : *request.changed) {
+      const std::optional<uint32_t> file = FindNamed(memory, input.path, files);
+      if (!file) return absl::InvalidArgumentError(absl::StrCat(input.path, " is not an input of this output"));
+      changes.files.push_back(*file);
+    }
+  } else {
+    if (auto refusal = CompareLibraries(memory, request.options, files)) return {*std::move(refusal)};
+    for (uint32_t f = 0; f < memory.files.size(); ++f) {
+      const FileMemory& file = memory.files[f];
+      const absl::StatusOr<FileStamp> stamp = files.Stat(changes.PathOf(memory, f));
+      if (!stamp.ok()) return {Refuse(GateReason::kUnreadableInput, stamp.status().message())};
+      if (*stamp != file.stamp || !file.settled) changes.files.push_back(f);
+    }
+  }
+  for (const Renamed& entry : changes.renamed) changes.files.push_back(entry.file);
+  // A member of a thin archive is read through its archive.
+  bool thin = false;
+  for (uint32_t f : changes.files) thin |= memory.files[f].role == OpenedFile::Role::kThinMember;
+  if (thin) {
+    for (uint32_t f = 0; f < memory.files.size(); ++f) {
+      if (memory.files[f].thin) changes.files.push_back(f);
+    }
+    std::erase_if(changes.files, [&](uint32_t f) { return memory.files[f].role == OpenedFile::Role::kThinMember; });
+  }
+  std::sort(changes.files.begin(), changes.files.end());
+  changes.files.erase(std::unique(changes.files.begin(), changes.files.end()), changes.files.end());
+  for (uint32_t f : changes.files) {
+    const FileMemory& file = memory.files[f];
+    const absl::StatusOr<FileStamp> stamp = files.Stat(changes.PathOf(memory, f));
+    const bool same = stamp.ok() && *stamp == file.stamp;
+    if (auto refusal = RefuseByRole(file)) {
+      // Too young to be trusted, but by all that can be seen the same: libraries are not compared further.
+      if (!same) return {*std::move(refusal)};
+    }
+  }
+  std::erase_if(changes.files, [&](uint32_t f) { return RefuseByRole(memory.files[f]).has_value(); });
+  return {std::move(changes)};
+}
+
+std::optional<GateRefusal> CheckUnchanged(const ChangedUnits& read, const Changes& changes, const Memory& memory,
+                                          FileSource& files) {
+  for (const std::shared_ptr<InputBytes>& bytes : read.bytes) {
+    if (bytes->torn()) return Refuse(GateReason::kUnreadableInput, "an input was cut short while it was read");
+  }
+  for (const auto& [file, stamp] : read.stamps) {
+    const std::string& path = changes.PathOf(memory, file);
+    const absl::StatusOr<FileStamp> now = files.Stat(path);
+    if (!now.ok() || *now != stamp) return Refuse(GateReason::kUnreadableInput, absl::StrCat(path, " is still changing"));
+  }
+  return std::nullopt;
+}
+
+void AdoptFiles(const Changes& changes, const ChangedUnits& read, int64_t started_ns, Memory* memory) {
+  for (const Renamed& entry : changes.renamed) {
+    FileMemory& file = memory->files[entry.file];
+    memory->file_of.erase(file.path);
+    file.path = entry.path;
+    memory->file_of[file.path] = entry.file;
+  }
+  for (const auto& [f, stamp] : read.stamps) {
+    memory->files[f].stamp = stamp;
+    memory->files[f].settled = OldEnough(stamp, started_ns);
+  }
+}
+
+absl::StatusOr<std::variant<ChangedUnits, GateRefusal>> ReadChanges(const Memory& memory, const Changes& changes,
+                                                                    const LinkRequest& request, FileSource& files) {
+  return ChangeReader(memory, changes, request, files).Run();
+}
+
+}  // namespace kitlink

@@ -1,0 +1,64 @@
+// The Detect and Read steps of a relink: which inputs changed, and what they are now.
+#ifndef CORE_SESSION_DETECT_H_
+#define CORE_SESSION_DETECT_H_
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "core/base/file_source.h"
+#include "core/session/gate.h"
+#include "core/session/link_session.h"
+#include "core/session/memory.h"
+
+namespace kitlink {
+
+// An input whose path is another than last time, but which stands at the same place on the command line: compilers
+// that compile and link in one step name their objects anew each time.
+struct Renamed {
+  uint32_t file = 0;  // index in Memory::files
+  std::string path;
+};
+
+// What has to be read again.
+struct Changes {
+  std::vector<uint32_t> files;  // indices in Memory::files, ascending
+  std::vector<Renamed> renamed;  // among them
+
+  const std::string& PathOf(const Memory& memory, uint32_t file) const;
+};
+
+// Finds the inputs that may have changed: those whose stamps differ or were too young to trust, or exactly those that
+// the client names. Refuses when the list of inputs is another, or a library or script changed. InvalidArgument when the
+// client names a file that is no input.
+absl::StatusOr<std::variant<Changes, GateRefusal>> DetectChanges(const Memory& memory, const LinkRequest& request,
+                                                                 FileSource& files);
+
+// The changed units' objects as they are now.
+struct ChangedUnits {
+  std::vector<std::pair<UnitId, std::unique_ptr<ObjectFile>>> units;
+  std::vector<std::pair<uint32_t, FileStamp>> stamps;  // of the files read, taken before reading
+  std::vector<std::shared_ptr<InputBytes>> bytes;      // what was read
+  uint64_t bytes_read = 0;
+};
+
+// Reads what changed. Members of an archive that are what they were are left out. InvalidArgument when the content is not
+// what the client says; refuses what cannot be read or parsed, and archives whose list of members changed.
+absl::StatusOr<std::variant<ChangedUnits, GateRefusal>> ReadChanges(const Memory& memory, const Changes& changes,
+                                                                    const LinkRequest& request, FileSource& files);
+
+// Refuses when a file that was read has changed since: what was planned is not what it says now.
+std::optional<GateRefusal> CheckUnchanged(const ChangedUnits& read, const Changes& changes, const Memory& memory,
+                                          FileSource& files);
+
+// Notes paths and stamps of what a committed relink, begun at `started_ns`, read.
+void AdoptFiles(const Changes& changes, const ChangedUnits& read, int64_t started_ns, Memory* memory);
+
+}  // namespace kitlink
+
+#endif  // CORE_SESSION_DETECT_H_

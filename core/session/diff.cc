@@ -1,0 +1,75 @@
+#include "core/session/diff.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "core/symbols/normalize.h"
+
+namespace kitlink {
+namespace {
+
+bool Contains(const std::vector<SymbolId>& sorted, SymbolId id) {
+  return std::binary_search(sorted.begin(), sorted.end(), id);
+}
+
+// Sections that the cold link leaves out whatever they hold.
+bool LeftOut(const LinkOptions& options, const InputSection& section) {
+  return section.kind == SectionKind::kNone || (section.flags & kSecExclude) || Excluded(options, section) ||
+         (options.incremental && NeedsWholeProgram(section));
+}
+
+}  // namespace
+
+UnitDiff DiffUnit(const Memory& memory, UnitId unit, std::unique_ptr<ObjectFile> object) {
+  const UnitMemory& old = memory.units[unit.value];
+  UnitDiff diff;
+  diff.unit = unit;
+  NormalizeObject(object.get());
+  diff.globals = GlobalsOf(*object, memory.names);
+  for (const SectionGroup& group : object->groups) {
+    if (group.comdat) diff.groups.push_back(memory.names.Find(group.signature));
+  }
+  std::sort(diff.groups.begin(), diff.groups.end());
+
+  absl::flat_hash_map<absl::string_view, std::vector<uint32_t>> by_name;  // in reverse, so that pop_back gives the first
+  for (uint32_t a = static_cast<uint32_t>(old.atoms.size()); a-- > 0;) by_name[old.atoms[a].name].push_back(a);
+
+  diff.sections.resize(object->sections.size());
+  for (uint32_t s = 0; s < object->sections.size(); ++s) {
+    const InputSection& section = object->sections[s];
+    SectionDiff& out = diff.sections[s];
+    if (LeftOut(memory.options, section)) continue;
+    if (auto it = by_name.find(section.name); it != by_name.end() && !it->second.empty()) {
+      out.old = it->second.back();
+      it->second.pop_back();
+    }
+    if (section.group >= 0 && object->groups[section.group].comdat &&
+        Contains(old.lost_groups, memory.names.Find(object->groups[section.group].signature))) {
+      out.fate = SectionDiff::kDiscarded;
+      continue;
+    }
+    if (out.old == kNoAtomMemory) {
+      out.fate = section.kind == SectionKind::kEhFrame ? SectionDiff::kFrames
+                 : (section.flags & kSecMerge)         ? SectionDiff::kMerged
+                                                       : SectionDiff::kAdded;
+      continue;
+    }
+    switch (old.atoms[out.old].state) {
+      case AtomMemory::kPlaced: out.fate = SectionDiff::kMatched; break;
+      case AtomMemory::kMerged: out.fate = SectionDiff::kMerged; break;
+      case AtomMemory::kFrames: out.fate = SectionDiff::kFrames; break;
+      case AtomMemory::kDead: out.fate = SectionDiff::kDead; break;
+      case AtomMemory::kDiscarded: out.fate = SectionDiff::kDiscarded; break;
+    }
+  }
+  for (const auto& [name, left] : by_name) {
+    for (uint32_t a : left) {
+      if (old.atoms[a].state == AtomMemory::kPlaced) diff.removed.push_back(a);
+    }
+  }
+  std::sort(diff.removed.begin(), diff.removed.end());
+  diff.object = std::move(object);
+  return diff;
+}
+
+}  // namespace kitlink

@@ -1,0 +1,46 @@
+// The Diff step: a changed unit as it was and as it is, atom by atom.
+#ifndef CORE_SESSION_DIFF_H_
+#define CORE_SESSION_DIFF_H_
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "core/base/ids.h"
+#include "core/input/model.h"
+#include "core/session/memory.h"
+
+namespace kitlink {
+
+inline constexpr uint32_t kNoAtomMemory = 0xffffffffu;
+
+// What a section of the new object is to the session.
+struct SectionDiff {
+  enum Fate : uint8_t {
+    kIgnored,    // nothing to link
+    kMatched,    // the unit had it: `old`
+    kAdded,
+    kMerged,     // strings and constants: looked up, appended
+    kFrames,     // .eh_frame
+    kDiscarded,  // belongs to a COMDAT group that another unit won
+    kDead,       // garbage collection dropped it, and nothing has changed that
+  } fate = kIgnored;
+  uint32_t old = kNoAtomMemory;  // index in UnitMemory::atoms
+};
+
+struct UnitDiff {
+  UnitId unit;
+  std::unique_ptr<ObjectFile> object;  // as it is now
+  std::vector<SectionDiff> sections;   // beside object->sections
+  std::vector<uint32_t> removed;       // placed atoms that are gone: indices in UnitMemory::atoms
+  std::vector<GlobalMemory> globals;   // of the new object
+  std::vector<SymbolId> groups;        // COMDAT signatures of the new object, sorted
+};
+
+// Matches the sections of `object` with what the session remembers of `unit`: by name, and among equal names by order.
+UnitDiff DiffUnit(const Memory& memory, UnitId unit, std::unique_ptr<ObjectFile> object);
+
+}  // namespace kitlink
+
+#endif  // CORE_SESSION_DIFF_H_

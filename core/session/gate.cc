@@ -1,0 +1,193 @@
+#include "core/session/gate.h"
+
+#include <algorithm>
+#include <optional>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "core/layout/assign.h"
+
+namespace kitlink {
+namespace {
+
+using Refusal = std::optional<GateRefusal>;
+
+std::string NameOf(const Memory& memory, SymbolId id) {
+  return id.valid() ? std::string(memory.names.Name(id)) : std::string("a new name");
+}
+
+// The first name of the new object that the session has never seen.
+std::string NewName(const Memory& memory, const ObjectFile& object, bool undefined) {
+  for (uint32_t i = object.first_global; i < object.symbols.size(); ++i) {
+    const InputSymbol& symbol = object.symbols[i];
+    if (symbol.undefined() == undefined && !memory.names.Find(symbol.name).valid()) return std::string(symbol.name);
+  }
+  return "a new name";
+}
+
+GateReason ReasonFor(GlobalMemory::Role role) {
+  switch (role) {
+    case GlobalMemory::kUndefined: return GateReason::kUndefinedSetChanged;
+    case GlobalMemory::kCommon: return GateReason::kCommonChanged;
+    default: return GateReason::kDefinedSetChanged;
+  }
+}
+
+Refusal CompareGlobal(const Memory& memory, const GlobalMemory& was, const GlobalMemory& is) {
+  const std::string name = NameOf(memory, was.symbol);
+  if (was.role != is.role) {
+    const bool now_undefined = is.role == GlobalMemory::kUndefined;
+    return GateRefusal{now_undefined ? GateReason::kDefinedSetChanged : ReasonFor(is.role), name};
+  }
+  if (was.binding != is.binding) return GateRefusal{ReasonFor(was.role), absl::StrCat(name, " changed its binding")};
+  if (was.visibility != is.visibility) {
+    return GateRefusal{GateReason::kSymbolKindChanged, absl::StrCat(name, " changed its visibility")};
+  }
+  if (was.type != is.type) return GateRefusal{GateReason::kSymbolKindChanged, absl::StrCat(name, " changed its type")};
+  if (was.size != is.size || was.alignment != is.alignment) {
+    return GateRefusal{was.role == GlobalMemory::kCommon ? GateReason::kCommonChanged : GateReason::kDefinedSetChanged, name};
+  }
+  return std::nullopt;
+}
+
+// Both lists are sorted by symbol; names new to the session sort last.
+Refusal CompareGlobals(const Memory& memory, const UnitDiff& diff) {
+  const std::vector<GlobalMemory>& was = memory.units[diff.unit.value].globals;
+  const std::vector<GlobalMemory>& is = diff.globals;
+  size_t w = 0, i = 0;
+  while (w < was.size() || i < is.size()) {
+    if (i < is.size() && !is[i].symbol.valid()) {
+      return GateRefusal{ReasonFor(is[i].role),
+                         NewName(memory, *diff.object, is[i].role == GlobalMemory::kUndefined)};
+    }
+    if (w == was.size() || (i < is.size() && is[i].symbol < was[w].symbol)) {
+      return GateRefusal{ReasonFor(is[i].role), absl::StrCat(NameOf(memory, is[i].symbol), " is new")};
+    }
+    if (i == is.size() || was[w].symbol < is[i].symbol) {
+      return GateRefusal{ReasonFor(was[w].role), absl::StrCat(NameOf(memory, was[w].symbol), " is gone")};
+    }
+    if (Refusal refusal = CompareGlobal(memory, was[w], is[i])) return refusal;
+    ++w;
+    ++i;
+  }
+  return std::nullopt;
+}
+
+Refusal CompareTraits(const UnitMemory& was, const UnitDiff& diff) {
+  const UnitTraits& a = was.traits;
+  const UnitTraits& b = diff.object->traits;
+  if (a.has_stack_note == b.has_stack_note && a.exec_stack == b.exec_stack && a.has_feature_note == b.has_feature_note &&
+      a.x86_feature_1_and == b.x86_feature_1_and && a.machine_flags == b.machine_flags) {
+    return std::nullopt;
+  }
+  return GateRefusal{GateReason::kAggregateChanged, diff.object->DisplayName()};
+}
+
+Refusal CompareGroups(const Memory& memory, const UnitDiff& diff) {
+  const UnitMemory& was = memory.units[diff.unit.value];
+  std::vector<SymbolId> all = was.kept_groups;
+  all.insert(all.end(), was.lost_groups.begin(), was.lost_groups.end());
+  std::sort(all.begin(), all.end());
+  if (all == diff.groups) return std::nullopt;
+  return GateRefusal{GateReason::kComdatSetChanged, diff.object->DisplayName()};
+}
+
+std::string Where(const UnitDiff& diff, const InputSection& section) {
+  return absl::StrCat(diff.object->DisplayName(), ":(", section.name, ")");
+}
+
+const SectionMemory* FindSection(const Memory& memory, absl::string_view name, uint32_t flags) {
+  for (const SectionMemory& section : memory.sections) {
+    if (section.name == name && ((section.flags ^ flags) & (kSecAlloc | kSecTls)) == 0) return &section;
+  }
+  return nullptr;
+}
+
+// What may change inside a section is the planner's business; here, that sections with fixed room keep their size.
+Refusal CheckMatched(const Memory& memory, const UnitDiff& diff, const InputSection& is, const AtomMemory& was) {
+  const SectionMemory& home = memory.sections[was.section.value];
+  const std::string where = Where(diff, is);
+  constexpr uint32_t kKind = kSecAlloc | kSecWrite | kSecExec | kSecTls;
+  if (((is.flags ^ was.flags) & kKind) != 0 || is.kind != was.kind) {
+    return GateRefusal{GateReason::kUnsupportedSection, absl::StrCat(where, " changed its kind")};
+  }
+  if (is.flags & kSecTls) {
+    if (is.size != was.size || is.alignment > was.alignment) return GateRefusal{GateReason::kTlsChanged, where};
+  } else if (home.exact && is.size != was.size) {
+    return GateRefusal{home.alloc() ? GateReason::kExactSectionChanged : GateReason::kUnsupportedSection, where};
+  } else if (home.exact && is.alignment > was.alignment) {
+    return GateRefusal{GateReason::kExactSectionChanged, where};
+  }
+  return std::nullopt;
+}
+
+Refusal CheckSections(const Memory& memory, const UnitDiff& diff) {
+  const UnitMemory& was = memory.units[diff.unit.value];
+  for (uint32_t s = 0; s < diff.sections.size(); ++s) {
+    const SectionDiff& section = diff.sections[s];
+    const InputSection& is = diff.object->sections[s];
+    if (section.fate == SectionDiff::kMatched) {
+      if (Refusal refusal = CheckMatched(memory, diff, is, was.atoms[section.old])) return refusal;
+    }
+    if (section.fate != SectionDiff::kAdded) continue;
+    if (is.flags & kSecTls) {
+      if (is.size == 0) continue;
+      return GateRefusal{GateReason::kTlsChanged, Where(diff, is)};
+    }
+    const SectionMemory* home = FindSection(memory, OutputSectionName(memory.options, is), is.flags);
+    if (is.size != 0 && (home == nullptr || home->exact)) {
+      return GateRefusal{(is.flags & kSecAlloc) ? GateReason::kExactSectionChanged : GateReason::kUnsupportedSection,
+                         Where(diff, is)};
+    }
+    if (memory.options.gc_sections && (is.flags & kSecAlloc)) {
+      return GateRefusal{GateReason::kLivenessChanged, Where(diff, is)};
+    }
+  }
+  for (uint32_t old : diff.removed) {
+    const AtomMemory& atom = was.atoms[old];
+    if (atom.size == 0) continue;
+    const std::string where = absl::StrCat(diff.object->DisplayName(), ":(", atom.name, ")");
+    if (atom.flags & kSecTls) return GateRefusal{GateReason::kTlsChanged, where};
+    if (memory.sections[atom.section.value].exact) return GateRefusal{GateReason::kExactSectionChanged, where};
+    if (memory.options.gc_sections && (atom.flags & kSecAlloc)) return GateRefusal{GateReason::kLivenessChanged, where};
+  }
+  return std::nullopt;
+}
+
+// With garbage collection, a section that refers to something else may keep something else alive.
+Refusal CheckLiveness(const Memory& memory, const UnitDiff& diff) {
+  if (!memory.options.gc_sections) return std::nullopt;
+  const UnitMemory& was = memory.units[diff.unit.value];
+  for (uint32_t s = 0; s < diff.sections.size(); ++s) {
+    const SectionDiff& section = diff.sections[s];
+    if (section.fate == SectionDiff::kIgnored || section.fate == SectionDiff::kDiscarded) continue;
+    const InputSection& is = diff.object->sections[s];
+    if (!(is.flags & kSecAlloc) || section.fate == SectionDiff::kDead) continue;
+    const uint64_t before = section.old == kNoAtomMemory ? 0 : was.atoms[section.old].references;
+    if (section.old == kNoAtomMemory || before != ReferencesDigest(*diff.object, s)) {
+      return GateRefusal{GateReason::kLivenessChanged, Where(diff, is)};
+    }
+  }
+  return std::nullopt;
+}
+
+Refusal CheckUnit(const Memory& memory, const UnitDiff& diff) {
+  const UnitMemory& was = memory.units[diff.unit.value];
+  if (!was.captured) return GateRefusal{GateReason::kUnitNotCaptured, diff.object->DisplayName()};
+  if (Refusal refusal = CompareTraits(was, diff)) return refusal;
+  if (Refusal refusal = CompareGlobals(memory, diff)) return refusal;
+  if (Refusal refusal = CompareGroups(memory, diff)) return refusal;
+  if (Refusal refusal = CheckSections(memory, diff)) return refusal;
+  return CheckLiveness(memory, diff);
+}
+
+}  // namespace
+
+std::variant<GatePass, GateRefusal> CheckStrictGate(const Memory& memory, std::vector<UnitDiff> units) {
+  for (const UnitDiff& diff : units) {
+    if (Refusal refusal = CheckUnit(memory, diff)) return *refusal;
+  }
+  return GatePass(std::move(units));
+}
+
+}  // namespace kitlink

@@ -1,0 +1,281 @@
+#include "core/session/link_session.h"
+
+#include <chrono>
+#include <utility>
+#include <variant>
+
+#include "absl/time/clock.h"
+#include "core/base/parallel.h"
+#include "core/input/command_line.h"
+#include "core/session/cold.h"
+#include "core/session/detect.h"
+#include "core/session/diff.h"
+#include "core/session/gate.h"
+#include "core/session/memory.h"
+#include "core/session/plan.h"
+#include "core/session/side_files.h"
+
+namespace kitlink {
+namespace {
+
+// Microseconds since it was made, or since the last lap.
+class Stopwatch {
+ public:
+  uint64_t Lap() {
+    const Clock::time_point now = Clock::now();
+    const auto elapsed = now - last_;
+    last_ = now;
+    return static_cast<uint64_t>(std::chrono::duration_cast<std::chrono::microseconds>(elapsed).count());
+  }
+
+ private:
+  using Clock = std::chrono::steady_clock;
+  Clock::time_point last_ = Clock::now();
+};
+
+void ListRanges(const ImagePatch& patch, LinkReport* report) {
+  for (const Mutation& mutation : patch.mutations) {
+    report->patched_ranges.push_back({mutation.offset, mutation.bytes.size()});
+    report->bytes_written += mutation.bytes.size();
+  }
+}
+
+}  // namespace
+
+const char* OutcomeName(Outcome outcome) {
+  switch (outcome) {
+    case Outcome::kFull: return "FULL";
+    case Outcome::kPatched: return "PATCHED";
+    case Outcome::kFellBackFull: return "FELL_BACK_FULL";
+  }
+  return "FULL";
+}
+
+struct LinkSession::Impl {
+  explicit Impl(ImageSink* image_sink) : sink(image_sink) {}
+
+  absl::StatusOr<LinkReport> Link(const LinkRequest& request, FileSource& files, Diagnostics& diagnostics);
+  absl::StatusOr<std::variant<LinkReport, GateRefusal>> Patch(const LinkRequest& request, FileSource& files);
+  std::optional<GateRefusal> CheckPrior(const LinkRequest& request) const;
+  absl::StatusOr<LinkReport> LinkInFull(const LinkRequest& request, FileSource& files, Diagnostics& diagnostics);
+  void Adopt(const LinkRequest& request, const Changes& changes, const ChangedUnits& read, Plan plan);
+  void CaptureLink();
+
+  ImageReader Reader() {
+    return [this](uint64_t offset, MutableBytes into) { return sink->ReadBack(offset, into); };
+  }
+
+  ImageSink* const sink;
+  std::unique_ptr<Memory> memory;  // nullptr: nothing to patch, `why_cold` says why
+  GateRefusal why_cold{GateReason::kFirstLink, ""};
+  bool linked_before = false;      // an incremental link was published: the next full one is a fall-back
+
+  // The last full link, until it is captured.
+  struct Pending {
+    ColdLink link;
+    WrittenImage written;
+    int64_t started_ns;
+    FileSource* files;
+  };
+  std::optional<Pending> pending;
+
+  std::optional<LinkOptions> options;  // of the last successful link
+  std::vector<std::string> inputs;     // files that it opened
+  uint64_t generation = 0;
+  uint64_t full_resolves = 0;
+  int64_t started_ns = 0;  // when the current link began, since the epoch
+};
+
+// How a link flows. Whatever refuses leads to the full link, whose verdict counts.
+absl::StatusOr<LinkReport> LinkSession::Impl::Link(const LinkRequest& request, FileSource& files,
+                                                   Diagnostics& diagnostics) {
+  Stopwatch watch;
+  CaptureLink();
+  started_ns = absl::GetCurrentTimeNanos();
+  absl::StatusOr<std::variant<LinkReport, GateRefusal>> patched = Patch(request, files);
+  if (!patched.ok()) return patched.status();
+  LinkReport report;
+  if (LinkReport* done = std::get_if<LinkReport>(&*patched)) {
+    report = std::move(*done);
+  } else {
+    absl::StatusOr<LinkReport> full = LinkInFull(request, files, diagnostics);
+    if (!full.ok()) return full.status();
+    report = *std::move(full);
+    const GateRefusal& refusal = std::get<GateRefusal>(*patched);
+    report.reason = refusal.reason;
+    report.reason_detail = refusal.detail;
+  }
+  options = request.options;
+  report.output = request.options.output;
+  report.generation = ++generation;
+  report.counters.full_resolves = full_resolves;
+  report.timings_us.total = watch.Lap();
+  return report;
+}
+
+absl::StatusOr<std::variant<LinkReport, GateRefusal>> LinkSession::Impl::Patch(const LinkRequest& request,
+                                                                              FileSource& files) {
+  if (auto refusal = CheckPrior(request)) return {*std::move(refusal)};
+  LinkReport report;
+  report.outcome = Outcome::kPatched;
+  Stopwatch watch;
+
+  auto detected = DetectChanges(*memory, request, files);
+  if (!detected.ok()) return detected.status();
+  if (auto* refusal = std::get_if<GateRefusal>(&*detected)) return {std::move(*refusal)};
+  const Changes changes = std::get<Changes>(*std::move(detected));
+  report.timings_us.detect = watch.Lap();
+
+  auto read = ReadChanges(*memory, changes, request, files);
+  if (!read.ok()) return read.status();
+  if (auto* refusal = std::get_if<GateRefusal>(&*read)) return {std::move(*refusal)};
+  ChangedUnits changed = std::get<ChangedUnits>(*std::move(read));
+  report.counters.inputs_read = changed.bytes.size();
+  report.counters.bytes_read = changed.bytes_read;
+  report.timings_us.read = watch.Lap();
+
+  std::vector<UnitDiff> diffs;
+  for (auto& [unit, object] : changed.units) diffs.push_back(DiffUnit(*memory, unit, std::move(object)));
+  for (const UnitDiff& diff : diffs) report.counters.symbols_resolved += diff.globals.size();
+  report.timings_us.diff = watch.Lap();
+
+  auto gate = CheckStrictGate(*memory, std::move(diffs));
+  if (auto* refusal = std::get_if<GateRefusal>(&gate)) return {std::move(*refusal)};
+  const GatePass pass = std::get<GatePass>(std::move(gate));
+  report.timings_us.gate = watch.Lap();
+
+  auto planned = PlanPatch(pass, *memory, Reader());
+  if (auto* refusal = std::get_if<GateRefusal>(&planned)) return {std::move(*refusal)};
+  Plan plan = std::get<Plan>(std::move(planned));
+  if (auto refusal = CheckUnchanged(changed, changes, *memory, files)) return {*std::move(refusal)};
+  report.timings_us.plan = watch.Lap();
+
+  // Beyond this point the output changes.
+  if (absl::Status status = sink->Commit(plan.patch); !status.ok()) {
+    return {GateRefusal{GateReason::kCommitFailed, std::string(status.message())}};
+  }
+  report.timings_us.commit = watch.Lap();
+  ListRanges(plan.patch, &report);
+  report.atoms = plan.atoms;
+  report.counters.relocations_applied = plan.relocations;
+  Adopt(request, changes, changed, std::move(plan));
+  report.build_id = memory->tables->build_id();
+  return {std::move(report)};
+}
+
+// What can be known before any input is looked at.
+std::optional<GateRefusal> LinkSession::Impl::CheckPrior(const LinkRequest& request) const {
+  if (!request.options.incremental) return GateRefusal{GateReason::kIncrementalOff, ""};
+  if (memory == nullptr) return why_cold;
+  if (!SameLinkOptions(memory->options, request.options)) return GateRefusal{GateReason::kOptionsChanged, ""};
+  if (!request.options.map_file.empty() || !request.options.dependency_file.empty() || request.options.trace) {
+    return GateRefusal{GateReason::kNotIncrementalOutput, "a map or list of the whole link was asked for"};
+  }
+  if (absl::Status status = sink->CheckPatchable(); !status.ok()) {
+    return GateRefusal{GateReason::kOutputChanged, std::string(status.message())};
+  }
+  return std::nullopt;
+}
+
+void LinkSession::Impl::Adopt(const LinkRequest& request, const Changes& changes, const ChangedUnits& read, Plan plan) {
+  AdoptPlan(std::move(plan), memory.get());
+  AdoptFiles(changes, read, started_ns, memory.get());
+  memory->options = request.options;
+}
+
+absl::StatusOr<LinkReport> LinkSession::Impl::LinkInFull(const LinkRequest& request, FileSource& files,
+                                                         Diagnostics& diagnostics) {
+  ++full_resolves;
+  LinkReport report;
+  report.outcome = linked_before && request.options.incremental ? Outcome::kFellBackFull : Outcome::kFull;
+  Stopwatch watch;
+  absl::StatusOr<ColdLink> link = absl::InternalError("not linked");
+  WithThreadLimit(request.options.threads, [&] { link = PlanColdLink(request.options, files, diagnostics); });
+  if (!link.ok()) return link.status();
+  report.timings_us.plan = watch.Lap();
+
+  absl::StatusOr<MutableBytes> bytes = sink->BeginImage(link->image->size());
+  if (!bytes.ok()) return bytes.status();
+  absl::StatusOr<WrittenImage> written = absl::InternalError("not written");
+  WithThreadLimit(request.options.threads, [&] { written = link->image->Write(*bytes, diagnostics); });
+  if (!written.ok()) {
+    sink->AbandonImage();
+    return written.status();
+  }
+  if (absl::Status status = sink->PublishImage(true); !status.ok()) return status;
+  report.timings_us.commit = watch.Lap();
+  memory.reset();
+  why_cold = {GateReason::kPriorLinkFailed, ""};
+  report.bytes_written = link->image->size();
+  report.build_id = written->build_id;
+  report.counters.inputs_read = link->program->opened.size();
+  report.counters.bytes_read = link->program->bytes_read;
+  report.counters.symbols_resolved = link->program->symbols.size();
+  report.counters.relocations_applied = written->relocations;
+  report.side_files = SideFiles(request.options, *link);
+  for (const Atom& atom : link->program->atoms) report.atoms.total += atom.state == Atom::kLive && !atom.eh_frame;
+  inputs.clear();
+  for (const OpenedFile& opened : link->program->opened) inputs.push_back(opened.path);
+  linked_before = request.options.incremental;
+  if (request.options.incremental) {
+    pending = Pending{*std::move(link), *std::move(written), started_ns, &files};
+  } else {
+    why_cold = {GateReason::kIncrementalOff, ""};
+  }
+  return report;
+}
+
+// Makes the last full link hot.
+void LinkSession::Impl::CaptureLink() {
+  if (!pending) return;
+  Pending last = *std::move(pending);
+  pending.reset();
+  if (absl::Status status = sink->CheckPatchable(); !status.ok()) {
+    why_cold = {GateReason::kNotIncrementalOutput, std::string(status.message())};
+    return;
+  }
+  absl::StatusOr<std::unique_ptr<Memory>> captured =
+      CaptureMemory(*options, &last.link, last.written, last.started_ns, *last.files, Reader());
+  if (captured.ok()) {
+    memory = *std::move(captured);
+  } else {
+    why_cold = {GateReason::kPriorLinkFailed, std::string(captured.status().message())};
+  }
+}
+
+LinkSession::LinkSession(ImageSink* sink) : impl_(std::make_unique<Impl>(sink)) {}
+LinkSession::~LinkSession() = default;
+
+absl::StatusOr<LinkReport> LinkSession::Link(const LinkRequest& request, FileSource& files, Diagnostics& diagnostics) {
+  return impl_->Link(request, files, diagnostics);
+}
+
+absl::StatusOr<LinkReport> LinkSession::Relink(std::optional<std::vector<ChangedInput>> changed, FileSource& files,
+                                               Diagnostics& diagnostics) {
+  if (!impl_->options) return absl::FailedPreconditionError("nothing was linked to this output yet");
+  return impl_->Link({*impl_->options, std::move(changed)}, files, diagnostics);
+}
+
+void LinkSession::Settle() {
+  impl_->CaptureLink();
+  impl_->sink->Settle();
+}
+
+SessionStatus LinkSession::Status() const {
+  SessionStatus status;
+  status.generation = impl_->generation;
+  status.hot = impl_->memory != nullptr || impl_->pending.has_value();
+  if (impl_->memory != nullptr) {
+    status.units = impl_->memory->units.size();
+    status.atoms = impl_->memory->atom_count;
+    status.symbols = impl_->memory->symbols.size();
+    status.bytes_held = impl_->memory->bytes_held();
+  }
+  return status;
+}
+
+std::vector<std::string> LinkSession::InputPaths() const { return impl_->inputs; }
+
+const LinkOptions* LinkSession::options() const { return impl_->options ? &*impl_->options : nullptr; }
+
+}  // namespace kitlink

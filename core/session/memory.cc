@@ -1,0 +1,360 @@
+#include "core/session/memory.h"
+
+#include <algorithm>
+#include <atomic>
+#include <utility>
+
+#include "core/base/digest.h"
+#include "core/base/parallel.h"
+#include "core/dwarf/padding.h"
+#include "core/input/input_search.h"
+
+namespace kitlink {
+namespace {
+
+constexpr int64_t kClockGrainNs = 20'000'000;  // file time stamps may lag this much behind
+
+class Capture {
+ public:
+  Capture(const LinkOptions& options, ColdLink* link, int64_t started_ns, FileSource& files)
+      : program_(*link->program), image_(*link->image), started_ns_(started_ns), files_(files), memory_(std::make_unique<Memory>()) {
+    memory_->options = options;
+    memory_->arch = link->arch;
+    memory_->output = TraitsOf(options);
+    memory_->values = image_.values();
+  }
+
+  absl::StatusOr<std::unique_ptr<Memory>> Run(const WrittenImage& written, const ImageReader& read) {
+    absl::StatusOr<std::unique_ptr<HotTables>> tables = image_.Capture(written, read);
+    if (!tables.ok()) return tables.status();
+    memory_->tables = *std::move(tables);
+    CaptureSections();
+    CaptureMerged();
+    CaptureFiles();
+    CaptureUnits();
+    CaptureSymbols();
+    FindInteriorReferences();
+    CheckStamps();
+    memory_->names = std::move(program_.names);
+    return std::move(memory_);
+  }
+
+ private:
+  void CaptureSections() {
+    for (const OutputSection& section : image_.placement().sections) {
+      SectionMemory out;
+      out.name = section.name;
+      out.flags = section.flags;
+      out.nobits = section.nobits();
+      out.exact = section.exact;
+      out.address = section.address;
+      out.offset = section.offset;
+      out.size = section.size;
+      if (!section.alloc() && !section.exact) {
+        const dwarf::Filler* filler = dwarf::Filler::For(section.name);
+        if (filler != nullptr) out.min_hole = filler->min_hole();
+      }
+      out.space = Space(section.used, section.exact ? section.used : section.size, out.min_hole);
+      memory_->sections.push_back(std::move(out));
+    }
+    const AtomId padding = image_.padding_abbrev();
+    if (padding.valid()) {
+      memory_->padding_abbrev = image_.placement().places[padding.value].offset;
+      memory_->has_padding_abbrev = true;
+    }
+  }
+
+  void CaptureMerged() {
+    memory_->merged.resize(program_.merged.size());
+    for (uint32_t s = 0; s < image_.placement().sections.size(); ++s) {
+      const OutputSection& section = image_.placement().sections[s];
+      if (section.merged != OutputSection::kNotMerged) memory_->merged[section.merged].section = SectionId(s);
+    }
+    for (size_t m = 0; m < program_.merged.size(); ++m) {
+      const MergedSection& in = program_.merged[m];
+      MergedMemory& out = memory_->merged[m];
+      out.name = in.name;
+      out.flags = in.flags;
+      out.entry_size = in.entry_size;
+      out.alignment = in.alignment;
+      out.used = in.size;
+      std::vector<PieceDigest> digests(in.pieces.size());
+      ParallelFor(in.pieces.size(), 512, [&](size_t p) {
+        digests[p] = DigestPiece(ByteView(in.pieces[p].data, in.pieces[p].size));
+      });
+      out.offsets.reserve(in.pieces.size());
+      for (size_t p = 0; p < digests.size(); ++p) out.offsets.emplace(digests[p], in.pieces[p].offset);
+    }
+  }
+
+  void CaptureFiles() {
+    for (const OpenedFile& opened : program_.opened) {
+      FileMemory file;
+      file.path = opened.path;
+      file.role = opened.role;
+      file.stamp = opened.stamp;
+      file.settled = OldEnough(opened.stamp, started_ns_);
+      auto [it, fresh] = memory_->file_of.emplace(opened.path, static_cast<uint32_t>(memory_->files.size()));
+      if (fresh) memory_->files.push_back(std::move(file));
+    }
+    for (const std::unique_ptr<Archive>& archive : program_.archives) {
+      auto it = memory_->file_of.find(archive->path);
+      if (it == memory_->file_of.end()) continue;
+      memory_->files[it->second].member_list = MemberListDigest(*archive);
+      memory_->files[it->second].thin = archive->thin;
+    }
+    for (const InputArgument& input : memory_->options.inputs) {
+      memory_->library_found.push_back(input.library ? FirstCandidate(memory_->options, input, files_) : "");
+    }
+  }
+
+  uint32_t FileOf(const ObjectFile& object) const {
+    auto it = memory_->file_of.find(object.path);
+    return it == memory_->file_of.end() ? Id<void>::kNone : it->second;
+  }
+
+  void CaptureUnits() {
+    memory_->units.resize(program_.units.size());
+    ParallelFor(program_.units.size(), 8, [&](size_t u) { CaptureUnit(static_cast<uint32_t>(u)); });
+    NumberMembers();
+    for (uint32_t u = 0; u < program_.units.size(); ++u) {
+      UnitMemory& unit = memory_->units[u];
+      if (!program_.units[u].synthetic && unit.file < memory_->files.size()) {
+        memory_->files[unit.file].units.push_back(UnitId(u));
+      }
+      for (const AtomMemory& atom : unit.atoms) {
+        memory_->atom_count += atom.state == AtomMemory::kPlaced || atom.state == AtomMemory::kMerged;
+      }
+    }
+  }
+
+  // Members are found again by name and by which of that name they are: names may repeat in an archive.
+  void NumberMembers() {
+    absl::flat_hash_map<std::pair<const void*, uint64_t>, uint32_t> ordinals;  // (file, offset of the member)
+    for (const std::unique_ptr<Archive>& archive : program_.archives) {
+      absl::flat_hash_map<absl::string_view, uint32_t> seen;
+      for (const ArchiveMember& member : archive->members) {
+        ordinals[{archive.get(), reinterpret_cast<uintptr_t>(member.bytes.data())}] = seen[member.name]++;
+      }
+    }
+    absl::flat_hash_map<absl::string_view, const Archive*> by_path;
+    for (const std::unique_ptr<Archive>& archive : program_.archives) by_path[archive->path] = archive.get();
+    for (uint32_t u = 0; u < program_.units.size(); ++u) {
+      const ObjectFile& object = *program_.units[u].object;
+      auto archive = by_path.find(object.path);
+      if (object.member.empty() || archive == by_path.end()) continue;
+      auto it = ordinals.find({archive->second, reinterpret_cast<uintptr_t>(object.image.data())});
+      if (it != ordinals.end()) memory_->units[u].ordinal = it->second;
+    }
+  }
+
+  void CaptureUnit(uint32_t u) {
+    const Unit& in = program_.units[u];
+    UnitMemory& out = memory_->units[u];
+    out.captured = !in.synthetic;
+    out.file = FileOf(*in.object);
+    out.member = in.object->member;
+    out.traits = in.object->traits;
+    out.local_cells = !in.promoted.empty();
+    if (!out.member.empty()) out.content = HashContent(in.object->image);
+    for (uint32_t s = 0; s < in.object->sections.size(); ++s) {
+      const Atom& atom = program_.atoms[in.first_atom + s];
+      if (atom.state == Atom::kAbsent) continue;
+      out.atoms.push_back(CaptureAtom(*in.object, s, atom, AtomId(in.first_atom + s)));
+    }
+    out.globals = GlobalsOf(*in.object, program_.names);
+    for (GlobalMemory& global : out.globals) {
+      if (!global.symbol.valid()) continue;
+      const Symbol& symbol = program_.symbols[global.symbol.value];
+      global.owner = symbol.kind == SymbolKind::kDefined && symbol.file == u && global.role == GlobalMemory::kDefined;
+    }
+    for (const SectionGroup& group : in.object->groups) {
+      if (!group.comdat) continue;
+      const bool lost = !group.members.empty() &&
+                        program_.atoms[in.first_atom + group.members[0]].state == Atom::kDiscarded;
+      (lost ? out.lost_groups : out.kept_groups).push_back(program_.names.Find(group.signature));
+    }
+    std::sort(out.kept_groups.begin(), out.kept_groups.end());
+    std::sort(out.lost_groups.begin(), out.lost_groups.end());
+  }
+
+  AtomMemory CaptureAtom(const ObjectFile& object, uint32_t s, const Atom& atom, AtomId id) {
+    const InputSection& section = object.sections[s];
+    AtomMemory out;
+    out.name = std::string(section.name);
+    out.flags = section.flags;
+    out.kind = section.kind;
+    out.alignment = section.alignment;
+    out.size = section.size;
+    switch (atom.state) {
+      case Atom::kDead: out.state = AtomMemory::kDead; break;
+      case Atom::kDiscarded: out.state = AtomMemory::kDiscarded; break;
+      default:
+        out.state = atom.merged ? AtomMemory::kMerged : atom.eh_frame ? AtomMemory::kFrames : AtomMemory::kPlaced;
+        break;
+    }
+    if (out.state == AtomMemory::kPlaced) {
+      const Place& place = image_.placement().places[id.value];
+      out.section = place.section;
+      out.offset = place.offset;
+      out.capacity = place.capacity;
+    }
+    if (memory_->options.gc_sections && (section.flags & kSecAlloc) && atom.state == Atom::kLive) {
+      out.references = ReferencesDigest(object, s);
+    }
+    return out;
+  }
+
+  void CaptureSymbols() {
+    memory_->symbols.resize(program_.symbols.size());
+    ParallelFor(program_.symbols.size(), 4096, [&](size_t i) {
+      const Symbol& in = program_.symbols[i];
+      if (!in.used) return;
+      SymbolMemory& out = memory_->symbols[i];
+      out.address = image_.SymbolAddress(SymbolId(static_cast<uint32_t>(i)));
+      out.body = out.address;
+      out.size = in.size;
+      out.traits = TraitsOf(in);
+      if (in.kind == SymbolKind::kDefined && in.atom.valid()) {
+        out.executable = (program_.section(in.atom).flags & kSecExec) != 0;
+      }
+    });
+  }
+
+  // Moving a function is only possible when all others refer to its entry.
+  void FindInteriorReferences() {
+    std::vector<std::atomic<uint8_t>> interior(program_.symbols.size());
+    ParallelFor(program_.units.size(), 8, [&](size_t u) {
+      const Unit& unit = program_.units[u];
+      for (uint32_t s = 0; s < unit.object->sections.size(); ++s) {
+        const InputSection& section = unit.object->sections[s];
+        if (program_.atoms[unit.first_atom + s].state != Atom::kLive || !(section.flags & kSecAlloc)) continue;
+        if (section.kind == SectionKind::kEhFrame) continue;
+        for (const Reloc& reloc : section.relocs) {
+          if (reloc.symbol >= unit.object->symbols.size()) continue;  // the file is being rewritten under us
+          const SymbolId id = program_.GlobalOf(unit, reloc.symbol);
+          if (!id.valid() || !memory_->symbols[id.value].executable) continue;
+          const RelocInfo info = memory_->arch->Info(reloc.type);
+          const int64_t entry = info.form == RelocForm::kAbsolute ? 0 : -static_cast<int64_t>(info.width);
+          if (reloc.addend != entry) interior[id.value].store(1, std::memory_order_relaxed);
+        }
+      }
+    });
+    for (size_t i = 0; i < interior.size(); ++i) memory_->symbols[i].interior = interior[i].load() != 0;
+  }
+
+  // Whatever changed while it was looked at was not what was linked.
+  void CheckStamps() {
+    for (const FileMemory& file : memory_->files) {
+      absl::StatusOr<FileStamp> stamp = files_.Stat(file.path);
+      // A file that is gone is still mapped as it was.
+      if (!stamp.ok() || *stamp == file.stamp || stamp->inode != file.stamp.inode) continue;
+      for (UnitId unit : file.units) memory_->units[unit.value].captured = false;
+    }
+    for (size_t u = 0; u < program_.units.size(); ++u) {
+      const std::shared_ptr<InputBytes>& bytes = program_.units[u].object->file;
+      if (bytes != nullptr && bytes->torn()) memory_->units[u].captured = false;
+    }
+  }
+
+  Program& program_;
+  PlannedImage& image_;
+  const int64_t started_ns_;
+  FileSource& files_;
+  std::unique_ptr<Memory> memory_;
+};
+
+}  // namespace
+
+PieceDigest DigestPiece(ByteView bytes) {
+  const ContentId id = HashContent(bytes);
+  return {Load<uint64_t>(&id.bytes[0]), Load<uint64_t>(&id.bytes[8])};
+}
+
+bool OldEnough(const FileStamp& stamp, int64_t now_ns) {
+  return std::max(stamp.mtime_ns, stamp.ctime_ns) + kClockGrainNs < now_ns;
+}
+
+std::string FirstCandidate(const LinkOptions& options, const InputArgument& argument, FileSource& files) {
+  for (std::string& candidate : LibraryCandidates(options, argument)) {
+    if (files.Stat(candidate).ok()) return std::move(candidate);
+  }
+  return "";
+}
+
+uint64_t ReferencesDigest(const ObjectFile& object, uint32_t section) {
+  std::vector<absl::string_view> targets;
+  for (const Reloc& reloc : object.sections[section].relocs) {
+    if (reloc.symbol >= object.symbols.size()) continue;  // the file is being rewritten under us
+    const InputSymbol& symbol = object.symbols[reloc.symbol];
+    if (reloc.symbol >= object.first_global) {
+      targets.push_back(symbol.name);
+    } else if (symbol.section < kSectionCommon) {
+      targets.push_back(object.sections[symbol.section].name);
+    }
+  }
+  std::sort(targets.begin(), targets.end());
+  targets.erase(std::unique(targets.begin(), targets.end()), targets.end());
+  uint64_t digest = 1;
+  for (absl::string_view target : targets) digest = FnvWords(AsBytes(target), digest);
+  return digest;
+}
+
+uint64_t MemberListDigest(const Archive& archive) {
+  uint64_t digest = archive.members.size();
+  for (const ArchiveMember& member : archive.members) {
+    digest = FnvWords(AsBytes(member.name), digest);
+    for (absl::string_view name : member.defines) digest = FnvWords(AsBytes(name), digest);
+  }
+  return digest;
+}
+
+std::vector<GlobalMemory> GlobalsOf(const ObjectFile& object, const NameTable& names) {
+  std::vector<GlobalMemory> globals;
+  for (uint32_t i = object.first_global; i < object.symbols.size(); ++i) {
+    const InputSymbol& symbol = object.symbols[i];
+    GlobalMemory global;
+    global.symbol = names.Find(symbol.name);
+    global.binding = symbol.binding;
+    global.type = symbol.type;
+    global.visibility = symbol.visibility;
+    if (symbol.undefined()) {
+      global.role = GlobalMemory::kUndefined;
+      global.type = SymbolType::kNone;
+    } else if (symbol.common()) {
+      global.role = GlobalMemory::kCommon;
+      global.size = symbol.size;
+      global.alignment = symbol.value;
+    } else if (symbol.section == kSectionAbsolute) {
+      global.role = GlobalMemory::kAbsolute;
+      global.alignment = symbol.value;
+    } else {
+      global.role = GlobalMemory::kDefined;
+    }
+    globals.push_back(global);
+  }
+  std::sort(globals.begin(), globals.end(),
+            [](const GlobalMemory& a, const GlobalMemory& b) { return a.symbol < b.symbol; });
+  return globals;
+}
+
+uint64_t Memory::bytes_held() const {
+  uint64_t total = names.bytes() + symbols.capacity() * sizeof(SymbolMemory) + tables->bytes_held();
+  for (const UnitMemory& unit : units) {
+    total += sizeof(UnitMemory) + unit.atoms.capacity() * sizeof(AtomMemory) +
+             unit.globals.capacity() * sizeof(GlobalMemory) +
+             (unit.kept_groups.capacity() + unit.lost_groups.capacity()) * sizeof(SymbolId);
+    for (const AtomMemory& atom : unit.atoms) total += atom.name.capacity() > 15 ? atom.name.capacity() : 0;
+  }
+  for (const MergedMemory& m : merged) total += m.offsets.capacity() * (sizeof(PieceDigest) + 9);
+  for (const FileMemory& file : files) total += sizeof(FileMemory) + 2 * file.path.capacity();
+  return total;
+}
+
+absl::StatusOr<std::unique_ptr<Memory>> CaptureMemory(const LinkOptions& options, ColdLink* link,
+                                                      const WrittenImage& written, int64_t started_ns,
+                                                      FileSource& files, const ImageReader& read) {
+  return Capture(options, link, started_ns, files).Run(written, read);
+}
+
+}  // namespace kitlink

@@ -1,0 +1,172 @@
+// What a session remembers of its last link: enough to rewrite any unit without reading the old inputs again.
+//
+// Made from a cold link after its reply was sent. Owns everything (names are copied), because inputs are truncated,
+// rewritten and deleted while the session lives.
+#ifndef CORE_SESSION_MEMORY_H_
+#define CORE_SESSION_MEMORY_H_
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "core/arch/arch.h"
+#include "core/base/file_source.h"
+#include "core/base/digest.h"
+#include "core/base/ids.h"
+#include "core/input/options.h"
+#include "core/layout/placement.h"
+#include "core/layout/space.h"
+#include "core/output/hot_tables.h"
+#include "core/session/cold.h"
+#include "core/symbols/name_table.h"
+
+namespace kitlink {
+
+// One input section of one unit.
+struct AtomMemory {
+  std::string name;
+  uint32_t flags = 0;  // SectionFlag
+  SectionKind kind = SectionKind::kProgbits;
+  enum State : uint8_t { kPlaced, kMerged, kFrames, kDead, kDiscarded } state = kPlaced;
+  uint32_t alignment = 1;
+  uint64_t size = 0;
+  SectionId section;      // when kPlaced
+  uint64_t offset = 0;    // of the slot in the section
+  uint64_t capacity = 0;
+  uint64_t references = 0;  // digest of what it refers to; only with --gc-sections
+};
+
+// A slot that a function has left: jumps stand at the addresses that were published.
+struct IslandMemory {
+  SectionId section;
+  uint64_t offset = 0;
+  uint64_t capacity = 0;
+  std::vector<SymbolId> symbols;  // whose published addresses lie in it
+};
+
+// What a unit says of a global name.
+struct GlobalMemory {
+  SymbolId symbol;
+  enum Role : uint8_t { kUndefined, kDefined, kCommon, kAbsolute } role = kUndefined;
+  SymbolBinding binding = SymbolBinding::kGlobal;
+  SymbolType type = SymbolType::kNone;
+  Visibility visibility = Visibility::kDefault;
+  bool owner = false;      // its definition is the one that counts
+  uint64_t size = 0;       // of a COMMON symbol
+  uint64_t alignment = 0;  // of a COMMON symbol; an absolute one's value
+};
+
+struct UnitMemory {
+  uint32_t file = 0;      // index in Memory::files
+  std::string member;     // empty for plain objects
+  uint32_t ordinal = 0;   // of the member in its archive
+  ContentId content;      // of an archive member's bytes
+  bool captured = false;  // the file was as it was when it was linked while this was made
+  UnitTraits traits;
+  std::vector<AtomMemory> atoms;      // linkable sections, in order
+  std::vector<GlobalMemory> globals;  // sorted by symbol
+  std::vector<SymbolId> kept_groups, lost_groups;  // COMDAT signatures, sorted
+  std::vector<IslandMemory> islands;
+  bool local_cells = false;  // local symbols own GOT cells
+};
+
+struct SymbolMemory {
+  uint64_t address = 0;  // that was published: what code and data refer to
+  uint64_t body = 0;     // where the definition is now
+  uint64_t size = 0;
+  TargetTraits traits;
+  bool interior = false;    // others refer to the middle of the function
+  bool executable = false;  // defined in code
+};
+
+// An output section's room, and what a relink needs to know of the section.
+struct SectionMemory {
+  std::string name;
+  uint32_t flags = 0;
+  bool nobits = false, exact = true;
+  uint64_t address = 0, offset = 0, size = 0;
+  uint64_t min_hole = 0;  // of filled debug sections
+  Space space;
+  bool alloc() const { return (flags & kSecAlloc) != 0; }
+};
+
+// 128 bits of BLAKE2b: two strings with one digest are taken to be the same.
+struct PieceDigest {
+  uint64_t low = 0, high = 0;
+  friend bool operator==(const PieceDigest& a, const PieceDigest& b) { return a.low == b.low && a.high == b.high; }
+  template <typename H>
+  friend H AbslHashValue(H h, const PieceDigest& d) {
+    return H::combine(std::move(h), d.low, d.high);
+  }
+};
+PieceDigest DigestPiece(ByteView bytes);
+
+struct MergedMemory {
+  std::string name;  // of the output section
+  uint32_t flags = 0, entry_size = 1, alignment = 1;
+  SectionId section;
+  uint64_t used = 0;
+  absl::flat_hash_map<PieceDigest, uint32_t> offsets;
+};
+
+struct FileMemory {
+  std::string path;
+  OpenedFile::Role role = OpenedFile::Role::kObject;
+  FileStamp stamp;
+  bool settled = false;  // the stamp is old enough to be trusted when it is equal
+  bool thin = false;          // an archive whose members are files of their own
+  std::vector<UnitId> units;  // of an object: its one; of an archive: the members that take part
+  uint64_t member_list = 0;   // of an archive: digest of all members' names and what they define
+};
+
+struct Memory {
+  LinkOptions options;
+  const Arch* arch = nullptr;
+  OutputTraits output;
+  ImageValues values;
+  NameTable names;
+  std::vector<UnitMemory> units;      // by UnitId
+  std::vector<SymbolMemory> symbols;  // by SymbolId
+  std::vector<SectionMemory> sections;  // by SectionId
+  std::vector<MergedMemory> merged;
+  std::vector<FileMemory> files;
+  absl::flat_hash_map<std::string, uint32_t> file_of;  // path -> index in files
+  std::vector<std::string> library_found;  // beside options.inputs: what -l found first
+  std::unique_ptr<HotTables> tables;
+  uint64_t padding_abbrev = 0;  // offset in .debug_abbrev
+  bool has_padding_abbrev = false;
+  uint64_t atom_count = 0;
+
+  uint64_t bytes_held() const;
+};
+
+// Makes the memory of `link`, whose image was written and published. Takes the program's name table. `read` reads the
+// published image. Units whose files have changed since are left uncaptured. `started_ns` is when the link began, since
+// the epoch: before any input was read.
+absl::StatusOr<std::unique_ptr<Memory>> CaptureMemory(const LinkOptions& options, ColdLink* link,
+                                                      const WrittenImage& written, int64_t started_ns,
+                                                      FileSource& files, const ImageReader& read);
+
+// True when a stamp taken at `now_ns` would have changed with any write since: file time stamps may lag some
+// milliseconds behind.
+bool OldEnough(const FileStamp& stamp, int64_t now_ns);
+
+// The first file that exists where -lNAME is looked for; empty when there is none.
+std::string FirstCandidate(const LinkOptions& options, const InputArgument& argument, FileSource& files);
+
+// What sections of `object` refer to, independent of order: the names of global targets, the sections of local ones.
+uint64_t ReferencesDigest(const ObjectFile& object, uint32_t section);
+
+// What an archive offers: its members' names and the names they define.
+uint64_t MemberListDigest(const Archive& archive);
+
+// What `object` says of its global names, sorted by symbol. Names that `names` does not know get invalid ids.
+std::vector<GlobalMemory> GlobalsOf(const ObjectFile& object, const NameTable& names);
+
+}  // namespace kitlink
+
+#endif  // CORE_SESSION_MEMORY_H_

@@ -1,0 +1,100 @@
+#include "core/session/plan.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "core/session/trim.h"
+#include "core/session/unit_placement.h"
+#include "core/session/unit_writer.h"
+
+namespace kitlink {
+namespace {
+
+// Holes that appeared in filled sections, and tails that got shorter, are filled anew.
+void FillNewHoles(const Memory& memory, const PlacementState& state, std::vector<Mutation>* mutations) {
+  for (const auto& [id, space] : state.spaces()) {
+    const SectionMemory& home = memory.sections[id.value];
+    if (home.min_hole == 0) continue;
+    const std::vector<Room>& before = home.space.holes();
+    for (const Room& hole : space.holes()) {
+      const bool known = std::any_of(before.begin(), before.end(), [&](const Room& old) {
+        return old.offset == hole.offset && old.size == hole.size;
+      });
+      if (!known) ClearSlot(memory, {id, hole.offset, hole.size}, mutations);
+    }
+    if (space.tail().offset != home.space.tail().offset) {
+      ClearSlot(memory, {id, space.tail().offset, space.tail().size}, mutations);
+    }
+  }
+}
+
+// Atoms that stayed in their slot and whose bytes differ.
+uint64_t CountChanged(const Memory& memory, const std::vector<PlacedUnit>& units, const std::vector<Mutation>& patch) {
+  uint64_t changed = 0;
+  for (const PlacedUnit& unit : units) {
+    for (uint32_t s = 0; s < unit.sections.size(); ++s) {
+      if (!unit.sections[s].placed || unit.diff->sections[s].fate != SectionDiff::kMatched) continue;
+      const AtomMemory& old = memory.units[unit.diff->unit.value].atoms[unit.diff->sections[s].old];
+      const Slot& slot = unit.slots[s];
+      if (old.section != slot.section || old.offset != slot.offset) continue;
+      const uint64_t begin = memory.sections[slot.section.value].offset + slot.offset, end = begin + slot.capacity;
+      auto it = std::lower_bound(patch.begin(), patch.end(), begin, [](const Mutation& m, uint64_t offset) {
+        return m.offset + m.bytes.size() <= offset;
+      });
+      changed += it != patch.end() && it->offset < end;
+    }
+  }
+  return changed;
+}
+
+}  // namespace
+
+std::variant<Plan, GateRefusal> PlanPatch(const GatePass& pass, const Memory& memory, const ImageReader& read) {
+  PlacementState state(memory);
+  std::vector<Mutation> mutations;
+  std::vector<PlacedUnit> units(pass.units().size());
+  for (size_t u = 0; u < units.size(); ++u) {
+    if (auto refusal = PlaceUnit(pass.units()[u], &state, &units[u], &mutations)) return *refusal;
+  }
+  // Beyond this point no address changes.
+  Plan plan;
+  memory.tables->Begin();
+  for (const PlacedUnit& unit : units) {
+    if (auto refusal = WriteUnit(unit, state, memory.tables.get(), &mutations, &plan.relocations)) return *refusal;
+  }
+  FillNewHoles(memory, state, &mutations);
+  memory.tables->Finish(&mutations);
+  absl::StatusOr<std::vector<Mutation>> trimmed = TrimMutations(std::move(mutations), read);
+  if (!trimmed.ok()) return GateRefusal{GateReason::kOutputChanged, std::string(trimmed.status().message())};
+  plan.atoms.changed = CountChanged(memory, units, *trimmed);
+  memory.tables->StampBuildId(&*trimmed);
+  std::sort(trimmed->begin(), trimmed->end(), [](const Mutation& a, const Mutation& b) { return a.offset < b.offset; });
+
+  plan.patch.mutations = *std::move(trimmed);
+  plan.atoms.total = memory.atom_count;
+  for (PlacedUnit& unit : units) {
+    plan.atoms.moved += unit.atoms.moved;
+    plan.atoms.added += unit.atoms.added;
+    plan.atoms.removed += unit.atoms.removed;
+    plan.units.push_back({unit.diff->unit, std::move(unit.memory)});
+  }
+  plan.atoms.total += plan.atoms.added - plan.atoms.removed;
+  state.Finish(&plan);
+  return plan;
+}
+
+void AdoptPlan(Plan plan, Memory* memory) {
+  for (auto& [id, unit] : plan.units) memory->units[id.value] = std::move(unit);
+  for (auto& [id, symbol] : plan.symbols) memory->symbols[id.value] = symbol;
+  for (auto& [id, space] : plan.spaces) memory->sections[id.value].space = std::move(space);
+  for (auto& [index, growth] : plan.merged) {
+    MergedMemory& merged = memory->merged[index];
+    merged.used = growth.used;
+    for (const auto& [digest, offset] : growth.offsets) merged.offsets.emplace(digest, offset);
+  }
+  memory->atom_count = plan.atoms.total;
+  memory->tables->Accept();
+}
+
+}  // namespace kitlink

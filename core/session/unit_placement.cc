@@ -1,0 +1,404 @@
+#include "core/session/unit_placement.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "core/layout/assign.h"
+#include "core/layout/slack.h"
+#include "core/symbols/merge.h"
+
+namespace kitlink {
+namespace {
+
+using Refusal = std::optional<GateRefusal>;
+
+// One of the unit's own global definitions.
+struct OwnSymbol {
+  SymbolId id;
+  uint32_t section = 0;
+  uint64_t value = 0;
+  uint64_t size = 0;
+};
+
+bool Inside(uint64_t address, uint64_t begin, uint64_t size) { return address >= begin && address - begin < size; }
+
+class UnitPlacer {
+ public:
+  UnitPlacer(const UnitDiff& diff, PlacementState* state, PlacedUnit* placed, std::vector<Mutation>* mutations)
+      : diff_(diff), object_(*diff.object), state_(*state), memory_(state->memory()),
+        old_(memory_.units[diff.unit.value]), placed_(*placed), mutations_(*mutations) {}
+
+  Refusal Run() {
+    placed_.diff = &diff_;
+    placed_.sections.resize(object_.sections.size());
+    placed_.slots.resize(object_.sections.size());
+    placed_.pieces.resize(object_.sections.size());
+    CopyUnit();
+    FindOwnSymbols();
+    // First everything that stays or goes, so that what is new can use the room of what has gone.
+    for (uint32_t s = 0; s < object_.sections.size(); ++s) {
+      if (diff_.sections[s].fate == SectionDiff::kMatched) {
+        if (Refusal refusal = DecideMatched(s)) return refusal;
+      }
+    }
+    for (uint32_t atom : diff_.removed) {
+      Vacate(old_.atoms[atom]);
+      ++placed_.atoms.removed;
+    }
+    if (Refusal refusal = MakeIslands()) return refusal;
+    for (uint32_t s = 0; s < object_.sections.size(); ++s) {
+      if (Refusal refusal = PlaceSection(s)) return refusal;
+    }
+    if (Refusal refusal = DefineSymbols()) return refusal;
+    RememberAtoms();
+    return std::nullopt;
+  }
+
+ private:
+  void CopyUnit() {
+    UnitMemory& unit = placed_.memory;
+    unit.file = old_.file;
+    unit.member = old_.member;
+    unit.ordinal = old_.ordinal;
+    unit.captured = true;
+    unit.traits = object_.traits;
+    unit.globals = diff_.globals;
+    unit.kept_groups = old_.kept_groups;
+    unit.lost_groups = old_.lost_groups;
+    unit.islands = old_.islands;
+    unit.local_cells = old_.local_cells;
+    for (size_t g = 0; g < unit.globals.size(); ++g) unit.globals[g].owner = old_.globals[g].owner;
+  }
+
+  void FindOwnSymbols() {
+    own_.resize(object_.sections.size());
+    for (uint32_t i = object_.first_global; i < object_.symbols.size(); ++i) {
+      const InputSymbol& symbol = object_.symbols[i];
+      if (symbol.section >= object_.sections.size()) continue;
+      const SymbolId id = memory_.names.Find(symbol.name);
+      auto it = std::lower_bound(old_.globals.begin(), old_.globals.end(), id,
+                                 [](const GlobalMemory& g, SymbolId wanted) { return g.symbol < wanted; });
+      if (it == old_.globals.end() || it->symbol != id || !it->owner) continue;
+      own_[symbol.section].push_back({id, symbol.section, symbol.value, symbol.size});
+    }
+  }
+
+  const SectionMemory& Home(SectionId id) const { return memory_.sections[id.value]; }
+  uint64_t AddressOf(SectionId section, uint64_t offset) const { return Home(section).address + offset; }
+
+  Refusal Refuse(GateReason reason, uint32_t s, absl::string_view what) const {
+    return GateRefusal{reason, absl::StrCat(object_.DisplayName(), ":(", object_.sections[s].name, ")", what)};
+  }
+
+  // True when the section fits into its slot as it stands.
+  bool Fits(const InputSection& section, const AtomMemory& atom, const SectionMemory& home) const {
+    if (section.size > atom.capacity) return false;
+    if ((home.address + atom.offset) % std::max<uint32_t>(section.alignment, 1) != 0) return false;
+    const uint64_t hole = atom.capacity - section.size;
+    return home.min_hole == 0 || hole == 0 || hole >= home.min_hole;
+  }
+
+  // True when every entry that was published in the slot would still be where it was.
+  bool EntriesStay(uint32_t s, const AtomMemory& atom, const SectionMemory& home) const {
+    const uint64_t begin = home.address + atom.offset;
+    for (const OwnSymbol& own : own_[s]) {
+      const SymbolMemory& symbol = state_.symbol(own.id);
+      const uint64_t published = symbol.traits.ifunc ? symbol.body : symbol.address;
+      if (Inside(published, begin, std::max<uint64_t>(atom.capacity, 1)) && published != begin + own.value) return false;
+    }
+    return true;
+  }
+
+  Refusal DecideMatched(uint32_t s) {
+    const InputSection& section = object_.sections[s];
+    const AtomMemory& atom = old_.atoms[diff_.sections[s].old];
+    const SectionMemory& home = Home(atom.section);
+    const bool fits = Fits(section, atom, home), entries = EntriesStay(s, atom, home);
+    if (fits && entries) {
+      Stay(s, atom);
+      return std::nullopt;
+    }
+    if (section.flags & kSecTls) return Refuse(GateReason::kTlsChanged, s, "");
+    if (home.exact) return Refuse(GateReason::kExactSectionChanged, s, "");
+    const bool code = (section.flags & kSecExec) != 0;
+    if (!code && PublishedIn(s, atom, home)) return Refuse(GateReason::kDataGrew, s, "");
+    if (code) {
+      for (const OwnSymbol& own : own_[s]) {
+        const SymbolMemory& symbol = state_.symbol(own.id);
+        if (symbol.interior || symbol.traits.ifunc) {
+          return Refuse(GateReason::kIslandOverlap, s,
+                        absl::StrCat(": others refer to more of ", memory_.names.Name(own.id), " than its entry"));
+        }
+      }
+    }
+    Vacate(atom);
+    moved_.push_back(s);
+    return std::nullopt;
+  }
+
+  bool PublishedIn(uint32_t s, const AtomMemory& atom, const SectionMemory& home) const {
+    return std::any_of(own_[s].begin(), own_[s].end(), [&](const OwnSymbol& own) {
+      return Inside(state_.symbol(own.id).address, home.address + atom.offset, std::max<uint64_t>(atom.capacity, 1));
+    });
+  }
+
+  void Stay(uint32_t s, const AtomMemory& atom) { Put(s, {atom.section, atom.offset, atom.capacity}); }
+
+  void Put(uint32_t s, const Slot& slot) {
+    const SectionMemory& home = Home(slot.section);
+    placed_.slots[s] = slot;
+    SectionPlace& place = placed_.sections[s];
+    place.placed = true;
+    place.alloc = home.alloc();
+    place.output_section = slot.section.value;
+    place.address = home.address + slot.offset;
+    place.size = object_.sections[s].size;
+  }
+
+  void Vacate(const AtomMemory& atom) {
+    if (atom.capacity != 0) placed_.vacated.push_back({atom.section, atom.offset, atom.capacity});
+  }
+
+  // A slot that published entries lie in keeps jumps at them; any other that was vacated is free again.
+  Refusal MakeIslands() {
+    std::vector<Slot> free;
+    for (const Slot& slot : placed_.vacated) {
+      IslandMemory island;
+      island.section = slot.section;
+      island.offset = slot.offset;
+      island.capacity = slot.capacity;
+      const uint64_t begin = AddressOf(slot.section, slot.offset);
+      for (const std::vector<OwnSymbol>& list : own_) {
+        for (const OwnSymbol& own : list) {
+          const SymbolMemory& symbol = state_.symbol(own.id);
+          if (symbol.executable && Inside(symbol.address, begin, slot.capacity)) island.symbols.push_back(own.id);
+        }
+      }
+      if (island.symbols.empty()) {
+        state_.space(slot.section).Give({slot.offset, slot.capacity});
+        free.push_back(slot);
+        continue;
+      }
+      if (Refusal refusal = CheckIsland(&island)) return refusal;
+      placed_.memory.islands.push_back(std::move(island));
+    }
+    placed_.vacated = std::move(free);
+    return std::nullopt;
+  }
+
+  Refusal CheckIsland(IslandMemory* island) const {
+    std::vector<SymbolId>& symbols = island->symbols;
+    std::sort(symbols.begin(), symbols.end(), [&](SymbolId a, SymbolId b) {
+      return std::make_pair(state_.symbol(a).address, a) < std::make_pair(state_.symbol(b).address, b);
+    });
+    const uint64_t size = memory_.arch->island_size(memory_.options.z_ibt);
+    const uint64_t end = AddressOf(island->section, island->offset) + island->capacity;
+    for (size_t i = 0; i < symbols.size(); ++i) {
+      const uint64_t at = state_.symbol(symbols[i]).address;
+      uint64_t next = end;
+      for (size_t k = i + 1; k < symbols.size() && next == end; ++k) {
+        if (state_.symbol(symbols[k]).address != at) next = state_.symbol(symbols[k]).address;
+      }
+      if (next - at < size) return GateRefusal{GateReason::kIslandOverlap, std::string(memory_.names.Name(symbols[i]))};
+    }
+    return std::nullopt;
+  }
+
+  Refusal PlaceSection(uint32_t s) {
+    switch (diff_.sections[s].fate) {
+      case SectionDiff::kMatched:
+        if (placed_.sections[s].placed) return std::nullopt;
+        ++placed_.atoms.moved;
+        return Append(s, old_.atoms[diff_.sections[s].old].section);
+      case SectionDiff::kAdded: {
+        const InputSection& section = object_.sections[s];
+        const SectionId home = FindHome(section);
+        if (!home.valid()) {
+          if (section.size == 0) return std::nullopt;  // nothing to place, nothing to refer to
+          return Refuse(GateReason::kUnsupportedSection, s, " has no output section");
+        }
+        ++placed_.atoms.added;
+        return Append(s, home);
+      }
+      case SectionDiff::kMerged:
+        return PlacePieces(s);
+      default:
+        return std::nullopt;
+    }
+  }
+
+  SectionId FindHome(const InputSection& section) const {
+    const absl::string_view name = OutputSectionName(memory_.options, section);
+    for (uint32_t i = 0; i < memory_.sections.size(); ++i) {
+      const SectionMemory& home = memory_.sections[i];
+      const bool merged = (home.flags & kSecMerge) != 0;
+      if (home.name == name && !merged && ((home.flags ^ section.flags) & (kSecAlloc | kSecTls)) == 0) return SectionId(i);
+    }
+    return SectionId();
+  }
+
+  Refusal Append(uint32_t s, SectionId id) {
+    const InputSection& section = object_.sections[s];
+    const SectionMemory& home = Home(id);
+    if (home.nobits && section.kind != SectionKind::kNobits) return Refuse(GateReason::kUnsupportedSection, s, "");
+    OutputSection shape;  // what slack depends on
+    shape.name = home.name;
+    shape.flags = home.flags;
+    shape.exact = home.exact;
+    const uint64_t capacity = SlotCapacity(shape, section.size, home.min_hole);
+    const uint64_t alignment = std::max<uint64_t>(section.alignment, 1);
+    std::optional<Room> room = state_.space(id).Take(capacity, alignment);
+    if (!room) return Refuse(GateReason::kSlackExhausted, s, absl::StrCat(": no room left in ", home.name));
+    Put(s, {id, room->offset, room->size});
+    return std::nullopt;
+  }
+
+  Refusal PlacePieces(uint32_t s) {
+    const InputSection& section = object_.sections[s];
+    if (section.size == 0) return std::nullopt;
+    PieceMap& map = placed_.pieces[s];
+    const absl::string_view name = OutputSectionName(memory_.options, section);
+    uint32_t merged = 0;
+    const uint32_t ignored = kSecLinkOrder | kSecRetain;
+    for (; merged < memory_.merged.size(); ++merged) {
+      const MergedMemory& m = memory_.merged[merged];
+      if (m.name == name && ((m.flags ^ section.flags) & ~ignored) == 0 && m.entry_size == section.entry_size &&
+          m.alignment == section.alignment) {
+        break;
+      }
+    }
+    if (merged == memory_.merged.size() || !SplitPieces(section, &map.starts)) {
+      return Refuse(GateReason::kUnsupportedSection, s, " cannot be merged with what is there");
+    }
+    for (size_t p = 0; p < map.starts.size(); ++p) {
+      const uint64_t end = p + 1 < map.starts.size() ? map.starts[p + 1] : section.bytes.size();
+      const ByteView piece = section.bytes.subspan(map.starts[p], end - map.starts[p]);
+      std::optional<uint64_t> address = state_.Piece(merged, piece, &mutations_);
+      if (!address) return Refuse(GateReason::kSlackExhausted, s, absl::StrCat(": no room left in ", name));
+      map.addresses.push_back(*address);
+    }
+    return std::nullopt;
+  }
+
+  // The unit's names lead where its sections are now. What was published stays what others refer to.
+  Refusal DefineSymbols() {
+    for (const std::vector<OwnSymbol>& list : own_) {
+      for (const OwnSymbol& own : list) {
+        SymbolMemory symbol = state_.symbol(own.id);
+        const SectionPlace& place = placed_.sections[own.section];
+        uint64_t body = 0;
+        if (place.placed) {
+          body = place.address + own.value;
+        } else if (diff_.sections[own.section].fate == SectionDiff::kMerged) {
+          body = placed_.pieces[own.section].Address(own.value);
+        } else {
+          continue;
+        }
+        symbol.body = body;
+        symbol.size = own.size;
+        const uint64_t published = symbol.traits.ifunc ? state_.symbol(own.id).body : symbol.address;
+        if (body != published && !HasIsland(own.id)) {
+          return Refuse(GateReason::kDataGrew, own.section, absl::StrCat(": ", memory_.names.Name(own.id), " moved"));
+        }
+        state_.SetSymbol(own.id, symbol);
+      }
+    }
+    return std::nullopt;
+  }
+
+  bool HasIsland(SymbolId id) const {
+    for (const IslandMemory& island : placed_.memory.islands) {
+      if (std::find(island.symbols.begin(), island.symbols.end(), id) != island.symbols.end()) return true;
+    }
+    return false;
+  }
+
+  void RememberAtoms() {
+    for (uint32_t s = 0; s < object_.sections.size(); ++s) {
+      const SectionDiff& diff = diff_.sections[s];
+      if (diff.fate == SectionDiff::kIgnored) continue;
+      const InputSection& section = object_.sections[s];
+      AtomMemory atom;
+      atom.name = std::string(section.name);
+      atom.flags = section.flags;
+      atom.kind = section.kind;
+      atom.alignment = section.alignment;
+      atom.size = section.size;
+      switch (diff.fate) {
+        case SectionDiff::kMerged: atom.state = AtomMemory::kMerged; break;
+        case SectionDiff::kFrames: atom.state = AtomMemory::kFrames; break;
+        case SectionDiff::kDiscarded: atom.state = AtomMemory::kDiscarded; break;
+        case SectionDiff::kDead: atom.state = AtomMemory::kDead; break;
+        default: atom.state = AtomMemory::kPlaced; break;
+      }
+      if (atom.state == AtomMemory::kPlaced) {
+        if (!placed_.sections[s].placed) continue;
+        atom.section = placed_.slots[s].section;
+        atom.offset = placed_.slots[s].offset;
+        atom.capacity = placed_.slots[s].capacity;
+        if (memory_.options.gc_sections && (section.flags & kSecAlloc)) atom.references = ReferencesDigest(object_, s);
+      }
+      placed_.memory.atoms.push_back(std::move(atom));
+    }
+  }
+
+  const UnitDiff& diff_;
+  const ObjectFile& object_;
+  PlacementState& state_;
+  const Memory& memory_;
+  const UnitMemory& old_;
+  PlacedUnit& placed_;
+  std::vector<Mutation>& mutations_;
+  std::vector<std::vector<OwnSymbol>> own_;  // by section
+  std::vector<uint32_t> moved_;
+};
+
+}  // namespace
+
+uint64_t PieceMap::Address(uint64_t offset) const {
+  if (starts.empty()) return 0;
+  auto it = std::upper_bound(starts.begin(), starts.end(), offset);
+  const size_t k = it == starts.begin() ? 0 : static_cast<size_t>(it - starts.begin()) - 1;
+  return addresses[k] + (offset - starts[k]);
+}
+
+Space& PlacementState::space(SectionId id) {
+  return spaces_.try_emplace(id, memory_.sections[id.value].space).first->second;
+}
+
+const SymbolMemory& PlacementState::symbol(SymbolId id) const {
+  auto it = symbols_.find(id.value);
+  return it == symbols_.end() ? memory_.symbols[id.value] : it->second;
+}
+
+std::optional<uint64_t> PlacementState::Piece(uint32_t merged, ByteView bytes, std::vector<Mutation>* mutations) {
+  const MergedMemory& known = memory_.merged[merged];
+  const SectionMemory& home = memory_.sections[known.section.value];
+  const PieceDigest digest = DigestPiece(bytes);
+  if (auto it = known.offsets.find(digest); it != known.offsets.end()) return home.address + it->second;
+  MergedGrowth& growth = merged_.try_emplace(merged, MergedGrowth{known.used, {}}).first->second;
+  if (auto it = growth.offsets.find(digest); it != growth.offsets.end()) return home.address + it->second;
+  const uint64_t offset = AlignUp(growth.used, known.alignment);
+  if (!InBounds(offset, bytes.size(), home.size)) return std::nullopt;
+  growth.used = offset + bytes.size();
+  growth.offsets.emplace(digest, static_cast<uint32_t>(offset));
+  Mutation mutation;
+  mutation.offset = home.offset + offset;
+  mutation.bytes.assign(bytes.begin(), bytes.end());
+  mutations->push_back(std::move(mutation));
+  return home.address + offset;
+}
+
+void PlacementState::Finish(Plan* plan) {
+  plan->spaces = std::move(spaces_);
+  plan->merged = std::move(merged_);
+  for (auto& [id, symbol] : symbols_) plan->symbols.push_back({SymbolId(id), symbol});
+}
+
+std::optional<GateRefusal> PlaceUnit(const UnitDiff& diff, PlacementState* state, PlacedUnit* placed,
+                                     std::vector<Mutation>* mutations) {
+  return UnitPlacer(diff, state, placed, mutations).Run();
+}
+
+}  // namespace kitlink

@@ -1,0 +1,71 @@
+// Where the sections of a changed unit go: the first half of planning.
+#ifndef CORE_SESSION_UNIT_PLACEMENT_H_
+#define CORE_SESSION_UNIT_PLACEMENT_H_
+
+#include <cstdint>
+#include <optional>
+#include <vector>
+
+#include "core/output/hot_tables.h"
+#include "core/session/diff.h"
+#include "core/session/gate.h"
+#include "core/session/plan.h"
+
+namespace kitlink {
+
+// A stretch of a section: a slot that was left, or one that is taken.
+struct Slot {
+  SectionId section;
+  uint64_t offset = 0;
+  uint64_t capacity = 0;
+};
+
+// Where the pieces of a mergeable section of the unit are.
+struct PieceMap {
+  std::vector<uint32_t> starts;
+  std::vector<uint64_t> addresses;  // beside `starts`
+  uint64_t Address(uint64_t offset) const;
+};
+
+// One changed unit with every address decided.
+struct PlacedUnit {
+  const UnitDiff* diff = nullptr;
+  UnitMemory memory;                  // as it will be
+  std::vector<SectionPlace> sections;  // beside the object's sections
+  std::vector<Slot> slots;            // beside `sections`, for placed ones
+  std::vector<PieceMap> pieces;       // beside `sections`, for merged ones
+  std::vector<Slot> vacated;          // slots to clear: nothing of the unit is in them now
+  AtomCounts atoms;
+};
+
+// Shared by the units of one plan: room and symbols as they are so far.
+class PlacementState {
+ public:
+  explicit PlacementState(const Memory& memory) : memory_(memory) {}
+
+  const Memory& memory() const { return memory_; }
+  Space& space(SectionId id);
+  const SymbolMemory& symbol(SymbolId id) const;
+  void SetSymbol(SymbolId id, const SymbolMemory& symbol) { symbols_[id.value] = symbol; }
+  // The address of a piece in a merged section, appended when it is new; nothing when there is no room.
+  std::optional<uint64_t> Piece(uint32_t merged, ByteView bytes, std::vector<Mutation>* mutations);
+  // Moves what was decided into `plan`.
+  void Finish(Plan* plan);
+  const absl::btree_map<SectionId, Space>& spaces() const { return spaces_; }
+
+ private:
+  const Memory& memory_;
+  absl::btree_map<SectionId, Space> spaces_;
+  absl::flat_hash_map<uint32_t, SymbolMemory> symbols_;
+  absl::btree_map<uint32_t, MergedGrowth> merged_;
+};
+
+// Decides where every section of `diff` goes. Functions that outgrow their slot, or whose published entries would no
+// longer be where they were, move and leave islands; private data moves freely, because all that refers to it is
+// rewritten with it; public data stays or the patch is refused. Appends the mutations of new merged pieces.
+std::optional<GateRefusal> PlaceUnit(const UnitDiff& diff, PlacementState* state, PlacedUnit* placed,
+                                     std::vector<Mutation>* mutations);
+
+}  // namespace kitlink
+
+#endif  // CORE_SESSION_UNIT_PLACEMENT_H_
