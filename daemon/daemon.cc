@@ -152,11 +152,11 @@ class Daemon {
     acceptor_->HandleNewConnection(&connection);
   }
 
-  // Milliseconds until the daemon has been idle for too long; -1 while something runs.
+  // Milliseconds until the daemon may have been idle for too long; -1 while it ends. What runs now may be over a moment
+  // later without a word to this loop, so that waits no longer than if it were over already.
   int Timeout() const {
-    absl::Time since = lifecycle_.idle_since();
-    if (since == absl::InfiniteFuture() || lifecycle_.draining()) return -1;
-    absl::Duration left = since + options_.idle_exit - absl::Now();
+    if (lifecycle_.draining()) return -1;
+    absl::Duration left = std::min(lifecycle_.idle_since(), absl::Now()) + options_.idle_exit - absl::Now();
     return static_cast<int>(std::clamp<int64_t>(absl::ToInt64Milliseconds(left) + 1, 0, 1000000000));
   }
 
