@@ -69,7 +69,7 @@ class Code {
 bool RipRelative(int modrm) { return (modrm & 0xc7) == 0x05; }
 bool RegisterForm(int modrm) { return (modrm & 0xc0) == 0xc0 && modrm < 0x100; }
 
-Operand Make(Operation operation, Value target, uint16_t detail = 0) {
+Operand Make(Operation operation, Value target, uint32_t detail = 0) {
   return {operation, detail, std::move(target), false};
 }
 
@@ -122,7 +122,8 @@ Operand DecodeGot(const Code& code, const ReferenceSite& site) {
     if ((opcode & 0xc7) == 0x03) {  // add or adc sbb and sub xor cmp cell, reg
       return Make(Operation::kBinary, image.Word(cell), BinaryDetail(opcode >> 3, code.Reg(-1)));
     }
-    return Make(Operation::kCell, image.Word(cell));
+    const int prefix = site.lead >= 3 ? code.At(-3) : 0;
+    return Make(Operation::kCell, image.Word(cell), static_cast<uint32_t>(prefix << 16 | opcode << 8 | modrm));
   }
   if (RegisterForm(modrm)) {  // an immediate; only programs at a fixed address have them
     const uint64_t immediate = code.Number() - (code.addend() + 4);

@@ -22,7 +22,7 @@ enum class Operation : uint8_t {
   kCall,         // call of a target named through the GOT
   kJump,
   kBinary,       // `detail`: operation and register, with the target's address as operand
-  kCell,         // another instruction that reads the target's GOT cell
+  kCell,         // another instruction that reads the target's GOT cell; `detail`: its prefix, opcode and operand byte
   kTlsAddress,   // %rax = address of the thread variable
   kTlsBlock,     // %rax = start of this module's thread block (or the thread pointer, in a program)
   kTlsOffset,    // register `detail` = offset from the thread pointer
@@ -32,7 +32,7 @@ enum class Operation : uint8_t {
 
 struct Operand {
   Operation operation = Operation::kUnknown;
-  uint16_t detail = 0;
+  uint32_t detail = 0;
   Value target;           // of the symbol: the addend is taken off
   bool relaxed = false;   // a thread-local call that is gone, with its relocation
 };
