@@ -20,12 +20,16 @@ class Cursor {
   bool AtEnd() const { return !ok_ || at_ >= bytes_.size(); }
   // Makes `end` the end. REQUIRES: nothing; an end outside only makes the cursor bad.
   void Limit(uint64_t end) {
-    if (end > bytes_.size() || end < at_) ok_ = false;
-    else bytes_ = bytes_.subspan(0, end);
+    if (end > bytes_.size() || end < at_)
+      ok_ = false;
+    else
+      bytes_ = bytes_.subspan(0, end);
   }
   void Seek(uint64_t offset) {
-    if (offset > bytes_.size()) ok_ = false;
-    else at_ = offset;
+    if (offset > bytes_.size())
+      ok_ = false;
+    else
+      at_ = offset;
   }
   void Skip(uint64_t count) { Take(count); }
 

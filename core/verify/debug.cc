@@ -17,9 +17,10 @@ namespace {
 std::string Hex(uint64_t n) { return absl::StrFormat("0x%x", n); }
 
 // Sections that are a row of units, each starting with its length (DWARF 5, 7.2.2), those with names first.
-constexpr absl::string_view kUnitSections[] = {
-    ".debug_info",     ".debug_types", ".debug_line", ".debug_aranges",    ".debug_rnglists", ".debug_loclists",
-    ".debug_addr",     ".debug_str_offsets", ".debug_names", ".debug_pubnames",  ".debug_pubtypes"};
+constexpr absl::string_view kUnitSections[] = {".debug_info",     ".debug_types",       ".debug_line",
+                                               ".debug_aranges",  ".debug_rnglists",    ".debug_loclists",
+                                               ".debug_addr",     ".debug_str_offsets", ".debug_names",
+                                               ".debug_pubnames", ".debug_pubtypes"};
 
 struct Unit {
   uint64_t offset = 0;  // in the file
@@ -45,8 +46,8 @@ std::vector<Unit> Units(const Image& image, const ImageSection& section, std::st
   return units;
 }
 
-// Whether the entry with `code` in the abbreviations at `offset` is a childless compile unit with one attribute, a
-// block; `form` is then that attribute's.
+// Whether the entry with `code` in the abbreviations at `offset` is a childless compile unit with one
+// attribute, a block; `form` is then that attribute's.
 bool IsFillerAbbreviation(const Image& image, uint64_t offset, uint64_t code, uint64_t& form) {
   const ImageSection* abbrev = image.SectionNamed(".debug_abbrev");
   if (abbrev == nullptr || offset > abbrev->header.sh_size) return false;
@@ -64,13 +65,14 @@ bool IsFillerAbbreviation(const Image& image, uint64_t offset, uint64_t code, ui
       form = f;
       ++attributes;
     }
-    if (declared == code) return in.ok() && tag == 0x11 && children == 0 && attributes == 1;  // DW_TAG_compile_unit
+    if (declared == code)
+      return in.ok() && tag == 0x11 && children == 0 && attributes == 1;  // DW_TAG_compile_unit
   }
   return false;
 }
 
-// A unit that stands for a hole: one childless compile_unit whose only attribute is a block that fills it. Readers
-// skip it; null entries or zeros make one or another of them stumble.
+// A unit that stands for a hole: one childless compile_unit whose only attribute is a block that fills it.
+// Readers skip it; null entries or zeros make one or another of them stumble.
 bool IsFiller(const Image& image, const Unit& unit) {
   Cursor in(image.bytes(), unit.offset);
   in.Limit(unit.offset + unit.size);
@@ -91,11 +93,20 @@ bool IsFiller(const Image& image, const Unit& unit) {
   if (!in.ok() || !IsFillerAbbreviation(image, abbrev, code, form)) return false;
   uint64_t size = 0;
   switch (form) {
-    case 0x03: size = in.U16(); break;   // DW_FORM_block2
-    case 0x04: size = in.U32(); break;   // DW_FORM_block4
-    case 0x09: size = in.Uleb(); break;  // DW_FORM_block
-    case 0x0a: size = in.U8(); break;    // DW_FORM_block1
-    default: return false;
+    case 0x03:
+      size = in.U16();
+      break;  // DW_FORM_block2
+    case 0x04:
+      size = in.U32();
+      break;  // DW_FORM_block4
+    case 0x09:
+      size = in.Uleb();
+      break;  // DW_FORM_block
+    case 0x0a:
+      size = in.U8();
+      break;  // DW_FORM_block1
+    default:
+      return false;
   }
   in.Skip(size);
   return in.ok() && in.AtEnd();
@@ -160,7 +171,8 @@ class UnitMatcher {
     for (size_t i = 0; candidates != nullptr && i < candidates->size(); ++i) {
       best = std::max(best, walk_.FirstMismatch(atom, (*candidates)[i]).value_or(0));
     }
-    walk_.Differ(absl::StrCat(walk_.NameOf({atom, best}), ": no unit of ", section_, " here has these bytes"));
+    walk_.Differ(
+        absl::StrCat(walk_.NameOf({atom, best}), ": no unit of ", section_, " here has these bytes"));
   }
 
   void CheckLeftOver(const std::vector<uint32_t>& atoms) {
@@ -173,7 +185,8 @@ class UnitMatcher {
       if (it != covered.begin() && unit.offset - std::prev(it)->first < std::prev(it)->second) continue;
       if (IsFiller(walk_.image().image(), unit)) continue;
       const uint64_t start = walk_.image().image().SectionNamed(section_)->header.sh_offset;
-      walk_.Differ(absl::StrCat(section_, "+", Hex(unit.offset - start), ": a unit that a cold link has not, nor filler"));
+      walk_.Differ(absl::StrCat(section_, "+", Hex(unit.offset - start),
+                                ": a unit that a cold link has not, nor filler"));
     }
   }
 
@@ -238,7 +251,8 @@ void CompareDebug(Walk& walk) {
   for (uint32_t i = 0; i < atoms.size(); ++i) {
     const ReferenceAtom& a = atoms[i];
     if (a.alloc || a.size == 0 || walk.place(i) != kUnplaced || Walk::IsTable(a)) continue;
-    if (std::find(std::begin(kUnitSections), std::end(kUnitSections), a.section) != std::end(kUnitSections)) continue;
+    if (std::find(std::begin(kUnitSections), std::end(kUnitSections), a.section) != std::end(kUnitSections))
+      continue;
     // Strings that no unit refers to are left over from units that are gone, or from merging.
     if (a.mergeable && absl::StartsWith(a.section, ".debug_")) continue;
     if (PlaceByContent(walk, i)) {

@@ -32,7 +32,8 @@ void CompareSets(Walk& walk, const std::set<std::string>& cold, const std::set<s
   }
 }
 
-// (owner, type, content) of every note; a build-id's content is what tells two links apart, so only its size counts.
+// (owner, type, content) of every note; a build-id's content is what tells two links apart, so only its size
+// counts.
 std::set<std::string> Notes(const Image& image) {
   std::set<std::string> notes;
   for (const Elf64_Phdr& p : image.segments()) {
@@ -57,7 +58,8 @@ std::set<std::string> Notes(const Image& image) {
 
 void CompareHeaders(Walk& walk) {
   const Image &cold = walk.cold().image(), &here = walk.image().image();
-  if (cold.header().e_type != here.header().e_type) walk.Differ("the image is of another type (program or library)");
+  if (cold.header().e_type != here.header().e_type)
+    walk.Differ("the image is of another type (program or library)");
   if (cold.header().e_flags != here.header().e_flags) walk.Differ("the ELF header's flags differ");
   if (Interpreter(cold) != Interpreter(here)) walk.Differ("the interpreter differs");
   CompareSets(walk, Notes(cold), Notes(here), "notes");
@@ -70,7 +72,8 @@ void CompareHeaders(Walk& walk) {
     } else if (a != nullptr && a->p_flags != b->p_flags) {
       walk.Differ(absl::StrCat(name, " has other flags than in a cold link"));
     } else if (a != nullptr && type == PT_TLS && a->p_align != b->p_align) {
-      walk.Differ(absl::StrCat("PT_TLS is aligned to ", b->p_align, " here, to ", a->p_align, " in a cold link"));
+      walk.Differ(
+          absl::StrCat("PT_TLS is aligned to ", b->p_align, " here, to ", a->p_align, " in a cold link"));
     }
   }
 }
@@ -108,11 +111,13 @@ void CompareTags(Walk& walk) {
                                "] in a cold link"));
     }
   }
-  for (int64_t tag : {int64_t{DT_FLAGS}, int64_t{DT_FLAGS_1}, int64_t{DT_INIT_ARRAYSZ}, int64_t{DT_FINI_ARRAYSZ},
-                      int64_t{DT_PREINIT_ARRAYSZ}, int64_t{DT_PLTREL}, int64_t{DT_RELAENT}, int64_t{DT_SYMENT}}) {
+  for (int64_t tag :
+       {int64_t{DT_FLAGS}, int64_t{DT_FLAGS_1}, int64_t{DT_INIT_ARRAYSZ}, int64_t{DT_FINI_ARRAYSZ},
+        int64_t{DT_PREINIT_ARRAYSZ}, int64_t{DT_PLTREL}, int64_t{DT_RELAENT}, int64_t{DT_SYMENT}}) {
     const auto x = cold.DynamicValue(tag), y = here.DynamicValue(tag);
     if (x && y && *x != *y) {
-      walk.Differ(absl::StrCat("dynamic tag ", Hex(tag), " is ", Hex(*y), " here, ", Hex(*x), " in a cold link"));
+      walk.Differ(
+          absl::StrCat("dynamic tag ", Hex(tag), " is ", Hex(*y), " here, ", Hex(*x), " in a cold link"));
     }
   }
   for (int64_t tag : {DT_INIT_ARRAY, DT_FINI_ARRAY, DT_PREINIT_ARRAY}) {
@@ -120,12 +125,13 @@ void CompareTags(Walk& walk) {
     if (!x || !y) continue;
     AtomOffset first = walk.AtomAt(*x, false);
     if (first.atom != kNoAtom && walk.place(first.atom) + first.offset != *y) {
-      walk.Differ(absl::StrCat("dynamic tag ", Hex(tag), " is ", walk.Describe(*y), " here, ", walk.NameOf(first),
-                               " in a cold link"));
+      walk.Differ(absl::StrCat("dynamic tag ", Hex(tag), " is ", walk.Describe(*y), " here, ",
+                               walk.NameOf(first), " in a cold link"));
     }
   }
   const ImageSection* dynsym = here.SectionNamed(".dynsym");
-  if (here.DynamicValue(DT_SYMTAB) && (dynsym == nullptr || dynsym->header.sh_addr != *here.DynamicValue(DT_SYMTAB))) {
+  if (here.DynamicValue(DT_SYMTAB) &&
+      (dynsym == nullptr || dynsym->header.sh_addr != *here.DynamicValue(DT_SYMTAB))) {
     walk.Differ("DT_SYMTAB and the section header of .dynsym disagree");
   }
 }
@@ -148,8 +154,8 @@ std::set<std::string> Versions(const Image& image) {
     for (uint32_t j = 0; j < need.vn_cnt; ++j) {
       if (!InBounds(aux_at, sizeof(Elf64_Vernaux), bytes.size())) return {"(malformed)"};
       const auto aux = Load<Elf64_Vernaux>(bytes.data() + aux_at);
-      versions.insert(absl::StrCat("needs ", name(aux.vna_name), " of ", name(need.vn_file), " ", aux.vna_flags, " ",
-                                   aux.vna_hash));
+      versions.insert(absl::StrCat("needs ", name(aux.vna_name), " of ", name(need.vn_file), " ",
+                                   aux.vna_flags, " ", aux.vna_hash));
       if (aux.vna_next == 0 && j + 1 != need.vn_cnt) return {"(malformed)"};
       if (aux.vna_next == 0) break;
       aux_at += aux.vna_next;
@@ -187,11 +193,13 @@ uint16_t VersionWord(const Image& image, uint32_t index) {
 void CompareValue(Walk& walk, const ImageSymbol& cold, const ImageSymbol& here) {
   const Image &a = walk.cold().image(), &b = walk.image().image();
   const std::string where = absl::StrCat("dynamic symbol ", cold.name);
-  if (cold.type() != here.type() || cold.binding() != here.binding() || cold.symbol.st_other != here.symbol.st_other) {
+  if (cold.type() != here.type() || cold.binding() != here.binding() ||
+      cold.symbol.st_other != here.symbol.st_other) {
     walk.Differ(absl::StrCat(where, ": has another type, binding or visibility"));
   }
   if (cold.symbol.st_size != here.symbol.st_size) {
-    walk.Differ(absl::StrCat(where, ": has size ", here.symbol.st_size, " here, ", cold.symbol.st_size, " in a cold link"));
+    walk.Differ(absl::StrCat(where, ": has size ", here.symbol.st_size, " here, ", cold.symbol.st_size,
+                             " in a cold link"));
   }
   if (cold.symbol.st_shndx == SHN_ABS || here.symbol.st_shndx == SHN_ABS) {
     if (cold.symbol.st_shndx != here.symbol.st_shndx || cold.symbol.st_value != here.symbol.st_value) {
@@ -222,7 +230,8 @@ void CompareExports(Walk& walk) {
     const uint16_t hidden = VersionWord(cold, s.index) & 0x8000;
     auto pick = [&](const std::vector<uint32_t>& found) -> const ImageSymbol* {
       for (uint32_t i : found) {
-        if (walk.image().NameOf(i) == walk.cold().NameOf(s.index) && (VersionWord(here, i) & 0x8000) == hidden) {
+        if (walk.image().NameOf(i) == walk.cold().NameOf(s.index) &&
+            (VersionWord(here, i) & 0x8000) == hidden) {
           return &here.dynsym()[i];
         }
       }
@@ -233,7 +242,8 @@ void CompareExports(Walk& walk) {
       if (!here.DynamicValue(tag)) continue;
       const ImageSymbol* found = pick(lookup(here, s.name));
       if (found == nullptr) {
-        walk.Differ(absl::StrCat("dynamic symbol ", walk.cold().NameOf(s.index), ": not found through the ", name, " hash table"));
+        walk.Differ(absl::StrCat("dynamic symbol ", walk.cold().NameOf(s.index), ": not found through the ",
+                                 name, " hash table"));
       } else {
         CompareValue(walk, s, *found);
       }
@@ -250,7 +260,8 @@ std::set<std::string> DynamicNames(const LoadedImage& image, bool defined) {
   return names;
 }
 
-// An undefined function with a value is a program's canonical PLT entry: pointers to it, in libraries too, lead there.
+// An undefined function with a value is a program's canonical PLT entry: pointers to it, in libraries too,
+// lead there.
 void CompareImportValues(Walk& walk) {
   std::set<std::string> canonical;
   for (const ImageSymbol& s : walk.cold().image().dynsym()) {

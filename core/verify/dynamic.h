@@ -1,4 +1,5 @@
-// Compares what the dynamic loader and the kernel read besides the bytes: headers, dynamic section, symbol lookup.
+// Compares what the dynamic loader and the kernel read besides the bytes: headers, dynamic section, symbol
+// lookup.
 #ifndef CORE_VERIFY_DYNAMIC_H_
 #define CORE_VERIFY_DYNAMIC_H_
 

@@ -21,22 +21,41 @@ std::optional<uint64_t> ReadEncoded(Cursor& in, uint8_t encoding, uint64_t base,
   switch (encoding & 0x0f) {
     case 0x00:
     case 0x04:
-    case 0x0c: value = in.U64(); break;
-    case 0x01: value = in.Uleb(); break;
-    case 0x02: value = in.U16(); break;
-    case 0x03: value = in.U32(); break;
-    case 0x09: value = static_cast<uint64_t>(in.Sleb()); break;
-    case 0x0a: value = static_cast<uint64_t>(static_cast<int64_t>(static_cast<int16_t>(in.U16()))); break;
-    case 0x0b: value = static_cast<uint64_t>(static_cast<int64_t>(static_cast<int32_t>(in.U32()))); break;
-    default: return std::nullopt;
+    case 0x0c:
+      value = in.U64();
+      break;
+    case 0x01:
+      value = in.Uleb();
+      break;
+    case 0x02:
+      value = in.U16();
+      break;
+    case 0x03:
+      value = in.U32();
+      break;
+    case 0x09:
+      value = static_cast<uint64_t>(in.Sleb());
+      break;
+    case 0x0a:
+      value = static_cast<uint64_t>(static_cast<int64_t>(static_cast<int16_t>(in.U16())));
+      break;
+    case 0x0b:
+      value = static_cast<uint64_t>(static_cast<int64_t>(static_cast<int32_t>(in.U32())));
+      break;
+    default:
+      return std::nullopt;
   }
   if (!in.ok()) return std::nullopt;
   if (value == 0) return 0;
   switch (encoding & 0x70) {
-    case 0: return value;
-    case kPcRel: return value + at;
-    case kDataRel: return value + data_base;
-    default: return std::nullopt;
+    case 0:
+      return value;
+    case kPcRel:
+      return value + at;
+    case kDataRel:
+      return value + data_base;
+    default:
+      return std::nullopt;
   }
 }
 
@@ -80,7 +99,8 @@ bool ReadCie(const LoadedImage& image, ByteView frames, uint64_t base, uint64_t 
       const uint8_t encoding = in.U8();
       std::optional<uint64_t> at = ReadEncoded(in, encoding & 0x7f, base, 0);
       if (!at) return false;
-      if (*at != 0) cie.common.personality = (encoding & kIndirect) != 0 ? image.Word(*at) : image.Canonical(*at);
+      if (*at != 0)
+        cie.common.personality = (encoding & kIndirect) != 0 ? image.Word(*at) : image.Canonical(*at);
     } else if (augmentation[i] != 'S' && augmentation[i] != 'B') {
       return false;
     }
@@ -119,7 +139,8 @@ void FrameTable::ReadHeader(uint64_t address, uint64_t size) {
   std::optional<ByteView> bytes = image_->image().FileBytes(address, size);
   if (!bytes) return Problem("PT_GNU_EH_FRAME is not in the file");
   Cursor in(*bytes, 0);
-  const uint8_t version = in.U8(), frame_encoding = in.U8(), count_encoding = in.U8(), table_encoding = in.U8();
+  const uint8_t version = in.U8(), frame_encoding = in.U8(), count_encoding = in.U8(),
+                table_encoding = in.U8();
   if (version != 1) return Problem("PT_GNU_EH_FRAME has an unknown version");
   frames_ = ReadEncoded(in, frame_encoding, address, address);
   if (!frames_) return Problem("PT_GNU_EH_FRAME does not lead to .eh_frame");
@@ -127,7 +148,8 @@ void FrameTable::ReadHeader(uint64_t address, uint64_t size) {
   std::optional<uint64_t> count = ReadEncoded(in, count_encoding, address, address);
   // The only form that libgcc's binary search takes.
   if (!count || table_encoding != (kDataRel | 0x0b)) return Problem(".eh_frame_hdr cannot be searched");
-  if (*count > (bytes->size() - in.offset()) / 8) return Problem(".eh_frame_hdr counts more rows than it has");
+  if (*count > (bytes->size() - in.offset()) / 8)
+    return Problem(".eh_frame_hdr counts more rows than it has");
   rows_.resize(*count);
   for (Row& row : rows_) {
     row.start = address + static_cast<uint64_t>(static_cast<int64_t>(static_cast<int32_t>(in.U32())));
@@ -159,7 +181,8 @@ void FrameTable::ReadEntries(uint64_t address) {
     entry.address = address + at;
     std::optional<uint64_t> start = ReadEncoded(in, cie.fde_encoding, address, 0);
     std::optional<uint64_t> size = ReadEncoded(in, cie.fde_encoding & 0x0f, address, 0);
-    if (!start || !size) return Problem(absl::StrCat("the FDE at ", Hex(address + at), " has no readable range"));
+    if (!start || !size)
+      return Problem(absl::StrCat("the FDE at ", Hex(address + at), " has no readable range"));
     entry.start = *start;
     entry.size = *size;
     if (cie.sized) {
@@ -207,7 +230,8 @@ void FrameTable::CheckTable() {
   for (const FrameEntry& entry : entries_) {
     const FrameEntry* found = Search(entry.start);
     if (rows_.empty() || found == nullptr) {
-      if (!rows_.empty()) Problem(absl::StrCat(".eh_frame_hdr does not lead to the FDE of ", Hex(entry.start)));
+      if (!rows_.empty())
+        Problem(absl::StrCat(".eh_frame_hdr does not lead to the FDE of ", Hex(entry.start)));
     }
   }
 }
@@ -216,7 +240,8 @@ const FrameEntry* FrameTable::Search(uint64_t pc) const {
   uint64_t fde = 0;
   if (!rows_.empty()) {
     // libgcc's unwind-dw2-fde-dip.c: the last row whose start is not above pc.
-    auto it = std::upper_bound(rows_.begin(), rows_.end(), pc, [](uint64_t p, const Row& r) { return p < r.start; });
+    auto it = std::upper_bound(rows_.begin(), rows_.end(), pc,
+                               [](uint64_t p, const Row& r) { return p < r.start; });
     if (it == rows_.begin()) return nullptr;
     fde = std::prev(it)->fde;
   } else {

@@ -16,13 +16,13 @@ namespace kitlink::verify {
 
 // One FDE with what it needs of its CIE.
 struct FrameEntry {
-  uint64_t address = 0;  // of the FDE
+  uint64_t address = 0;          // of the FDE
   uint64_t start = 0, size = 0;  // the pcs it covers
   std::string augmentation;
   uint64_t code_alignment = 0;
   int64_t data_alignment = 0;
   uint64_t return_register = 0;
-  Value personality;       // kConstant 0: none
+  Value personality;  // kConstant 0: none
   std::optional<uint64_t> lsda;
   ByteView cie_program, program;  // without the trailing DW_CFA_nop
   bool Covers(uint64_t pc) const { return pc >= start && pc - start < size; }
@@ -54,7 +54,7 @@ class FrameTable {
   bool present_ = false;
   std::optional<uint64_t> frames_;
   std::vector<Row> rows_;
-  std::vector<FrameEntry> entries_;       // in file order, hence sorted by `address`
+  std::vector<FrameEntry> entries_;  // in file order, hence sorted by `address`
   std::vector<std::string> problems_;
 };
 

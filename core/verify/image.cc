@@ -63,7 +63,8 @@ absl::Status Image::ParseSegments() {
   }
   for (const Elf64_Phdr& p : segments_) {
     if (p.p_type == PT_NULL || p.p_type == PT_GNU_STACK) continue;
-    if (!InBounds(p.p_offset, p.p_filesz, bytes_.size())) return Malformed("a segment reaches outside the file");
+    if (!InBounds(p.p_offset, p.p_filesz, bytes_.size()))
+      return Malformed("a segment reaches outside the file");
     if (p.p_vaddr + p.p_memsz < p.p_vaddr) return Malformed("a segment wraps around the address space");
     if (p.p_type != PT_LOAD) continue;
     if (p.p_filesz > p.p_memsz) return Malformed("a PT_LOAD has more bytes in the file than in memory");
@@ -84,14 +85,16 @@ absl::Status Image::ParseSections() {
   std::vector<Elf64_Shdr> headers;
   uint64_t count = header_.e_shnum;
   if (header_.e_shoff != 0 && count == 0) {  // more than 0xff00 sections: the count is in the first one
-    if (!InBounds(header_.e_shoff, sizeof(Elf64_Shdr), bytes_.size())) return Malformed("bad section headers");
+    if (!InBounds(header_.e_shoff, sizeof(Elf64_Shdr), bytes_.size()))
+      return Malformed("bad section headers");
     count = Load<Elf64_Shdr>(bytes_.data() + header_.e_shoff).sh_size;
   }
   if (!ReadTable(bytes_, header_.e_shoff, count, header_.e_shentsize, headers)) {
     return Malformed("section headers reach outside the file");
   }
   for (const Elf64_Shdr& s : headers) {
-    if (s.sh_type != SHT_NOBITS && s.sh_type != SHT_NULL && !InBounds(s.sh_offset, s.sh_size, bytes_.size())) {
+    if (s.sh_type != SHT_NOBITS && s.sh_type != SHT_NULL &&
+        !InBounds(s.sh_offset, s.sh_size, bytes_.size())) {
       return Malformed("a section reaches outside the file");
     }
   }
@@ -226,7 +229,8 @@ bool Image::ReadTls(uint64_t address, MutableBytes out) const {
   const Elf64_Phdr* p = Segment(PT_TLS);
   if (p == nullptr || !RangeInside(address, out.size(), p->p_vaddr, p->p_memsz)) return false;
   const uint64_t skip = address - p->p_vaddr;
-  CopyWithZeros(skip < p->p_filesz ? bytes_.subspan(p->p_offset + skip, p->p_filesz - skip) : ByteView(), out);
+  CopyWithZeros(skip < p->p_filesz ? bytes_.subspan(p->p_offset + skip, p->p_filesz - skip) : ByteView(),
+                out);
   return true;
 }
 

@@ -1,8 +1,8 @@
 // A linked ELF x86-64 image as it lies on disk, read without trusting any of it.
 //
-// Written for verification alone: it shares nothing with the readers of relocatable objects or with the writer, so
-// that an error in those does not hide itself here. The layout follows the System V ABI (generic part, chapters 4
-// and 5) and its x86-64 supplement.
+// Written for verification alone: it shares nothing with the readers of relocatable objects or with the
+// writer, so that an error in those does not hide itself here. The layout follows the System V ABI (generic
+// part, chapters 4 and 5) and its x86-64 supplement.
 #ifndef CORE_VERIFY_IMAGE_H_
 #define CORE_VERIFY_IMAGE_H_
 
@@ -37,11 +37,12 @@ struct ImageSymbol {
   bool defined() const { return symbol.st_shndx != SHN_UNDEF; }
 };
 
-// Headers, symbols and the dynamic section of one image. Immutable after Parse; thread safe to read. Every view
-// points into the bytes given to Parse, which must outlive it.
+// Headers, symbols and the dynamic section of one image. Immutable after Parse; thread safe to read. Every
+// view points into the bytes given to Parse, which must outlive it.
 class Image {
  public:
-  // Fails when the image is no loadable x86-64 ELF file or a header reaches outside the file; `label` names it.
+  // Fails when the image is no loadable x86-64 ELF file or a header reaches outside the file; `label` names
+  // it.
   static absl::StatusOr<Image> Parse(absl::string_view label, ByteView bytes);
 
   const std::string& label() const { return label_; }
@@ -66,16 +67,16 @@ class Image {
   bool InRelro(uint64_t address, uint64_t size) const;
   // Section by name (the first), or null.
   const ImageSection* SectionNamed(absl::string_view name) const;
-  // The loaded section that covers a range, or null. With `tls` only thread-local ones; zero-fill of those is not
-  // found otherwise.
+  // The loaded section that covers a range, or null. With `tls` only thread-local ones; zero-fill of those is
+  // not found otherwise.
   const ImageSection* SectionCovering(uint64_t address, uint64_t size, bool tls) const;
 
   // File bytes behind [address, address + size); nullopt when any of it is not in the file.
   std::optional<ByteView> FileBytes(uint64_t address, uint64_t size) const;
   // File bytes from `address` to the end of what its segment has in the file; empty when there are none.
   ByteView FileBytesFrom(uint64_t address) const;
-  // What a process sees there before relocation: file bytes, then zeros. False when not mapped, or when the zero
-  // part of an image's TLS template is asked for (use ReadTls).
+  // What a process sees there before relocation: file bytes, then zeros. False when not mapped, or when the
+  // zero part of an image's TLS template is asked for (use ReadTls).
   bool Read(uint64_t address, MutableBytes out) const;
   // The same for the TLS template: file bytes, then zeros up to the segment's memory size.
   bool ReadTls(uint64_t address, MutableBytes out) const;

@@ -32,24 +32,33 @@ class Code {
   }
   int64_t Signed32(int delta) const { return Has(delta, 4) ? Load<int32_t>(Pointer(delta)) : 0; }
   uint64_t Address(int delta) const { return view_.address + field_ + static_cast<int64_t>(delta); }
-  const uint8_t* Pointer(int delta) const { return view_.bytes.data() + field_ + static_cast<int64_t>(delta); }
+  const uint8_t* Pointer(int delta) const {
+    return view_.bytes.data() + field_ + static_cast<int64_t>(delta);
+  }
 
   // The field, sign-extended.
   uint64_t Number() const {
     if (!Has(0, width_)) return 0;
     switch (width_) {
-      case 1: return static_cast<uint64_t>(static_cast<int64_t>(Load<int8_t>(Pointer(0))));
-      case 2: return static_cast<uint64_t>(static_cast<int64_t>(Load<int16_t>(Pointer(0))));
-      case 4: return static_cast<uint64_t>(static_cast<int64_t>(Load<int32_t>(Pointer(0))));
-      default: return Load<uint64_t>(Pointer(0));
+      case 1:
+        return static_cast<uint64_t>(static_cast<int64_t>(Load<int8_t>(Pointer(0))));
+      case 2:
+        return static_cast<uint64_t>(static_cast<int64_t>(Load<int16_t>(Pointer(0))));
+      case 4:
+        return static_cast<uint64_t>(static_cast<int64_t>(Load<int32_t>(Pointer(0))));
+      default:
+        return Load<uint64_t>(Pointer(0));
     }
   }
   uint64_t addend() const { return static_cast<uint64_t>(addend_); }
   const LoadedImage& image() const { return *view_.image; }
   // Where a 4-byte distance at `delta`, which ends its instruction, leads.
-  uint64_t Destination(int delta) const { return Address(delta + 4) + static_cast<uint64_t>(Signed32(delta)); }
+  uint64_t Destination(int delta) const {
+    return Address(delta + 4) + static_cast<uint64_t>(Signed32(delta));
+  }
 
-  // Register that the modrm byte at `delta` names in its reg field (or rm field), with the rex byte before the opcode.
+  // Register that the modrm byte at `delta` names in its reg field (or rm field), with the rex byte before
+  // the opcode.
   uint16_t Reg(int delta) const { return ((At(delta) >> 3) & 7) | ((Rex(delta - 2) & 4) != 0 ? 8 : 0); }
   uint16_t Rm(int delta) const { return (At(delta) & 7) | ((Rex(delta - 2) & 1) != 0 ? 8 : 0); }
   // Whether the instruction has the REX prefix that its relocation promises, with 64-bit operands.
@@ -103,9 +112,9 @@ Operand DecodeGot(const Code& code, const ReferenceSite& site) {
   const int opcode = code.At(-2), modrm = code.At(-1);
   // Only mov $near may lose its width, because it clears the upper half.
   if (site.lead >= 3 && !code.Wide(site) && (opcode != 0xc7 || code.Rex(-3) == 0)) return {};
-  if (opcode == 0xff && modrm == 0x15) return Make(Operation::kCall, image.Word(cell));   // call *cell(%rip)
-  if (opcode == 0xff && modrm == 0x25) return Make(Operation::kJump, image.Word(cell));   // jmp *cell(%rip)
-  if (modrm == 0xe8 && (opcode == 0x67 || opcode == 0x90)) {                               // addr32/nop call near
+  if (opcode == 0xff && modrm == 0x15) return Make(Operation::kCall, image.Word(cell));  // call *cell(%rip)
+  if (opcode == 0xff && modrm == 0x25) return Make(Operation::kJump, image.Word(cell));  // jmp *cell(%rip)
+  if (modrm == 0xe8 && (opcode == 0x67 || opcode == 0x90)) {  // addr32/nop call near
     return Make(Operation::kCall, image.Canonical(near));
   }
   if (opcode == 0xe8 && code.At(3) == 0x90) {  // call near; nop
@@ -116,18 +125,23 @@ Operand DecodeGot(const Code& code, const ReferenceSite& site) {
   }
   if (modrm == 0xe9 && opcode == 0x90) return Make(Operation::kJump, image.Canonical(near));  // nop; jmp near
   if (RipRelative(modrm)) {
-    if (opcode == 0x8b) return Make(Operation::kLoadAddress, image.Word(cell), code.Reg(-1));       // mov cell, reg
-    if (opcode == 0x8d) return Make(Operation::kLoadAddress, image.Canonical(near), code.Reg(-1));  // lea near, reg
-    if (opcode == 0x85) return Make(Operation::kBinary, image.Word(cell), BinaryDetail(8, code.Reg(-1)));  // test
+    if (opcode == 0x8b)
+      return Make(Operation::kLoadAddress, image.Word(cell), code.Reg(-1));  // mov cell, reg
+    if (opcode == 0x8d)
+      return Make(Operation::kLoadAddress, image.Canonical(near), code.Reg(-1));  // lea near, reg
+    if (opcode == 0x85)
+      return Make(Operation::kBinary, image.Word(cell), BinaryDetail(8, code.Reg(-1)));  // test
     if ((opcode & 0xc7) == 0x03) {  // add or adc sbb and sub xor cmp cell, reg
       return Make(Operation::kBinary, image.Word(cell), BinaryDetail(opcode >> 3, code.Reg(-1)));
     }
     const int prefix = site.lead >= 3 ? code.At(-3) : 0;
-    return Make(Operation::kCell, image.Word(cell), static_cast<uint32_t>(prefix << 16 | opcode << 8 | modrm));
+    return Make(Operation::kCell, image.Word(cell),
+                static_cast<uint32_t>(prefix << 16 | opcode << 8 | modrm));
   }
   if (RegisterForm(modrm)) {  // an immediate; only programs at a fixed address have them
     const uint64_t immediate = code.Number() - (code.addend() + 4);
-    const Value target = image.image().relocatable() ? Value::Constant(immediate) : image.Canonical(immediate);
+    const Value target =
+        image.image().relocatable() ? Value::Constant(immediate) : image.Canonical(immediate);
     if (opcode == 0xc7) return Make(Operation::kLoadAddress, target, code.Rm(-1));  // mov $near, reg
     if (opcode == 0x81) return Make(Operation::kBinary, target, BinaryDetail((modrm >> 3) & 7, code.Rm(-1)));
     if (opcode == 0xf7) return Make(Operation::kBinary, target, BinaryDetail(8, code.Rm(-1)));
@@ -144,8 +158,8 @@ bool IsLoadThreadPointer(const Code& code, int delta) {
   return code.Is(delta, {0x64, 0x48, 0x8b, 0x04, 0x25, 0, 0, 0, 0});
 }
 
-// General dynamic: data16 lea x@tlsgd(%rip), %rdi; data16 data16 rex.W call __tls_get_addr; 16 bytes in all, with
-// the field 4 bytes in.
+// General dynamic: data16 lea x@tlsgd(%rip), %rdi; data16 data16 rex.W call __tls_get_addr; 16 bytes in all,
+// with the field 4 bytes in.
 bool DecodeGeneralDynamic(const Code& code, Operand& out) {
   if (code.Is(-4, {0x66, 0x48, 0x8d, 0x3d})) {
     out = Make(Operation::kTlsAddress, code.image().TlsPair(code.Destination(0)));
@@ -171,37 +185,44 @@ bool DecodeGeneralDynamic(const Code& code, Operand& out) {
 
 // Local dynamic: lea x@tlsld(%rip), %rdi; call __tls_get_addr; the field is 3 bytes in.
 bool DecodeLocalDynamic(const Code& code, Operand& out) {
-  if (code.Is(-3, {0x48, 0x8d, 0x3d}) && (code.At(4) == 0xe8 || code.Is(4, {0xff, 0x15}) || code.Is(4, {0x67, 0xe8}))) {
+  if (code.Is(-3, {0x48, 0x8d, 0x3d}) &&
+      (code.At(4) == 0xe8 || code.Is(4, {0xff, 0x15}) || code.Is(4, {0x67, 0xe8}))) {
     out = Make(Operation::kTlsBlock, code.image().TlsPair(code.Destination(0)));
     if (out.target.kind == Value::Kind::kTls) out.target = Value::TlsModule("");
     return true;
   }
   int at = -3;
   while (at < 2 && code.At(at) == 0x66) ++at;
-  const bool zero_first = code.Is(-3, {0x31, 0xc0, 0x64, 0x48, 0x8b, 0x00});  // xor %eax, %eax; mov %fs:(%rax), %rax
+  const bool zero_first =
+      code.Is(-3, {0x31, 0xc0, 0x64, 0x48, 0x8b, 0x00});  // xor %eax, %eax; mov %fs:(%rax), %rax
   if (!zero_first && !IsLoadThreadPointer(code, at)) return false;
   out = Make(Operation::kTlsBlock, Value::TlsModule(""));
   out.relaxed = true;
   return true;
 }
 
-// Initial exec and descriptors: one instruction, whose result is the offset from the thread pointer. Calling through
-// a descriptor gives that offset too, so its lea is the same operation.
+// Initial exec and descriptors: one instruction, whose result is the offset from the thread pointer. Calling
+// through a descriptor gives that offset too, so its lea is the same operation.
 Operand DecodeOffset(const Code& code, const ReferenceSite& site) {
   const int opcode = code.At(-2), modrm = code.At(-1);
-  if (code.Is(0, {0xff, 0x10}) || code.Is(0, {0x66, 0x90})) return Make(Operation::kTlsDescriptorCall, Value());
+  if (code.Is(0, {0xff, 0x10}) || code.Is(0, {0x66, 0x90}))
+    return Make(Operation::kTlsDescriptorCall, Value());
   if (!code.Wide(site)) return {};
   if (RipRelative(modrm)) {
-    if (opcode == 0x8b) return Make(Operation::kTlsOffset, code.image().TpWord(code.Destination(0)), code.Reg(-1));
-    if (opcode == 0x03) return Make(Operation::kTlsAddOffset, code.image().TpWord(code.Destination(0)), code.Reg(-1));
+    if (opcode == 0x8b)
+      return Make(Operation::kTlsOffset, code.image().TpWord(code.Destination(0)), code.Reg(-1));
+    if (opcode == 0x03)
+      return Make(Operation::kTlsAddOffset, code.image().TpWord(code.Destination(0)), code.Reg(-1));
     if (opcode == 0x8d) {  // lea x@tlsdesc(%rip), %rax
       return Make(Operation::kTlsOffset, code.image().TlsDescriptor(code.Destination(0)), code.Reg(-1));
     }
     return {};
   }
   if (RegisterForm(modrm)) {
-    if (opcode == 0xc7) return Make(Operation::kTlsOffset, TpNumber(code, 0), code.Rm(-1));     // mov $x@tpoff, reg
-    if (opcode == 0x81) return Make(Operation::kTlsAddOffset, TpNumber(code, 0), code.Rm(-1));  // add $x@tpoff, reg
+    if (opcode == 0xc7)
+      return Make(Operation::kTlsOffset, TpNumber(code, 0), code.Rm(-1));  // mov $x@tpoff, reg
+    if (opcode == 0x81)
+      return Make(Operation::kTlsAddOffset, TpNumber(code, 0), code.Rm(-1));  // add $x@tpoff, reg
   }
   // lea x@tpoff(reg), reg
   if (opcode == 0x8d && (modrm & 0xc0) == 0x80 && code.Reg(-1) == code.Rm(-1)) {
@@ -224,8 +245,8 @@ Operand DecodeTpOffset(const Code& code, const FieldView& view, const ReferenceS
   return Make(Operation::kValue, Value::Tls(image.image().ThreadPointer() + code.Number() - code.addend()));
 }
 
-// In a program, local dynamic code is relaxed so that these too count from the thread pointer, which lies at the end
-// of the block: the sign tells which.
+// In a program, local dynamic code is relaxed so that these too count from the thread pointer, which lies at
+// the end of the block: the sign tells which.
 Operand DecodeDtpOffset(const Code& code, const FieldView& view, const ReferenceSite& site) {
   const LoadedImage& image = code.image();
   if (site.width == 8 && view.loaded && image.RelocationAt(code.Address(0)) != nullptr) {
@@ -241,7 +262,8 @@ Operand DecodeDtpOffset(const Code& code, const FieldView& view, const Reference
 Operand DecodeGotRelative(const Code& code) {
   const Image& image = code.image().image();
   std::optional<uint64_t> got = image.DynamicValue(DT_PLTGOT);
-  if (const ImageSymbol* s = image.FindSymbol("_GLOBAL_OFFSET_TABLE_"); s != nullptr) got = s->symbol.st_value;
+  if (const ImageSymbol* s = image.FindSymbol("_GLOBAL_OFFSET_TABLE_"); s != nullptr)
+    got = s->symbol.st_value;
   for (absl::string_view name : {".got.plt", ".got"}) {
     const ImageSection* s = image.SectionNamed(name);
     if (!got && s != nullptr) got = s->header.sh_addr;
@@ -256,16 +278,24 @@ Operand DecodeField(const FieldView& view, const ReferenceSite& site) {
   const Code code(view, site);
   if (!code.Has(0, site.width)) return {};
   switch (site.form) {
-    case Form::kAbsolute: return DecodeAbsolute(code, view, site);
+    case Form::kAbsolute:
+      return DecodeAbsolute(code, view, site);
     case Form::kPcRelative:
-    case Form::kPltPcRelative: return DecodeRelative(code);
-    case Form::kGotPcRelative: return DecodeGot(code, site);
-    case Form::kTpOffset: return DecodeTpOffset(code, view, site);
-    case Form::kDtpOffset: return DecodeDtpOffset(code, view, site);
-    case Form::kTlsSequence: return DecodeTls(code, site);
-    case Form::kGotRelative: return DecodeGotRelative(code);
+    case Form::kPltPcRelative:
+      return DecodeRelative(code);
+    case Form::kGotPcRelative:
+      return DecodeGot(code, site);
+    case Form::kTpOffset:
+      return DecodeTpOffset(code, view, site);
+    case Form::kDtpOffset:
+      return DecodeDtpOffset(code, view, site);
+    case Form::kTlsSequence:
+      return DecodeTls(code, site);
+    case Form::kGotRelative:
+      return DecodeGotRelative(code);
     case Form::kSize:
-    case Form::kOther: break;
+    case Form::kOther:
+      break;
   }
   return {};
 }

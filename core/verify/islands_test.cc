@@ -25,8 +25,9 @@ Pair Link(const std::string& island) {
   Objects objects({"pie", "gcc", "-O2 -fPIE -fcf-protection", "-pie"}, "island_user.c island_body.c");
   if (!objects.ok()) return pair;
   pair.reference = objects.LinkReference();
-  EXPECT_TRUE(objects.Run(absl::StrCat("gcc -c $OLDPWD/core/verify/testing/fixture/", island,
-                                       " -o island.o && objcopy --redefine-sym helper=helper_island island_user.o")));
+  EXPECT_TRUE(
+      objects.Run(absl::StrCat("gcc -c $OLDPWD/core/verify/testing/fixture/", island,
+                               " -o island.o && objcopy --redefine-sym helper=helper_island island_user.o")));
   pair.image = objects.Link("lld", "-Wl,-q island.o");
   EXPECT_FALSE(pair.image.empty());
   return pair;
@@ -62,7 +63,8 @@ TEST(Islands, PointersMustAgree) {
     changed = true;
   }
   ASSERT_TRUE(changed);
-  EXPECT_THAT(Compare(pair), HasSubstr("for the address of island_body.o:(.text.helper), another reference takes"));
+  EXPECT_THAT(Compare(pair),
+              HasSubstr("for the address of island_body.o:(.text.helper), another reference takes"));
 }
 
 TEST(Islands, MustLeadToTheBody) {
@@ -83,7 +85,8 @@ TEST(Islands, DoNotStandForTheBody) {
     const ReferenceAtom& a = pair.reference.atoms[s.atom];
     if (a.alloc || s.target_atom == kNoAtom || s.width != 8) continue;
     if (!absl::StrContains(pair.reference.atoms[s.target_atom].name, "(.text.helper)")) continue;
-    const uint64_t offset = a.file_offset - Image::Parse("cold", pair.reference.image)->SectionNamed(a.section)->header.sh_offset;
+    const uint64_t offset =
+        a.file_offset - Image::Parse("cold", pair.reference.image)->SectionNamed(a.section)->header.sh_offset;
     uint8_t* field = pair.image.data() + image.SectionNamed(a.section)->header.sh_offset + offset + s.offset;
     if (Load<uint64_t>(field) == image.FindSymbol("helper")->symbol.st_value) Store<uint64_t>(field, island);
   }

@@ -16,19 +16,36 @@ const char kSources[] = "main.c data.c tls.c exceptions.cc";
 
 // What linkers are free to do differently, and do. Our own linker gets none of this tolerance.
 const std::vector<std::string>& Conventions(const std::string& linker) {
-  // Symbol tables: undefined names with or without version, hidden symbols local or hidden, names of tables and
-  // bounds. Notes: build-id style, merging of properties. Copied variables: section names; weak alias or not. lld's
-  // mark in .comment. DT_JMPREL for thread variables or IFUNCs alone. The end of an empty table.
-  static const std::vector<std::string> all = {".symtab", "notes: ", "PT_GNU_PROPERTY", "bss.rel.ro", "_ZTI",
-                                               "#39: found nowhere in .comment", "dynamic tag 0x2 ",
-                                               "dynamic tag 0x14 ", "dynamic tag 0x17 ", "__TMC_END__"};
+  // Symbol tables: undefined names with or without version, hidden symbols local or hidden, names of tables
+  // and bounds. Notes: build-id style, merging of properties. Copied variables: section names; weak alias or
+  // not. lld's mark in .comment. DT_JMPREL for thread variables or IFUNCs alone. The end of an empty table.
+  static const std::vector<std::string> all = {".symtab",
+                                               "notes: ",
+                                               "PT_GNU_PROPERTY",
+                                               "bss.rel.ro",
+                                               "_ZTI",
+                                               "#39: found nowhere in .comment",
+                                               "dynamic tag 0x2 ",
+                                               "dynamic tag 0x14 ",
+                                               "dynamic tag 0x17 ",
+                                               "__TMC_END__"};
   // gold puts read-only data into the executable segment, writes a version of its own, exports more.
-  static const std::vector<std::string> gold = {"its segment is r-x here, r-- in a cold link", "PT_GNU_RELRO has other",
-                                                "dynamic tag 0x6ffffffc, which", "dynamic tag 0x6ffffffd, which",
-                                                "versions: defines 1", "exports: ", "imports: "};
+  static const std::vector<std::string> gold = {"its segment is r-x here, r-- in a cold link",
+                                                "PT_GNU_RELRO has other",
+                                                "dynamic tag 0x6ffffffc, which",
+                                                "dynamic tag 0x6ffffffd, which",
+                                                "versions: defines 1",
+                                                "exports: ",
+                                                "imports: "};
   // mold 1 resolves undefined weak names of programs to zero and has no DT_RELACOUNT.
-  static const std::vector<std::string> mold = {"dynamic tag 0x6ffffff9 is missing", "(weak)", "__cxa_finalize",
-                                                "the constant 0x0 here", "[maybe]", "no PLT entry of its own", "__start_rows", "__stop_rows"};
+  static const std::vector<std::string> mold = {"dynamic tag 0x6ffffff9 is missing",
+                                                "(weak)",
+                                                "__cxa_finalize",
+                                                "the constant 0x0 here",
+                                                "[maybe]",
+                                                "no PLT entry of its own",
+                                                "__start_rows",
+                                                "__stop_rows"};
   // GNU ld as well in programs at a fixed address.
   static const std::vector<std::string> bfd = {"(weak) is missing", "[maybe]"};
   static const std::vector<std::string> none;
@@ -41,7 +58,8 @@ const std::vector<std::string>& Conventions(const std::string& linker) {
 
 bool Explained(const std::string& linker, const std::string& what) {
   auto any = [&](const std::vector<std::string>& list) {
-    return std::any_of(list.begin(), list.end(), [&](const std::string& s) { return absl::StrContains(what, s); });
+    return std::any_of(list.begin(), list.end(),
+                       [&](const std::string& s) { return absl::StrContains(what, s); });
   };
   return any(Conventions("all")) || any(Conventions(linker));
 }
@@ -70,14 +88,14 @@ TEST_P(Linkers, OrderOfFunctionsDoesNotMatter) {
   Objects objects(GetParam(), kSources);
   ASSERT_TRUE(objects.ok());
   const Reference reference = objects.LinkReference();
-  for (const char* order : {"", "-Wl,--shuffle-sections=.text*=7", "-Wl,--shuffle-sections=.data*=3", "-Wl,-z,now",
-                            "-Wl,-z,separate-code"}) {
+  for (const char* order : {"", "-Wl,--shuffle-sections=.text*=7", "-Wl,--shuffle-sections=.data*=3",
+                            "-Wl,-z,now", "-Wl,-z,separate-code"}) {
     const std::vector<uint8_t> image = objects.Link("lld", absl::StrCat("-Wl,-q ", order));
     ASSERT_FALSE(image.empty()) << order;
     absl::StatusOr<VerifyReport> report = CompareImages(reference, image);
     ASSERT_TRUE(report.ok()) << report.status();
     for (const Difference& d : report->differences) {
-      const bool flags = absl::StrContains(order, "now") && absl::StrContains(d.what, "dynamic tag") ;
+      const bool flags = absl::StrContains(order, "now") && absl::StrContains(d.what, "dynamic tag");
       const bool sections = absl::StrContains(order, "now") && absl::StrContains(d.what, ".got");
       EXPECT_TRUE(flags || sections) << order << ": " << d.what;
     }
@@ -89,7 +107,8 @@ TEST_P(Linkers, OrderOfConstructorsMatters) {
   Objects objects(GetParam(), kSources);
   ASSERT_TRUE(objects.ok());
   const Reference reference = objects.LinkReference();
-  absl::StatusOr<VerifyReport> report = CompareImages(reference, objects.Link("lld", "-Wl,-q -Wl,--shuffle-sections=.init_array=7"));
+  absl::StatusOr<VerifyReport> report =
+      CompareImages(reference, objects.Link("lld", "-Wl,-q -Wl,--shuffle-sections=.init_array=7"));
   ASSERT_TRUE(report.ok()) << report.status();
   EXPECT_FALSE(report->equivalent());
 }
@@ -109,7 +128,8 @@ TEST(StaticPrograms, OrderOfFunctionsDoesNotMatter) {
     Objects objects({"static", "gcc", "-O2 -fPIE", mode}, kSources);
     ASSERT_TRUE(objects.ok());
     const Reference reference = objects.LinkReference();
-    absl::StatusOr<VerifyReport> report = CompareImages(reference, objects.Link("lld", "-Wl,-q -Wl,--shuffle-sections=.text*=7"));
+    absl::StatusOr<VerifyReport> report =
+        CompareImages(reference, objects.Link("lld", "-Wl,-q -Wl,--shuffle-sections=.text*=7"));
     ASSERT_TRUE(report.ok()) << report.status();
     for (const Difference& d : report->differences) {
       // Which of several jump tables in one section a row belongs to is lost once it is linked.

@@ -27,18 +27,30 @@ uint64_t SkipEndbr(ByteView code) {
 
 std::string RelocationName(uint32_t type) {
   switch (type) {
-    case R_X86_64_NONE: return "R_X86_64_NONE";
-    case R_X86_64_64: return "R_X86_64_64";
-    case R_X86_64_COPY: return "R_X86_64_COPY";
-    case R_X86_64_GLOB_DAT: return "R_X86_64_GLOB_DAT";
-    case R_X86_64_JUMP_SLOT: return "R_X86_64_JUMP_SLOT";
-    case R_X86_64_RELATIVE: return "R_X86_64_RELATIVE";
-    case R_X86_64_DTPMOD64: return "R_X86_64_DTPMOD64";
-    case R_X86_64_DTPOFF64: return "R_X86_64_DTPOFF64";
-    case R_X86_64_TPOFF64: return "R_X86_64_TPOFF64";
-    case R_X86_64_TLSDESC: return "R_X86_64_TLSDESC";
-    case R_X86_64_IRELATIVE: return "R_X86_64_IRELATIVE";
-    default: return absl::StrCat("relocation type ", type);
+    case R_X86_64_NONE:
+      return "R_X86_64_NONE";
+    case R_X86_64_64:
+      return "R_X86_64_64";
+    case R_X86_64_COPY:
+      return "R_X86_64_COPY";
+    case R_X86_64_GLOB_DAT:
+      return "R_X86_64_GLOB_DAT";
+    case R_X86_64_JUMP_SLOT:
+      return "R_X86_64_JUMP_SLOT";
+    case R_X86_64_RELATIVE:
+      return "R_X86_64_RELATIVE";
+    case R_X86_64_DTPMOD64:
+      return "R_X86_64_DTPMOD64";
+    case R_X86_64_DTPOFF64:
+      return "R_X86_64_DTPOFF64";
+    case R_X86_64_TPOFF64:
+      return "R_X86_64_TPOFF64";
+    case R_X86_64_TLSDESC:
+      return "R_X86_64_TLSDESC";
+    case R_X86_64_IRELATIVE:
+      return "R_X86_64_IRELATIVE";
+    default:
+      return absl::StrCat("relocation type ", type);
   }
 }
 
@@ -64,7 +76,9 @@ LoadedImage LoadedImage::Load(const Image& image) {
   if (value(DT_RELRSZ) != 0) loaded.ReadRelr(value(DT_RELR), value(DT_RELRSZ));
   if (plt_size != 0) loaded.CheckLazyPlt(plt, plt_size);
   if (image.dynamic().empty()) loaded.FindStaticTable();
-  auto by_address = [](const DynamicRelocation& a, const DynamicRelocation& b) { return a.address < b.address; };
+  auto by_address = [](const DynamicRelocation& a, const DynamicRelocation& b) {
+    return a.address < b.address;
+  };
   std::stable_sort(loaded.relocations_.begin(), loaded.relocations_.end(), by_address);
   loaded.CheckWords();
   for (const DynamicRelocation& r : loaded.relocations_) {
@@ -79,7 +93,8 @@ LoadedImage LoadedImage::Load(const Image& image) {
 void LoadedImage::ReadTable(uint64_t address, uint64_t size, bool plt) {
   std::optional<ByteView> table = image_->FileBytes(address, size);
   if (!table || size % kRela != 0) {
-    Problem(absl::StrCat("the dynamic relocation table at 0x", absl::Hex(address), " is not in the file or not whole"));
+    Problem(absl::StrCat("the dynamic relocation table at 0x", absl::Hex(address),
+                         " is not in the file or not whole"));
     return;
   }
   for (uint64_t at = 0; at < size; at += kRela) {
@@ -87,8 +102,8 @@ void LoadedImage::ReadTable(uint64_t address, uint64_t size, bool plt) {
     const uint32_t type = ELF64_R_TYPE(r.r_info), symbol = ELF64_R_SYM(r.r_info);
     if (type == R_X86_64_NONE) continue;
     if (symbol != 0 && symbol >= image_->dynsym().size()) {
-      Problem(absl::StrCat("a dynamic relocation at 0x", absl::Hex(r.r_offset), " names dynamic symbol ", symbol,
-                           ", which does not exist"));
+      Problem(absl::StrCat("a dynamic relocation at 0x", absl::Hex(r.r_offset), " names dynamic symbol ",
+                           symbol, ", which does not exist"));
       continue;
     }
     if (plt && type != R_X86_64_JUMP_SLOT && type != R_X86_64_IRELATIVE && type != R_X86_64_TLSDESC) {
@@ -117,7 +132,8 @@ void LoadedImage::ReadRelr(uint64_t address, uint64_t size) {
       Problem(absl::StrCat("DT_RELR names an address that is not mapped: 0x", absl::Hex(word)));
       return;
     }
-    relocations_.push_back({word, R_X86_64_RELATIVE, 0, static_cast<int64_t>(kitlink::Load<uint64_t>(bytes))});
+    relocations_.push_back(
+        {word, R_X86_64_RELATIVE, 0, static_cast<int64_t>(kitlink::Load<uint64_t>(bytes))});
   };
   uint64_t next = 0;
   for (uint64_t at = 0; InBounds(at, 8, size); at += 8) {
@@ -162,7 +178,8 @@ void LoadedImage::CheckRelativeCount(uint64_t rela, uint64_t size) {
   for (uint64_t i = 0; i < rows; ++i) {
     const uint32_t type = ELF64_R_TYPE(kitlink::Load<Elf64_Rela>(table->data() + i * kRela).r_info);
     if (i < claimed && type != R_X86_64_RELATIVE) {
-      Problem(absl::StrCat("DT_RELACOUNT is ", claimed, ", but relocation ", i, " is a ", RelocationName(type)));
+      Problem(
+          absl::StrCat("DT_RELACOUNT is ", claimed, ", but relocation ", i, " is a ", RelocationName(type)));
       return;
     }
     if (i >= claimed && type == R_X86_64_RELATIVE && image_->DynamicValue(DT_RELACOUNT)) {
@@ -172,8 +189,8 @@ void LoadedImage::CheckRelativeCount(uint64_t rela, uint64_t size) {
   }
 }
 
-// Until a function is first called, its PLT cell leads to code that pushes the relocation's index and calls the
-// loader, or to the first PLT entry (where the entry itself has loaded the index).
+// Until a function is first called, its PLT cell leads to code that pushes the relocation's index and calls
+// the loader, or to the first PLT entry (where the entry itself has loaded the index).
 void LoadedImage::CheckLazyPlt(uint64_t table, uint64_t size) {
   const uint64_t now = (image_->DynamicValue(DT_FLAGS).value_or(0) & DF_BIND_NOW) |
                        (image_->DynamicValue(DT_FLAGS_1).value_or(0) & DF_1_NOW) |
@@ -198,7 +215,8 @@ void LoadedImage::CheckLazyPlt(uint64_t table, uint64_t size) {
   for (uint64_t at = 0, index = 0; InBounds(at, kRela, size); at += kRela, ++index) {
     const Elf64_Rela r = kitlink::Load<Elf64_Rela>(rows->data() + at);
     uint8_t bytes[8];
-    if (ELF64_R_TYPE(r.r_info) != R_X86_64_JUMP_SLOT || !image_->Read(r.r_offset, MutableBytes(bytes, 8))) continue;
+    if (ELF64_R_TYPE(r.r_info) != R_X86_64_JUMP_SLOT || !image_->Read(r.r_offset, MutableBytes(bytes, 8)))
+      continue;
     const uint64_t entry = kitlink::Load<uint64_t>(bytes);
     ByteView code = image_->FileBytesFrom(entry);
     uint64_t from = SkipEndbr(code);
@@ -207,11 +225,13 @@ void LoadedImage::CheckLazyPlt(uint64_t table, uint64_t size) {
     if (InBounds(from, 10, code.size()) && code[from] == 0x68) {  // push $index; [bnd] jmp first entry
       const uint64_t pushed = kitlink::Load<uint32_t>(code.data() + from + 1);
       from += bnd ? 6 : 5;
-      const uint64_t distance = static_cast<uint64_t>(int64_t{kitlink::Load<int32_t>(code.data() + from + 1)});
+      const uint64_t distance =
+          static_cast<uint64_t>(int64_t{kitlink::Load<int32_t>(code.data() + from + 1)});
       good = pushed == index && code[from] == 0xe9 && calls_loader(entry + from + 5 + distance);
     }
     if (!good && !calls_loader(entry)) {
-      Problem(absl::StrCat("the PLT cell at 0x", absl::Hex(r.r_offset), " does not lead to the loader before it is bound"));
+      Problem(absl::StrCat("the PLT cell at 0x", absl::Hex(r.r_offset),
+                           " does not lead to the loader before it is bound"));
     }
   }
 }
@@ -223,7 +243,8 @@ void LoadedImage::CheckWords() {
       image_->DynamicValue(DT_TEXTREL) || (image_->DynamicValue(DT_FLAGS).value_or(0) & DF_TEXTREL) != 0;
   for (const DynamicRelocation& r : relocations_) {
     const std::string where = absl::StrCat(RelocationName(r.type), " at 0x", absl::Hex(r.address));
-    if (!first && r.address < end) Problem(absl::StrCat("more than one dynamic relocation for a word: ", where));
+    if (!first && r.address < end)
+      Problem(absl::StrCat("more than one dynamic relocation for a word: ", where));
     const uint64_t size = r.type == R_X86_64_TLSDESC ? 16 : r.type == R_X86_64_COPY ? 1 : 8;
     end = r.address + size;
     first = false;
@@ -321,15 +342,22 @@ Value LoadedImage::Word(uint64_t address, int64_t bias) const {
   }
   const int64_t addend = static_cast<int64_t>(static_cast<uint64_t>(r->addend) - static_cast<uint64_t>(bias));
   switch (r->type) {
-    case R_X86_64_RELATIVE: return Canonical(static_cast<uint64_t>(addend));
-    case R_X86_64_64: return SymbolValue(r->symbol, addend);
+    case R_X86_64_RELATIVE:
+      return Canonical(static_cast<uint64_t>(addend));
+    case R_X86_64_64:
+      return SymbolValue(r->symbol, addend);
     case R_X86_64_GLOB_DAT:
-    case R_X86_64_JUMP_SLOT: return SymbolValue(r->symbol, 0).Plus(-static_cast<uint64_t>(bias));
-    case R_X86_64_IRELATIVE: return Value::Ifunc(static_cast<uint64_t>(addend));
+    case R_X86_64_JUMP_SLOT:
+      return SymbolValue(r->symbol, 0).Plus(-static_cast<uint64_t>(bias));
+    case R_X86_64_IRELATIVE:
+      return Value::Ifunc(static_cast<uint64_t>(addend));
     case R_X86_64_TPOFF64:
-    case R_X86_64_DTPOFF64: return SymbolTls(r->symbol, addend);
-    case R_X86_64_DTPMOD64: return Value::TlsModule(r->symbol == 0 ? "" : NameOf(r->symbol));
-    default: return Value::Bad(absl::StrCat("a word with ", RelocationName(r->type)));
+    case R_X86_64_DTPOFF64:
+      return SymbolTls(r->symbol, addend);
+    case R_X86_64_DTPMOD64:
+      return Value::TlsModule(r->symbol == 0 ? "" : NameOf(r->symbol));
+    default:
+      return Value::Bad(absl::StrCat("a word with ", RelocationName(r->type)));
   }
 }
 

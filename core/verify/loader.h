@@ -1,8 +1,8 @@
-// A model of what ld.so (or a static program's start-up) does with an image: every word's value after relocation,
-// as a function of the base address rather than at one base.
+// A model of what ld.so (or a static program's start-up) does with an image: every word's value after
+// relocation, as a function of the base address rather than at one base.
 //
-// A value that moves with the base is kAddress, one that does not is kConstant: mapping the image at two bases and
-// comparing would tell the same. Relocation types are those of the x86-64 psABI, table 4.10.
+// A value that moves with the base is kAddress, one that does not is kConstant: mapping the image at two
+// bases and comparing would tell the same. Relocation types are those of the x86-64 psABI, table 4.10.
 #ifndef CORE_VERIFY_LOADER_H_
 #define CORE_VERIFY_LOADER_H_
 
@@ -21,7 +21,7 @@ namespace kitlink::verify {
 struct DynamicRelocation {
   uint64_t address = 0;  // of the word
   uint32_t type = 0;
-  uint32_t symbol = 0;   // index into dynsym
+  uint32_t symbol = 0;  // index into dynsym
   int64_t addend = 0;
 };
 
@@ -39,7 +39,7 @@ struct Value {
   };
   Kind kind = Kind::kConstant;
   uint64_t number = 0;
-  std::string name;  // with "@version" where the image says one
+  std::string name;     // with "@version" where the image says one
   uint64_t origin = 0;  // kSymbol: the address here that stands for it (a copy, a PLT entry); not compared
 
   static Value Constant(uint64_t n) { return {Kind::kConstant, n, {}, 0}; }
@@ -47,7 +47,9 @@ struct Value {
   static Value Ifunc(uint64_t a) { return {Kind::kIfunc, a, {}, 0}; }
   static Value Tls(uint64_t a) { return {Kind::kTls, a, {}, 0}; }
   static Value Symbol(std::string n, uint64_t addend) { return {Kind::kSymbol, addend, std::move(n), 0}; }
-  static Value TlsSymbol(std::string n, uint64_t addend) { return {Kind::kTlsSymbol, addend, std::move(n), 0}; }
+  static Value TlsSymbol(std::string n, uint64_t addend) {
+    return {Kind::kTlsSymbol, addend, std::move(n), 0};
+  }
   static Value TlsModule(std::string n) { return {Kind::kTlsModule, 0, std::move(n), 0}; }
   static Value Bad(std::string why) { return {Kind::kBad, 0, std::move(why), 0}; }
 
@@ -68,8 +70,9 @@ std::string RelocationName(uint32_t type);
 // An image with its dynamic relocations. Immutable after Load; thread safe to read.
 class LoadedImage {
  public:
-  // `image` must outlive the result. Collects what is wrong with the relocation tables (a word relocated twice, a
-  // bad symbol index, a wrong DT_RELACOUNT, a word that is not writable) in problems() instead of failing.
+  // `image` must outlive the result. Collects what is wrong with the relocation tables (a word relocated
+  // twice, a bad symbol index, a wrong DT_RELACOUNT, a word that is not writable) in problems() instead of
+  // failing.
   static LoadedImage Load(const Image& image);
 
   const Image& image() const { return *image_; }
@@ -81,7 +84,8 @@ class LoadedImage {
 
   // The loaded value of the 8-byte word at `address`, minus `bias` (what was added to the target on top).
   Value Word(uint64_t address, int64_t bias = 0) const;
-  // What a thread-local access through the pair of GOT words at `address` finds (tls_index of general dynamic).
+  // What a thread-local access through the pair of GOT words at `address` finds (tls_index of general
+  // dynamic).
   Value TlsPair(uint64_t address) const;
   // What a TLS descriptor at `address` finds.
   Value TlsDescriptor(uint64_t address) const;
@@ -90,8 +94,8 @@ class LoadedImage {
 
   // `address`, unless it is that of a copy-relocated variable, which stands for the library's.
   Value Canonical(uint64_t address) const;
-  // When the code at `address` is a PLT entry ([endbr64] [bnd] jmp *cell(%rip)): the value of the cell, followed
-  // through canonical PLT symbols. nullopt otherwise.
+  // When the code at `address` is a PLT entry ([endbr64] [bnd] jmp *cell(%rip)): the value of the cell,
+  // followed through canonical PLT symbols. nullopt otherwise.
   std::optional<Value> ThroughPlt(uint64_t address) const;
   // When the code at `address` is an unconditional near jump ([endbr64] jmp rel32): where it goes.
   std::optional<uint64_t> ThroughJump(uint64_t address) const;
@@ -116,8 +120,8 @@ class LoadedImage {
   const Image* image_ = nullptr;
   std::vector<std::string> problems_;
   std::vector<DynamicRelocation> relocations_;
-  std::vector<DynamicRelocation> copies_;     // sorted by address
-  std::vector<std::string> version_of_;       // by dynsym index; empty: unversioned
+  std::vector<DynamicRelocation> copies_;                  // sorted by address
+  std::vector<std::string> version_of_;                    // by dynsym index; empty: unversioned
   absl::flat_hash_map<uint64_t, uint32_t> canonical_plt_;  // address -> dynsym index of an undefined function
 };
 

@@ -4,7 +4,8 @@ namespace kitlink::verify {
 namespace {
 
 bool Matches(const Image& image, uint32_t index, absl::string_view name) {
-  return index < image.dynsym().size() && image.dynsym()[index].defined() && image.dynsym()[index].name == name;
+  return index < image.dynsym().size() && image.dynsym()[index].defined() &&
+         image.dynsym()[index].name == name;
 }
 
 ByteView Table(const Image& image, int64_t tag) {
@@ -26,7 +27,8 @@ std::vector<uint32_t> LookUpGnu(const Image& image, absl::string_view name) {
   const ByteView table = Table(image, DT_GNU_HASH);
   uint32_t buckets = 0, first = 0, bloom_words = 0, shift = 0;
   if (!WordAt(table, 0, buckets) || !WordAt(table, 1, first) || !WordAt(table, 2, bloom_words) ||
-      !WordAt(table, 3, shift) || buckets == 0 || bloom_words == 0 || (bloom_words & (bloom_words - 1)) != 0) {
+      !WordAt(table, 3, shift) || buckets == 0 || bloom_words == 0 ||
+      (bloom_words & (bloom_words - 1)) != 0) {
     return found;
   }
   uint32_t hash = 5381;

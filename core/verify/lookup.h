@@ -10,8 +10,8 @@
 
 namespace kitlink::verify {
 
-// Indices into dynsym of every definition of `name` that a lookup through DT_GNU_HASH can reach, in order. Malformed
-// tables find nothing.
+// Indices into dynsym of every definition of `name` that a lookup through DT_GNU_HASH can reach, in order.
+// Malformed tables find nothing.
 std::vector<uint32_t> LookUpGnu(const Image& image, absl::string_view name);
 // The same through DT_HASH.
 std::vector<uint32_t> LookUpSysv(const Image& image, absl::string_view name);

@@ -1,4 +1,5 @@
-// Nothing in an image is trusted: damaged anywhere, it gives differences, never a crash. Run under ASan to mean it.
+// Nothing in an image is trusted: damaged anywhere, it gives differences, never a crash. Run under ASan to
+// mean it.
 #include <random>
 #include <vector>
 
@@ -14,8 +15,9 @@ namespace {
 class Malformed : public testing::Test {
  protected:
   static void SetUpTestSuite() {
-    reference_ = new Reference(Objects({"pie", "gcc", "-O2 -fPIE", "-pie"}, "main.c data.c tls.c exceptions.cc")
-                                   .LinkReference("-Wl,--hash-style=both"));
+    reference_ =
+        new Reference(Objects({"pie", "gcc", "-O2 -fPIE", "-pie"}, "main.c data.c tls.c exceptions.cc")
+                          .LinkReference("-Wl,--hash-style=both"));
   }
   static void TearDownTestSuite() { delete reference_; }
   static VerifyReport Compare(ByteView image) {
@@ -53,9 +55,9 @@ TEST_F(Malformed, HeadersFlipped) {
 
 TEST_F(Malformed, TablesFlipped) {
   std::mt19937 random(1);
-  for (const char* name : {".dynamic", ".dynsym", ".gnu.hash", ".hash", ".gnu.version", ".gnu.version_r", ".rela.dyn",
-                           ".rela.plt", ".eh_frame", ".eh_frame_hdr", ".symtab", ".debug_info", ".debug_abbrev",
-                           ".debug_line", ".debug_aranges", ".got", ".plt"}) {
+  for (const char* name : {".dynamic", ".dynsym", ".gnu.hash", ".hash", ".gnu.version", ".gnu.version_r",
+                           ".rela.dyn", ".rela.plt", ".eh_frame", ".eh_frame_hdr", ".symtab", ".debug_info",
+                           ".debug_abbrev", ".debug_line", ".debug_aranges", ".got", ".plt"}) {
     std::vector<uint8_t> image = reference_->image;
     absl::StatusOr<Image> parsed = Image::Parse("reference", reference_->image);
     const ImageSection* section = parsed->SectionNamed(name);
@@ -63,7 +65,8 @@ TEST_F(Malformed, TablesFlipped) {
     for (int round = 0; round < 30; ++round) {
       std::vector<uint8_t> damaged = image;
       for (int i = 0; i < 1 + round % 4; ++i) {
-        damaged[section->header.sh_offset + random() % section->header.sh_size] = static_cast<uint8_t>(random());
+        damaged[section->header.sh_offset + random() % section->header.sh_size] =
+            static_cast<uint8_t>(random());
       }
       Compare(damaged);
     }

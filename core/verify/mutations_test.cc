@@ -103,7 +103,9 @@ class Damage {
     ADD_FAILURE() << "no site in " << atom << " for " << target;
     return reference_.sites.front();
   }
-  uint8_t* Field(const ReferenceSite& s) { return bytes_.data() + reference_.atoms[s.atom].file_offset + s.offset; }
+  uint8_t* Field(const ReferenceSite& s) {
+    return bytes_.data() + reference_.atoms[s.atom].file_offset + s.offset;
+  }
   uint64_t FieldAddress(const ReferenceSite& s) { return reference_.atoms[s.atom].address + s.offset; }
   const ReferenceAtom& Atom(const std::string& name) {
     for (const ReferenceAtom& a : reference_.atoms) {
@@ -117,7 +119,8 @@ class Damage {
   std::string Compare() const {
     absl::StatusOr<VerifyReport> report = CompareImages(reference_, bytes_);
     if (!report.ok()) return absl::StrCat("FAILED: ", report.status().ToString());
-    return absl::StrJoin(report->differences, "\n", [](std::string* out, const Difference& d) { *out += d.what; });
+    return absl::StrJoin(report->differences, "\n",
+                         [](std::string* out, const Difference& d) { *out += d.what; });
   }
 
  private:
@@ -134,7 +137,8 @@ class Mutations : public testing::Test {
  protected:
   static void SetUpTestSuite() {
     pie_ = new Reference(Objects({"pie", "gcc", "-O0 -fPIE", "-pie"}, kSources).LinkReference());
-    shared_ = new Reference(Objects({"shared", "gcc", "-O2 -fPIC", "-shared -Wl,--hash-style=both"}, kSources).LinkReference());
+    shared_ = new Reference(
+        Objects({"shared", "gcc", "-O2 -fPIC", "-shared -Wl,--hash-style=both"}, kSources).LinkReference());
   }
   static void TearDownTestSuite() {
     delete pie_;
@@ -402,7 +406,8 @@ TEST_F(Mutations, SymbolTable) {
       {[](Damage& d) { d.Symbol("helper")->st_value += 4; }, ".symtab: helper is data.o:(.text.helper)+0x4"},
       {[](Damage& d) { d.Symbol("local_one")->st_value = d.Address("local_two"); }, ".symtab: local_one is"},
       {[](Damage& d) { d.Symbol("helper")->st_size += 1; }, ".symtab: no symbol helper"},
-      {[](Damage& d) { d.Symbol("helper")->st_info = ELF64_ST_INFO(STB_WEAK, STT_FUNC); }, ".symtab: no symbol helper"},
+      {[](Damage& d) { d.Symbol("helper")->st_info = ELF64_ST_INFO(STB_WEAK, STT_FUNC); },
+       ".symtab: no symbol helper"},
       {[](Damage& d) { *d.Symbol("helper") = *d.Symbol("main"); }, ".symtab: no symbol helper"},
       {[](Damage& d) { *d.Symbol("helper") = *d.Symbol("main"); }, ".symtab: main (type 2"},
       {[](Damage& d) { d.Section(".symtab")->sh_info += 1; }, "but sh_info is"},
@@ -431,7 +436,8 @@ TEST_F(Mutations, OverlappingVariables) {
 
 TEST_F(Mutations, DirtyBss) {
   Damage d(*pie_);
-  Elf64_Phdr* p = d.Segment([](const Elf64_Phdr& s) { return s.p_type == PT_LOAD && s.p_memsz > s.p_filesz + 400; });
+  Elf64_Phdr* p =
+      d.Segment([](const Elf64_Phdr& s) { return s.p_type == PT_LOAD && s.p_memsz > s.p_filesz + 400; });
   p->p_filesz = p->p_memsz;
   EXPECT_THAT(d.Compare(), HasSubstr(": not zero here"));
 }
@@ -480,7 +486,9 @@ TEST_F(Mutations, Strings) {
     Damage d(*shared_);
     const ReferenceAtom* found = nullptr;
     for (const ReferenceAtom& a : shared_->atoms) {
-      if (a.mergeable && a.alloc && AsString(ByteView(shared_->image).subspan(a.file_offset, a.size - 1)) == text) found = &a;
+      if (a.mergeable && a.alloc &&
+          AsString(ByteView(shared_->image).subspan(a.file_offset, a.size - 1)) == text)
+        found = &a;
     }
     ASSERT_NE(found, nullptr) << text;
     *d.Offset(found->file_offset) = 'X';
@@ -545,7 +553,8 @@ TEST_F(Mutations, DebugInformation) {
     Add<int64_t>(d.Field(d.Site("main.o:(.debug_info)", "(.text.bump)")), 4);
     EXPECT_THAT(d.Compare(), HasSubstr("main.o:(.debug_info)"));
   }
-  for (const char* section : {".debug_info", ".debug_line", ".debug_abbrev", ".debug_aranges", ".debug_rnglists"}) {
+  for (const char* section :
+       {".debug_info", ".debug_line", ".debug_abbrev", ".debug_aranges", ".debug_rnglists"}) {
     Damage d(*pie_);
     *d.Offset(d.Atom(absl::StrCat("main.o:(", section, ")")).file_offset + 13) ^= 0x40;
     EXPECT_NE(d.Compare(), "") << section;

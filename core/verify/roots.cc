@@ -111,7 +111,8 @@ bool PlaceByContent(Walk& walk, uint32_t atom) {
       it = std::search(it, hay.end(), std::default_searcher(needle.begin(), needle.end()));
       if (it == hay.end()) break;
       const uint64_t place = s.header.sh_addr + static_cast<uint64_t>(it - hay.begin()) - offset;
-      if (place % a.alignment == 0 && Free(walk, place, a.size, a.tls) && walk.Suggest({atom, 0}, place)) return true;
+      if (place % a.alignment == 0 && Free(walk, place, a.size, a.tls) && walk.Suggest({atom, 0}, place))
+        return true;
     }
   }
   return false;
@@ -154,11 +155,13 @@ void WalkTheRest(Walk& walk) {
     if (!a.alloc || a.size == 0 || walk.place(i) != kUnplaced || walk.place(i - 1) == kUnplaced) continue;
     if (a.mergeable || before.mergeable || a.section != before.section || Walk::IsTable(a)) continue;
     const uint64_t place = walk.place(i - 1) + (a.address - before.address);
-    if (Free(walk, place, a.size, a.tls) && walk.SitesFit(i, place) && walk.Suggest({i, 0}, place)) walk.Run();
+    if (Free(walk, place, a.size, a.tls) && walk.SitesFit(i, place) && walk.Suggest({i, 0}, place))
+      walk.Run();
   }
   for (uint32_t i = 0; i < atoms.size(); ++i) {
     const ReferenceAtom& a = atoms[i];
-    if (!a.alloc || a.size == 0 || a.nobits || a.mergeable || walk.place(i) != kUnplaced || Walk::IsTable(a)) continue;
+    if (!a.alloc || a.size == 0 || a.nobits || a.mergeable || walk.place(i) != kUnplaced || Walk::IsTable(a))
+      continue;
     if (PlaceByContent(walk, i)) {
       walk.Run();
     } else if (LongestRun(walk, i).second >= 4) {
@@ -175,15 +178,18 @@ void CompareLayout(Walk& walk) {
   };
   std::vector<Range> ranges;
   for (uint32_t i = 0; i < atoms.size(); ++i) {
-    if (!atoms[i].alloc || atoms[i].size == 0 || atoms[i].mergeable || (atoms[i].tls && atoms[i].nobits)) continue;
+    if (!atoms[i].alloc || atoms[i].size == 0 || atoms[i].mergeable || (atoms[i].tls && atoms[i].nobits))
+      continue;
     if (walk.place(i) != kUnplaced) ranges.push_back({walk.place(i), walk.place(i) + atoms[i].size, i});
   }
-  for (const auto& [address, island] : walk.islands()) ranges.push_back({address, address + island.length, kNoAtom});
+  for (const auto& [address, island] : walk.islands())
+    ranges.push_back({address, address + island.length, kNoAtom});
   std::sort(ranges.begin(), ranges.end(), [](const Range& a, const Range& b) { return a.start < b.start; });
   auto name = [&](const Range& r) { return r.atom == kNoAtom ? "an island" : atoms[r.atom].name; };
   for (size_t i = 1; i < ranges.size(); ++i) {
     if (ranges[i].start < ranges[i - 1].end) {
-      walk.Differ(absl::StrCat(name(ranges[i]), ": overlaps ", name(ranges[i - 1]), " at ", Hex(ranges[i].start)));
+      walk.Differ(
+          absl::StrCat(name(ranges[i]), ": overlaps ", name(ranges[i - 1]), " at ", Hex(ranges[i].start)));
     }
   }
   std::set<std::string> sections;
@@ -211,7 +217,8 @@ void CompareRelocations(Walk& walk) {
     }
     const ImageSection* section = here.SectionCovering(r.address, 1, false);
     if (section == nullptr || !Walk::IsTable({.name = {}, .section = std::string(section->name)})) {
-      walk.Differ(absl::StrCat("a stray ", what, section == nullptr ? "" : absl::StrCat(" in ", section->name),
+      walk.Differ(absl::StrCat("a stray ", what,
+                               section == nullptr ? "" : absl::StrCat(" in ", section->name),
                                ", where no atom lies"));
     }
   }

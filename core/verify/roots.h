@@ -6,7 +6,8 @@
 
 namespace kitlink::verify {
 
-// Entry point, DT_INIT and DT_FINI, exports, global names, and rows of ordered tables; runs the walk from them.
+// Entry point, DT_INIT and DT_FINI, exports, global names, and rows of ordered tables; runs the walk from
+// them.
 void WalkFromRoots(Walk& walk);
 
 // Places what nothing refers to: by local symbol, next to its neighbour, or by content. Reports what is found

@@ -24,8 +24,8 @@ Key KeyOf(const ImageSymbol& s) {
   return {s.name, s.type(), s.binding(), s.visibility(), s.symbol.st_size, s.defined()};
 }
 
-// The atom that a symbol of the cold link lies in: by the section it names, since a label at the end of one section
-// has the address of the next.
+// The atom that a symbol of the cold link lies in: by the section it names, since a label at the end of one
+// section has the address of the next.
 AtomOffset TargetOf(const Walk& walk, const ImageSymbol& symbol) {
   const Image& cold = walk.cold().image();
   const uint64_t address = cold.AddressOf(symbol);
@@ -44,8 +44,10 @@ bool SameTarget(Walk& walk, const ImageSymbol& cold, const ImageSymbol& here) {
     return cold.symbol.st_shndx == here.symbol.st_shndx && cold.symbol.st_value == here.symbol.st_value;
   }
   const Image &a_image = walk.cold().image(), &b_image = walk.image().image();
-  if (cold.symbol.st_shndx >= a_image.sections().size() || here.symbol.st_shndx >= b_image.sections().size() ||
-      !ContinuesSection(b_image.sections()[here.symbol.st_shndx].name, a_image.sections()[cold.symbol.st_shndx].name)) {
+  if (cold.symbol.st_shndx >= a_image.sections().size() ||
+      here.symbol.st_shndx >= b_image.sections().size() ||
+      !ContinuesSection(b_image.sections()[here.symbol.st_shndx].name,
+                        a_image.sections()[cold.symbol.st_shndx].name)) {
     return false;
   }
   const uint64_t address = b_image.AddressOf(here);
@@ -57,7 +59,8 @@ bool SameTarget(Walk& walk, const ImageSymbol& cold, const ImageSymbol& here) {
     if (a.mergeable && walk.Suggest(target, address)) return true;
     // A label at the border of two atoms belongs to either.
     AtomOffset end = walk.AtomEndingAt(walk.cold().image().AddressOf(cold));
-    if (cold.symbol.st_size == 0 && end.atom != kNoAtom && walk.place(end.atom) + end.offset == address) return true;
+    if (cold.symbol.st_size == 0 && end.atom != kNoAtom && walk.place(end.atom) + end.offset == address)
+      return true;
     // Labels that linkers define (_end, __bss_start) often coincide with an atom's start.
     return cold.symbol.st_size == 0 && cold.type() != STT_FUNC &&
            walk.SameBoundary(cold.name, walk.cold().image().AddressOf(cold), address);
@@ -113,8 +116,9 @@ void CompareSymbols(Walk& walk) {
   }
   for (const auto& [key, symbols] : unmatched) {
     for (const ImageSymbol* s : symbols) {
-      walk.Differ(absl::StrCat(".symtab: ", s->name, " (type ", s->type(), ", binding ", s->binding(), ", size ",
-                               s->symbol.st_size, ", ", Hex(s->symbol.st_value), "), which a cold link has not"));
+      walk.Differ(absl::StrCat(".symtab: ", s->name, " (type ", s->type(), ", binding ", s->binding(),
+                               ", size ", s->symbol.st_size, ", ", Hex(s->symbol.st_value),
+                               "), which a cold link has not"));
     }
   }
 }

@@ -15,7 +15,8 @@ UnwindComparison::UnwindComparison(Walk& walk)
     : walk_(walk), cold_(FrameTable::Read(walk.cold())), here_(FrameTable::Read(walk.image())) {
   for (const std::string& problem : here_.problems()) walk_.Differ(problem);
   if (cold_.present() != here_.present()) {
-    walk_.Differ(cold_.present() ? "PT_GNU_EH_FRAME is missing" : "PT_GNU_EH_FRAME, which a cold link has not");
+    walk_.Differ(cold_.present() ? "PT_GNU_EH_FRAME is missing"
+                                 : "PT_GNU_EH_FRAME, which a cold link has not");
   }
   for (uint32_t i = 0; i < cold_.entries().size(); ++i) by_start_.push_back(i);
   std::sort(by_start_.begin(), by_start_.end(),
@@ -39,7 +40,8 @@ void UnwindComparison::CompareAtom(uint32_t atom) {
     for (uint64_t pc : {from, to - 1}) {
       const uint64_t place = walk_.place(atom) + (pc - a.address);
       if (here_.Search(place) != nullptr) {
-        walk_.Differ(absl::StrCat(walk_.NameOf({atom, pc - a.address}), ": an FDE covers it here, none in a cold link"));
+        walk_.Differ(absl::StrCat(walk_.NameOf({atom, pc - a.address}),
+                                  ": an FDE covers it here, none in a cold link"));
         return;
       }
     }
@@ -61,8 +63,8 @@ void UnwindComparison::CompareEntry(uint32_t atom, const FrameEntry& cold) {
     here = here_.Search(pc);
     if (here == nullptr) return walk_.Differ(absl::StrCat(where, "the unwinder finds no FDE for ", Hex(pc)));
     if (here->start != place || here->size != cold.size) {
-      return walk_.Differ(absl::StrCat(where, "the FDE found for ", Hex(pc), " covers [", Hex(here->start), ", ",
-                                       Hex(here->start + here->size), ")"));
+      return walk_.Differ(absl::StrCat(where, "the FDE found for ", Hex(pc), " covers [", Hex(here->start),
+                                       ", ", Hex(here->start + here->size), ")"));
     }
   }
   if (here->augmentation != cold.augmentation || here->code_alignment != cold.code_alignment ||
@@ -80,7 +82,8 @@ void UnwindComparison::CompareEntry(uint32_t atom, const FrameEntry& cold) {
     walk_.Differ(absl::StrCat(where, "its FDE has ", here->lsda ? "an" : "no", " exception table"));
   } else if (cold.lsda) {
     AtomOffset table = walk_.AtomAt(*cold.lsda, false);
-    if (table.atom != kNoAtom) walk_.Expect(table, *here->lsda, true, absl::StrCat(where, "its exception table is "));
+    if (table.atom != kNoAtom)
+      walk_.Expect(table, *here->lsda, true, absl::StrCat(where, "its exception table is "));
   }
 }
 
@@ -93,14 +96,16 @@ void UnwindComparison::Finish() {
     if (!covered) continue;  // hand-written code without unwind information needs none at its island either
     for (uint64_t pc : {address, address + island.length - 1}) {
       if (here_.Search(pc) != nullptr) continue;
-      walk_.Differ(absl::StrCat("the island at ", Hex(address), " to ", walk_.NameOf(island.target), " has no FDE"));
+      walk_.Differ(
+          absl::StrCat("the island at ", Hex(address), " to ", walk_.NameOf(island.target), " has no FDE"));
       break;
     }
   }
   // No two FDEs may claim one pc, whether the table knows both or not: linear searches would find either.
   std::set<std::pair<uint64_t, uint64_t>> seen;
   for (const FrameEntry& e : here_.entries()) {
-    if (!seen.emplace(e.start, e.size).second) walk_.Differ(absl::StrCat("two FDEs for ", walk_.Describe(e.start)));
+    if (!seen.emplace(e.start, e.size).second)
+      walk_.Differ(absl::StrCat("two FDEs for ", walk_.Describe(e.start)));
   }
 }
 

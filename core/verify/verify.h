@@ -1,7 +1,8 @@
-// Is the image on disk as good as a link from scratch? The comparison that every test and `kitlinkc verify` uses.
+// Is the image on disk as good as a link from scratch? The comparison that every test and `kitlinkc verify`
+// uses.
 //
-// Shares no code with patching and reads nothing of a session: it takes two images and what the cold link says of
-// its own relocated fields, and finds the rest out by walking (docs/design.md, "Equivalence").
+// Shares no code with patching and reads nothing of a session: it takes two images and what the cold link
+// says of its own relocated fields, and finds the rest out by walking (docs/design.md, "Equivalence").
 #ifndef CORE_VERIFY_VERIFY_H_
 #define CORE_VERIFY_VERIFY_H_
 
@@ -28,8 +29,8 @@ struct VerifyReport {
   bool equivalent() const { return differences.empty(); }
 };
 
-// Compares `image` with the cold link described by `reference`. InvalidArgument when the reference itself makes no
-// sense; anything wrong with `image`, malformed included, is a difference.
+// Compares `image` with the cold link described by `reference`. InvalidArgument when the reference itself
+// makes no sense; anything wrong with `image`, malformed included, is a difference.
 absl::StatusOr<VerifyReport> CompareImages(const Reference& reference, ByteView image);
 
 }  // namespace kitlink::verify

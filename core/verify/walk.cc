@@ -25,17 +25,20 @@ std::string Permissions(const Elf64_Phdr* p) {
 }  // namespace
 
 bool ContinuesSection(absl::string_view here, absl::string_view cold) {
-  return here == cold || (absl::StartsWith(here, cold) && here.size() > cold.size() && here[cold.size()] == '.');
+  return here == cold ||
+         (absl::StartsWith(here, cold) && here.size() > cold.size() && here[cold.size()] == '.');
 }
 
 absl::Status Walk::CheckReference(const Reference& reference, const Image& cold) {
   auto nonsense = [&](size_t i, absl::string_view what) {
-    return absl::InvalidArgumentError(absl::StrCat("reference: atom ", i, " (", reference.atoms[i].name, ") ", what));
+    return absl::InvalidArgumentError(
+        absl::StrCat("reference: atom ", i, " (", reference.atoms[i].name, ") ", what));
   };
   for (size_t i = 0; i < reference.atoms.size(); ++i) {
     const ReferenceAtom& a = reference.atoms[i];
     if (a.alignment == 0 || (a.alignment & (a.alignment - 1)) != 0) return nonsense(i, "has a bad alignment");
-    if (!a.nobits && !InBounds(a.file_offset, a.size, cold.bytes().size())) return nonsense(i, "is not in the image");
+    if (!a.nobits && !InBounds(a.file_offset, a.size, cold.bytes().size()))
+      return nonsense(i, "is not in the image");
     if (a.alloc && !a.nobits && a.size != 0 && !cold.FileBytes(a.address, a.size)) {
       return nonsense(i, "is not in a segment");
     }
@@ -46,10 +49,12 @@ absl::Status Walk::CheckReference(const Reference& reference, const Image& cold)
   for (size_t i = 0; i < reference.sites.size(); ++i) {
     const ReferenceSite& s = reference.sites[i];
     if (s.atom >= reference.atoms.size()) return absl::InvalidArgumentError("reference: a site in no atom");
-    if (!InBounds(s.offset, s.width, reference.atoms[s.atom].size) || (s.target_atom != kNoAtom && s.target_atom >= reference.atoms.size())) {
+    if (!InBounds(s.offset, s.width, reference.atoms[s.atom].size) ||
+        (s.target_atom != kNoAtom && s.target_atom >= reference.atoms.size())) {
       return nonsense(s.atom, absl::StrCat("has a bad site at offset ", s.offset));
     }
-    if (i != 0 && std::pair(s.atom, s.offset) < std::pair(reference.sites[i - 1].atom, reference.sites[i - 1].offset)) {
+    if (i != 0 &&
+        std::pair(s.atom, s.offset) < std::pair(reference.sites[i - 1].atom, reference.sites[i - 1].offset)) {
       return absl::InvalidArgumentError("reference: sites are out of order");
     }
   }
@@ -57,16 +62,39 @@ absl::Status Walk::CheckReference(const Reference& reference, const Image& cold)
 }
 
 bool Walk::IsTable(const ReferenceAtom& atom) {
-  static constexpr absl::string_view kTables[] = {
-      ".eh_frame",    ".eh_frame_hdr", ".dynamic",       ".dynsym",        ".dynstr",   ".gnu.hash", ".hash",
-      ".gnu.version", ".gnu.version_r", ".gnu.version_d", ".rela.dyn",      ".rela.plt", ".rela.iplt", ".relr.dyn",
-      ".got",         ".got.plt",      ".got.move",      ".plt",           ".plt.got",  ".plt.sec",  ".iplt",
-      ".symtab",      ".strtab",       ".shstrtab",      ".interp",        ".note.gnu.build-id",
-      ".note.gnu.property", ".gdb_index"};
+  static constexpr absl::string_view kTables[] = {".eh_frame",
+                                                  ".eh_frame_hdr",
+                                                  ".dynamic",
+                                                  ".dynsym",
+                                                  ".dynstr",
+                                                  ".gnu.hash",
+                                                  ".hash",
+                                                  ".gnu.version",
+                                                  ".gnu.version_r",
+                                                  ".gnu.version_d",
+                                                  ".rela.dyn",
+                                                  ".rela.plt",
+                                                  ".rela.iplt",
+                                                  ".relr.dyn",
+                                                  ".got",
+                                                  ".got.plt",
+                                                  ".got.move",
+                                                  ".plt",
+                                                  ".plt.got",
+                                                  ".plt.sec",
+                                                  ".iplt",
+                                                  ".symtab",
+                                                  ".strtab",
+                                                  ".shstrtab",
+                                                  ".interp",
+                                                  ".note.gnu.build-id",
+                                                  ".note.gnu.property",
+                                                  ".gdb_index"};
   return std::find(std::begin(kTables), std::end(kTables), atom.section) != std::end(kTables);
 }
 
-Walk::Walk(const Reference& reference, const LoadedImage& cold, const LoadedImage& image, VerifyReport& report)
+Walk::Walk(const Reference& reference, const LoadedImage& cold, const LoadedImage& image,
+           VerifyReport& report)
     : reference_(reference), cold_(cold), image_(image), report_(report) {
   const std::vector<ReferenceAtom>& atoms = reference.atoms;
   place_.assign(atoms.size(), kUnplaced);
@@ -143,14 +171,22 @@ std::string Walk::Describe(uint64_t address, bool tls) const {
 std::string Walk::Describe(const Value& value) const {
   const std::string plus = value.number == 0 ? "" : absl::StrCat("+", Hex(value.number));
   switch (value.kind) {
-    case Value::Kind::kConstant: return absl::StrCat("the constant ", Hex(value.number));
-    case Value::Kind::kAddress: return Describe(value.number);
-    case Value::Kind::kIfunc: return absl::StrCat("what ", Describe(value.number), " resolves to");
-    case Value::Kind::kSymbol: return absl::StrCat("the symbol ", value.name, plus);
-    case Value::Kind::kTls: return absl::StrCat("thread variable ", Describe(value.number, true));
-    case Value::Kind::kTlsSymbol: return absl::StrCat("the thread variable ", value.name, plus);
-    case Value::Kind::kTlsModule: return "the module's thread block";
-    case Value::Kind::kBad: return value.name;
+    case Value::Kind::kConstant:
+      return absl::StrCat("the constant ", Hex(value.number));
+    case Value::Kind::kAddress:
+      return Describe(value.number);
+    case Value::Kind::kIfunc:
+      return absl::StrCat("what ", Describe(value.number), " resolves to");
+    case Value::Kind::kSymbol:
+      return absl::StrCat("the symbol ", value.name, plus);
+    case Value::Kind::kTls:
+      return absl::StrCat("thread variable ", Describe(value.number, true));
+    case Value::Kind::kTlsSymbol:
+      return absl::StrCat("the thread variable ", value.name, plus);
+    case Value::Kind::kTlsModule:
+      return "the module's thread block";
+    case Value::Kind::kBad:
+      return value.name;
   }
   return "?";
 }
@@ -181,7 +217,8 @@ std::optional<uint64_t> Walk::FirstMismatch(uint32_t atom, uint64_t place) const
     for (uint64_t at = 0; at < a.size; at += chunk.size()) {
       MutableBytes out(chunk.data(), std::min<uint64_t>(chunk.size(), a.size - at));
       const Image& image = image_.image();
-      if (place + at < place || !(a.tls ? image.ReadTls(place + at, out) : image.Read(place + at, out))) return at;
+      if (place + at < place || !(a.tls ? image.ReadTls(place + at, out) : image.Read(place + at, out)))
+        return at;
       auto bad = std::find_if(out.begin(), out.end(), [](uint8_t b) { return b != 0; });
       if (bad != out.end()) return at + (bad - out.begin());
     }
@@ -261,8 +298,8 @@ bool Walk::FollowTo(AtomOffset target, uint64_t address, bool direct) {
 
 bool Walk::Expect(AtomOffset target, uint64_t address, bool direct, absl::string_view where) {
   if (FollowTo(target, address, direct)) return true;
-  // Nobody else claims it and its own name says so: then it is this atom, with other bytes, which is worth one
-  // precise message instead of one at each reference.
+  // Nobody else claims it and its own name says so: then it is this atom, with other bytes, which is worth
+  // one precise message instead of one at each reference.
   const ReferenceAtom& a = reference_.atoms[target.atom];
   if (place_[target.atom] == kUnplaced && PlacedAt(address, a.tls).atom == kNoAtom && a.alloc) {
     for (const ImageSymbol& s : image_.image().symtab()) {
@@ -279,7 +316,9 @@ bool Walk::Expect(AtomOffset target, uint64_t address, bool direct, absl::string
     if (bad) why = absl::StrCat(", whose bytes differ from offset ", Hex(*bad), " on");
   }
   Differ(absl::StrCat(where, Describe(address, a.tls), why, " here, ", NameOf(target), " in a cold link",
-                      place_[target.atom] == kUnplaced ? "" : absl::StrCat(" (which lies at ", Hex(place_[target.atom]), ")")));
+                      place_[target.atom] == kUnplaced
+                          ? ""
+                          : absl::StrCat(" (which lies at ", Hex(place_[target.atom]), ")")));
   return false;
 }
 
@@ -303,18 +342,21 @@ void Walk::CheckPlace(uint32_t atom) {
     Differ(absl::StrCat(a.name, ": no section header covers its place ", Hex(place)));
   } else if (!ContinuesSection(section->name, a.section)) {
     Differ(absl::StrCat(a.name, ": lies in ", section->name, " here, in ", a.section, " in a cold link"));
-  } else if (const ImageSection* other = cold_.image().SectionCovering(a.address, a.size, a.tls); other != nullptr) {
+  } else if (const ImageSection* other = cold_.image().SectionCovering(a.address, a.size, a.tls);
+             other != nullptr) {
     constexpr uint64_t kWhat = SHF_WRITE | SHF_ALLOC | SHF_EXECINSTR | SHF_TLS;
     if ((section->header.sh_flags & kWhat) != (other->header.sh_flags & kWhat)) {
-      Differ(absl::StrCat(a.name, ": its section ", section->name, " has flags ", Hex(section->header.sh_flags),
-                          " here, ", Hex(other->header.sh_flags), " in a cold link"));
+      Differ(absl::StrCat(a.name, ": its section ", section->name, " has flags ",
+                          Hex(section->header.sh_flags), " here, ", Hex(other->header.sh_flags),
+                          " in a cold link"));
     }
   }
   if (a.tls && a.nobits) return;  // takes no address space of its own
   const Elf64_Phdr* here = image_.image().LoadedBy(place, a.size);
   const Elf64_Phdr* cold = cold_.image().LoadedBy(a.address, a.size);
   if (Permissions(here) != Permissions(cold)) {
-    Differ(absl::StrCat(a.name, ": its segment is ", Permissions(here), " here, ", Permissions(cold), " in a cold link"));
+    Differ(absl::StrCat(a.name, ": its segment is ", Permissions(here), " here, ", Permissions(cold),
+                        " in a cold link"));
   }
   if (image_.image().InRelro(place, a.size) != cold_.image().InRelro(a.address, a.size)) {
     Differ(absl::StrCat(a.name, ": ", cold_.image().InRelro(a.address, a.size) ? "not " : "",
@@ -335,7 +377,8 @@ void Walk::Visit(uint32_t atom) {
   uint64_t consumed_until = 0;
   auto [first, last] = SitesOf(atom);
   if (here.bytes.size() == cold.bytes.size() && !a.nobits) {
-    for (uint32_t i = first; i < last; ++i) CompareSite(atom, reference_.sites[i], cold, here, consumed_until);
+    for (uint32_t i = first; i < last; ++i)
+      CompareSite(atom, reference_.sites[i], cold, here, consumed_until);
   }
   if (visitor_ != nullptr) visitor_(*this, atom, visitor_context_);
 }

@@ -1,8 +1,9 @@
-// Discovers where each atom of the cold link lies in another image, by following relocated fields from the roots.
+// Discovers where each atom of the cold link lies in another image, by following relocated fields from the
+// roots.
 //
-// The map is one-to-one but for mergeable atoms (strings, constants), whose content alone matters, and for functions,
-// which may be entered through an island: a jump at another address that leads to the body. Such an address is then
-// the function's canonical one, and every pointer to it must agree on it.
+// The map is one-to-one but for mergeable atoms (strings, constants), whose content alone matters, and for
+// functions, which may be entered through an island: a jump at another address that leads to the body. Such
+// an address is then the function's canonical one, and every pointer to it must agree on it.
 #ifndef CORE_VERIFY_WALK_H_
 #define CORE_VERIFY_WALK_H_
 
@@ -33,8 +34,8 @@ struct AtomOffset {
   uint64_t offset = 0;
 };
 
-// Whether what a cold link has in section `cold` may be in `here`: in the same one, or in a growth segment's, which is
-// named after the one that it continues (".text.1").
+// Whether what a cold link has in section `cold` may be in `here`: in the same one, or in a growth segment's,
+// which is named after the one that it continues (".text.1").
 bool ContinuesSection(absl::string_view here, absl::string_view cold);
 
 // The comparison in progress. Not thread safe.
@@ -51,8 +52,8 @@ class Walk {
   // What makes the reference itself nonsense; the first one found.
   const absl::Status& reference_status() const { return reference_status_; }
 
-  // Says that `where` (a name for messages) of the cold link is at `address` here. A difference when it is not.
-  // `direct`: no island may stand between. Debug and unwind tables mean the body.
+  // Says that `where` (a name for messages) of the cold link is at `address` here. A difference when it is
+  // not. `direct`: no island may stand between. Debug and unwind tables mean the body.
   bool Expect(AtomOffset target, uint64_t address, bool direct, absl::string_view where);
   // Like Expect, but silent: a hint that may be wrong.
   bool Suggest(AtomOffset target, uint64_t address);
@@ -64,14 +65,15 @@ class Walk {
   const LoadedImage& image() const { return image_; }
   // Address (loaded atoms) or file offset of an atom here; kUnplaced when not discovered.
   uint64_t place(uint32_t atom) const { return place_[atom]; }
-  // The loaded atom of the cold link at an address; kNoAtom when there is none. `tls`: among thread variables.
+  // The loaded atom of the cold link at an address; kNoAtom when there is none. `tls`: among thread
+  // variables.
   AtomOffset AtomAt(uint64_t cold_address, bool tls) const;
   // The loaded atom that ends at an address, with its size as offset.
   AtomOffset AtomEndingAt(uint64_t cold_address) const;
   // The discovered atom that covers an address here, and the offset in it.
   AtomOffset PlacedAt(uint64_t address, bool tls) const;
-  // Whether an address of the cold link in no atom (a linker-defined symbol, a place in a table) corresponds to an
-  // address here. `name` may be empty.
+  // Whether an address of the cold link in no atom (a linker-defined symbol, a place in a table) corresponds
+  // to an address here. `name` may be empty.
   bool SameBoundary(absl::string_view name, uint64_t cold_address, uint64_t address) const;
   // "main.o:.text.f+0x12"
   std::string NameOf(AtomOffset target) const;
@@ -80,16 +82,16 @@ class Walk {
   std::string Describe(const Value& value) const;
   // Whether two values of the two images mean the same thing; `direct` as for Expect.
   bool SameValue(const Value& from, const Value& to, bool direct);
-  // Says that `where` takes `address`, which was found to lead to `target`, for the target's address: a pointer to a
-  // function must have the same value everywhere, or comparisons of pointers go wrong.
+  // Says that `where` takes `address`, which was found to lead to `target`, for the target's address: a
+  // pointer to a function must have the same value everywhere, or comparisons of pointers go wrong.
   void CheckPointer(AtomOffset target, uint64_t address, absl::string_view where);
   // Sites of an atom: [first, second) in reference().sites.
   std::pair<uint32_t, uint32_t> SitesOf(uint32_t atom) const;
-  // First byte in which the atom's content, outside relocated fields, differs from what lies at `place`; nullopt
-  // when it matches.
+  // First byte in which the atom's content, outside relocated fields, differs from what lies at `place`;
+  // nullopt when it matches.
   std::optional<uint64_t> FirstMismatch(uint32_t atom, uint64_t place) const;
-  // Whether the sites of a non-loaded atom lead from `place` where they should, as far as is known. Finds nothing
-  // new and reports nothing.
+  // Whether the sites of a non-loaded atom lead from `place` where they should, as far as is known. Finds
+  // nothing new and reports nothing.
   bool SitesFit(uint32_t atom, uint64_t place) const;
   // Sections that are compared by meaning instead of atom by atom.
   static bool IsTable(const ReferenceAtom& atom);

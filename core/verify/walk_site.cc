@@ -23,15 +23,18 @@ bool IsTransfer(Operation o) {
 
 absl::string_view Verb(Operation o) { return IsTransfer(o) ? "calls " : "refers to "; }
 
-// Whether the field refers to its symbol as such (in code, -4 and below is the distance to the end of the instruction).
-// With an offset on top, a jump table's entry for instance, it means the body, never an island.
+// Whether the field refers to its symbol as such (in code, -4 and below is the distance to the end of the
+// instruction). With an offset on top, a jump table's entry for instance, it means the body, never an island.
 bool MeansEntry(const ReferenceSite& site, bool in_code) {
   switch (site.form) {
     case Form::kAbsolute:
-    case Form::kGotRelative: return site.addend == 0;
+    case Form::kGotRelative:
+      return site.addend == 0;
     case Form::kPcRelative:
-    case Form::kPltPcRelative: return in_code ? site.addend <= -4 : site.addend == 0;
-    default: return true;
+    case Form::kPltPcRelative:
+      return in_code ? site.addend <= -4 : site.addend == 0;
+    default:
+      return true;
   }
 }
 
@@ -43,12 +46,14 @@ bool IsBoundary(const Image& image, uint64_t address) {
   }
   for (const Elf64_Phdr& p : image.segments()) {
     if (p.p_type != PT_LOAD) continue;
-    if (address == p.p_vaddr || address == p.p_vaddr + p.p_memsz || address == p.p_vaddr + p.p_filesz) return true;
+    if (address == p.p_vaddr || address == p.p_vaddr + p.p_memsz || address == p.p_vaddr + p.p_filesz)
+      return true;
   }
   return false;
 }
 
-// Where a symbol that linkers define is, from the image's own headers. nullopt: not such a name, or not there.
+// Where a symbol that linkers define is, from the image's own headers. nullopt: not such a name, or not
+// there.
 std::optional<uint64_t> LinkerSymbol(const Image& image, absl::string_view name) {
   auto section = [&](absl::string_view which, bool end) -> std::optional<uint64_t> {
     const ImageSection* s = image.SectionNamed(which);
@@ -78,13 +83,15 @@ std::optional<uint64_t> LinkerSymbol(const Image& image, absl::string_view name)
 
 bool Walk::SameBoundary(absl::string_view name, uint64_t cold_address, uint64_t address) const {
   if (std::optional<uint64_t> here = LinkerSymbol(image_.image(), name)) return *here == address;
-  // A table that does not exist: all that counts is that start and end are equal, which their readers compare.
+  // A table that does not exist: all that counts is that start and end are equal, which their readers
+  // compare.
   if (LinkerSymbol(cold_.image(), name)) return false;
   if (cold_address == address && cold_address == 0) return true;
   const ImageSection* cold = cold_.image().SectionCovering(cold_address, 0, false);
   const ImageSection* here = image_.image().SectionCovering(address, 0, false);
   const bool same_section = cold != nullptr && here != nullptr && cold->name == here->name;
-  if (name == "_GLOBAL_OFFSET_TABLE_" || absl::StartsWith(name, "__rela_iplt_")) return true;  // used, and so checked
+  if (name == "_GLOBAL_OFFSET_TABLE_" || absl::StartsWith(name, "__rela_iplt_"))
+    return true;  // used, and so checked
   if (same_section && cold_address - cold->header.sh_addr == address - here->header.sh_addr) return true;
   // A label in a table whose rows have no order of their own, such as __FRAME_END__.
   if (same_section && IsTable({.name = {}, .section = std::string(cold->name)})) return true;
@@ -112,7 +119,8 @@ void Walk::NonsenseSite(uint32_t atom, const ReferenceSite& site, const Value& f
   reference_status_ = absl::InvalidArgumentError(absl::StrCat(
       "reference: ", NameOf({atom, site.offset}), " should lead to ",
       named ? NameOf({site.target_atom, site.target_offset}) : site.symbol,
-      named ? absl::StrCat(" (", Hex(reference_.atoms[site.target_atom].address + site.target_offset), ")") : "",
+      named ? absl::StrCat(" (", Hex(reference_.atoms[site.target_atom].address + site.target_offset), ")")
+            : "",
       ", but in its own image leads to ", describe(found), " (form ", static_cast<int>(site.form), ")"));
 }
 
@@ -138,20 +146,25 @@ bool Walk::CompareNonLoaded(uint32_t target, uint64_t cold, uint64_t here) {
 bool Walk::CompareUnnamed(const ReferenceSite& site, const Value& cold, const Value& here, bool direct) {
   // An undefined weak symbol of a program at a fixed address, by mov or by lea.
   const bool fixed = !cold_.image().relocatable() && !image_.image().relocatable();
-  auto null = [](const Value& v) { return (v.kind == Kind::kAddress || v.kind == Kind::kConstant) && v.number == 0; };
+  auto null = [](const Value& v) {
+    return (v.kind == Kind::kAddress || v.kind == Kind::kConstant) && v.number == 0;
+  };
   if (fixed && null(cold) && null(here)) return true;
   if (cold.kind != here.kind) return false;
   switch (cold.kind) {
     case Kind::kAddress: {
       if (!reference_.atoms[site.atom].alloc) return cold.number == here.number;
       if (SameBoundary(site.symbol, cold.number, here.number)) return true;
-      if (AtomOffset t = AtomAt(cold.number, false); t.atom != kNoAtom) return FollowTo(t, here.number, direct);
+      if (AtomOffset t = AtomAt(cold.number, false); t.atom != kNoAtom)
+        return FollowTo(t, here.number, direct);
       AtomOffset end = AtomEndingAt(cold.number);
       return end.atom != kNoAtom && FollowTo(end, here.number, true);
     }
     case Kind::kIfunc:
-    case Kind::kTls: return SameValue(cold, here, direct);
-    default: return cold == here;
+    case Kind::kTls:
+      return SameValue(cold, here, direct);
+    default:
+      return cold == here;
   }
 }
 
@@ -160,7 +173,8 @@ bool Walk::SameValue(const Value& from, const Value& to, bool direct) {
   const Value cold = plt ? FollowPlt(cold_, from, kUnplaced) : from;
   const Value here = cold.kind == Kind::kSymbol ? FollowPlt(image_, to, kUnplaced) : to;
   if (cold.kind != here.kind) return false;
-  if (cold.kind != Kind::kAddress && cold.kind != Kind::kIfunc && cold.kind != Kind::kTls) return cold == here;
+  if (cold.kind != Kind::kAddress && cold.kind != Kind::kIfunc && cold.kind != Kind::kTls)
+    return cold == here;
   const bool tls = cold.kind == Kind::kTls;
   AtomOffset target = AtomAt(cold.number, tls);
   if (target.atom == kNoAtom || IsTable(reference_.atoms[target.atom])) {
@@ -172,25 +186,30 @@ bool Walk::SameValue(const Value& from, const Value& to, bool direct) {
 bool Walk::CompareTarget(const ReferenceSite& site, const Operand& cold, const Operand& here, bool loaded) {
   const bool direct = !loaded || !MeansEntry(site, reference_.atoms[site.atom].executable);
   if (site.target_atom == kNoAtom) {
-    return CompareUnnamed(site, FollowPlt(cold_, cold.target, kUnplaced), FollowPlt(image_, here.target, kUnplaced),
-                          direct);
+    return CompareUnnamed(site, FollowPlt(cold_, cold.target, kUnplaced),
+                          FollowPlt(image_, here.target, kUnplaced), direct);
   }
   const ReferenceAtom& t = reference_.atoms[site.target_atom];
   if (!t.alloc) {
     const uint64_t base = cold_.image().SectionNamed(t.section) == nullptr
                               ? 0
                               : cold_.image().SectionNamed(t.section)->header.sh_offset;
-    if (cold.target.number + base != t.file_offset + site.target_offset) NonsenseSite(site.atom, site, cold.target);
-    return here.target.kind == Kind::kAddress && CompareNonLoaded(site.target_atom, cold.target.number, here.target.number);
+    if (cold.target.number + base != t.file_offset + site.target_offset)
+      NonsenseSite(site.atom, site, cold.target);
+    return here.target.kind == Kind::kAddress &&
+           CompareNonLoaded(site.target_atom, cold.target.number, here.target.number);
   }
   const uint64_t expected = t.address + site.target_offset;
   Value from = FollowPlt(cold_, cold.target, expected);
   Value goal = here.target;
-  if (site.target_offset == t.size && t.size != 0) {  // the label at its end may be where a copied variable starts
+  if (site.target_offset == t.size &&
+      t.size != 0) {  // the label at its end may be where a copied variable starts
     if (from.origin == expected) from = Value::Address(expected);
-    if (goal.origin != 0 && goal.origin == place_[site.target_atom] + t.size) goal = Value::Address(goal.origin);
+    if (goal.origin != 0 && goal.origin == place_[site.target_atom] + t.size)
+      goal = Value::Address(goal.origin);
   }
-  const bool modelled = from.kind == Kind::kSymbol || from.kind == Kind::kTlsSymbol || from.kind == Kind::kTlsModule;
+  const bool modelled =
+      from.kind == Kind::kSymbol || from.kind == Kind::kTlsSymbol || from.kind == Kind::kTlsModule;
   if (!modelled && from.number != expected) {
     NonsenseSite(site.atom, site, from);
     return true;
@@ -210,8 +229,10 @@ bool Walk::CompareTarget(const ReferenceSite& site, const Operand& cold, const O
   switch (from.kind) {
     case Kind::kAddress:
     case Kind::kTls:
-    case Kind::kIfunc: return FollowTo(target, to.number, direct);
-    default: return from == to;
+    case Kind::kIfunc:
+      return FollowTo(target, to.number, direct);
+    default:
+      return from == to;
   }
 }
 
@@ -224,8 +245,8 @@ void Walk::CompareSite(uint32_t atom, const ReferenceSite& site, const FieldView
   const std::string where = absl::StrCat(NameOf({atom, site.offset}), ": ");
   if (from.operation == Operation::kUnknown) {
     if (reference_status_.ok()) {
-      reference_status_ = absl::InvalidArgumentError(absl::StrCat("reference: ", where, "no known instruction of form ",
-                                                                  static_cast<int>(site.form)));
+      reference_status_ = absl::InvalidArgumentError(
+          absl::StrCat("reference: ", where, "no known instruction of form ", static_cast<int>(site.form)));
     }
     return;
   }
@@ -234,23 +255,28 @@ void Walk::CompareSite(uint32_t atom, const ReferenceSite& site, const FieldView
       Differ(absl::StrCat(where, "another instruction here than in a cold link"));
       return;
     }
-    if (from.relaxed || to.relaxed) consumed_until = site.offset + site.width + std::max<uint64_t>(site.trail, 8);
+    if (from.relaxed || to.relaxed)
+      consumed_until = site.offset + site.width + std::max<uint64_t>(site.trail, 8);
     if (from.operation == Operation::kTlsBlock && from.target.kind != to.target.kind) {
-      Differ(absl::StrCat(where, "refers to ", Describe(to.target), " here, the module's thread block in a cold link"));
+      Differ(absl::StrCat(where, "refers to ", Describe(to.target),
+                          " here, the module's thread block in a cold link"));
     }
     if (from.operation == Operation::kTlsDescriptorCall || from.operation == Operation::kTlsBlock) return;
   }
   if (CompareTarget(site, from, to, cold.loaded)) return;
   const ReferenceAtom* t = site.target_atom == kNoAtom ? nullptr : &reference_.atoms[site.target_atom];
-  std::string expected = t == nullptr ? Describe(FollowPlt(cold_, from.target, kUnplaced)) : NameOf({site.target_atom, site.target_offset});
+  std::string expected = t == nullptr ? Describe(FollowPlt(cold_, from.target, kUnplaced))
+                                      : NameOf({site.target_atom, site.target_offset});
   if (!site.symbol.empty()) absl::StrAppend(&expected, " [", site.symbol, "]");
   // Sections that are not loaded are numbered from their own start.
   const Value through = t == nullptr ? FollowPlt(image_, to.target, kUnplaced) : to.target;
-  std::string found = t == nullptr || t->alloc ? Describe(through) : absl::StrCat(t->section, "+", Hex(to.target.number));
+  std::string found =
+      t == nullptr || t->alloc ? Describe(through) : absl::StrCat(t->section, "+", Hex(to.target.number));
   const bool near = t != nullptr && t->alloc && to.target.kind == Kind::kAddress &&
                     FollowPlt(cold_, from.target, t->address + site.target_offset).kind == Kind::kAddress;
   if (near) {
-    Expect({site.target_atom, site.target_offset}, to.target.number, !cold.loaded || !MeansEntry(site, reference_.atoms[atom].executable),
+    Expect({site.target_atom, site.target_offset}, to.target.number,
+           !cold.loaded || !MeansEntry(site, reference_.atoms[atom].executable),
            absl::StrCat(where, Verb(to.operation)));
     return;
   }

@@ -26,8 +26,9 @@ Objects::Objects(const Variant& variant, const std::string& sources) : variant_(
   const std::string fixture = absl::StrCat(getcwd(cwd, sizeof(cwd)), "/core/verify/testing/fixture/");
   for (absl::string_view source : absl::StrSplit(sources, ' ')) {
     const std::string object = absl::StrCat(source.substr(0, source.rfind('.')), ".o");
-    ok_ = ok_ && Run(absl::StrCat(variant.compiler, " -g -ffunction-sections -fdata-sections ", variant.compile_flags,
-                                  " -I", fixture, " -c ", fixture, source, " -o ", object));
+    ok_ = ok_ &&
+          Run(absl::StrCat(variant.compiler, " -g -ffunction-sections -fdata-sections ",
+                           variant.compile_flags, " -I", fixture, " -c ", fixture, source, " -o ", object));
     absl::StrAppend(&objects_, " ", object);
   }
   EXPECT_TRUE(ok_) << "cannot compile " << sources;
@@ -41,7 +42,8 @@ bool Objects::Run(const std::string& command) const {
 
 std::vector<uint8_t> Objects::Link(const std::string& linker, const std::string& more) {
   // The C++ driver of gcc for both: what matters here are the objects.
-  if (!Run(absl::StrCat("g++ -fuse-ld=", linker, " ", variant_.link_flags, objects_, " ", more, " -o out"))) return {};
+  if (!Run(absl::StrCat("g++ -fuse-ld=", linker, " ", variant_.link_flags, objects_, " ", more, " -o out")))
+    return {};
   return ReadBytes(absl::StrCat(folder_, "/out"));
 }
 

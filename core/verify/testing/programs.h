@@ -13,7 +13,7 @@ namespace kitlink::verify {
 // How a fixture is built.
 struct Variant {
   std::string name;
-  std::string compiler = "gcc";   // "gcc" or "clang"
+  std::string compiler = "gcc";  // "gcc" or "clang"
   std::string compile_flags;
   std::string link_flags;
 };

@@ -25,8 +25,8 @@ bool IsIdentifier(absl::string_view name) {
 }
 
 bool IsOrdered(absl::string_view section) {
-  return absl::StartsWith(section, ".init") || absl::StartsWith(section, ".fini") || section == ".preinit_array" ||
-         section == ".ctors" || section == ".dtors" || IsIdentifier(section);
+  return absl::StartsWith(section, ".init") || absl::StartsWith(section, ".fini") ||
+         section == ".preinit_array" || section == ".ctors" || section == ".dtors" || IsIdentifier(section);
 }
 
 class Builder {
@@ -35,7 +35,9 @@ class Builder {
 
   void AddMap(absl::string_view map) {
     for (absl::string_view line : absl::StrSplit(map, '\n')) AddLine(line);
-    auto key = [](const ReferenceAtom& a) { return std::tuple(!a.alloc, a.alloc ? a.address : a.file_offset); };
+    auto key = [](const ReferenceAtom& a) {
+      return std::tuple(!a.alloc, a.alloc ? a.address : a.file_offset);
+    };
     std::stable_sort(out_.atoms.begin(), out_.atoms.end(),
                      [&](const ReferenceAtom& a, const ReferenceAtom& b) { return key(a) < key(b); });
   }
@@ -76,7 +78,8 @@ class Builder {
     ReferenceAtom atom;
     const Elf64_Shdr& h = section_->header;
     atom.section = std::string(section_->name);
-    if (Walk::IsTable(atom) || h.sh_type == SHT_SYMTAB || h.sh_type == SHT_STRTAB || h.sh_type == SHT_RELA) return;
+    if (Walk::IsTable(atom) || h.sh_type == SHT_SYMTAB || h.sh_type == SHT_STRTAB || h.sh_type == SHT_RELA)
+      return;
     atom.alloc = (h.sh_flags & SHF_ALLOC) != 0;
     atom.writable = (h.sh_flags & SHF_WRITE) != 0;
     atom.executable = (h.sh_flags & SHF_EXECINSTR) != 0;
@@ -119,9 +122,10 @@ class Builder {
     const bool alloc = (section.header.sh_flags & SHF_ALLOC) != 0;
     const uint64_t key = (alloc ? section.header.sh_addr : section.header.sh_offset) + offset_in_section;
     auto start = [&](const ReferenceAtom& a) { return a.alloc ? a.address : a.file_offset; };
-    auto it = std::upper_bound(out_.atoms.begin(), out_.atoms.end(), key, [&](uint64_t k, const ReferenceAtom& a) {
-      return std::tuple(!alloc, k) < std::tuple(!a.alloc, start(a));
-    });
+    auto it =
+        std::upper_bound(out_.atoms.begin(), out_.atoms.end(), key, [&](uint64_t k, const ReferenceAtom& a) {
+          return std::tuple(!alloc, k) < std::tuple(!a.alloc, start(a));
+        });
     while (it != out_.atoms.begin()) {
       --it;
       if (it->alloc != alloc) break;
@@ -152,7 +156,8 @@ class Builder {
   void SetTarget(ReferenceSite& site, const ImageSymbol& symbol) {
     site.symbol = std::string(symbol.name);
     // Linkers put bounds of tables that do not exist anywhere.
-    if (!symbol.defined() || absl::StrContains(symbol.name, "init_array_") || absl::StrContains(symbol.name, "fini_array_")) {
+    if (!symbol.defined() || absl::StrContains(symbol.name, "init_array_") ||
+        absl::StrContains(symbol.name, "fini_array_")) {
       return;
     }
     if (symbol.symbol.st_shndx == SHN_ABS || symbol.symbol.st_shndx >= image_.sections().size()) {
@@ -167,7 +172,8 @@ class Builder {
       site.target_offset = t.offset;
       return;
     }
-    // The atom is that of symbol plus addend; in code the addend also holds the distance to the instruction's end.
+    // The atom is that of symbol plus addend; in code the addend also holds the distance to the instruction's
+    // end.
     const bool relative = site.form == Form::kPcRelative || site.form == Form::kPltPcRelative;
     const bool data = !out_.atoms[site.atom].executable;
     const uint64_t wanted = offset + static_cast<uint64_t>(site.addend) + (relative && !data ? 4 : 0);
@@ -178,7 +184,8 @@ class Builder {
     if (relative && data && t.atom != kNoAtom) t = JumpTableTarget(site, section, wanted, t);
     if (t.atom == kNoAtom) return;
     const ReferenceAtom& a = out_.atoms[t.atom];
-    const uint64_t start = (a.alloc ? a.address - section.header.sh_addr : a.file_offset - section.header.sh_offset);
+    const uint64_t start =
+        (a.alloc ? a.address - section.header.sh_addr : a.file_offset - section.header.sh_offset);
     site.target_atom = t.atom;
     site.target_offset = 0;
     site.addend = static_cast<int64_t>(static_cast<uint64_t>(site.addend) + offset - start);
@@ -194,12 +201,14 @@ class Builder {
     return out_.atoms[t.atom].mergeable || Object(out_.atoms[t.atom]) == Object(out_.atoms[site.atom]);
   }
 
-  // `.long .L5 - .Ltable`: the distance from the table's start to the row is part of the addend, and only the atom's
-  // own start is known. Jump tables refer to code of their own object.
-  AtomOffset JumpTableTarget(const ReferenceSite& site, const ImageSection& section, uint64_t wanted, AtomOffset t) {
+  // `.long .L5 - .Ltable`: the distance from the table's start to the row is part of the addend, and only the
+  // atom's own start is known. Jump tables refer to code of their own object.
+  AtomOffset JumpTableTarget(const ReferenceSite& site, const ImageSection& section, uint64_t wanted,
+                             AtomOffset t) {
     for (uint32_t i = t.atom; i < out_.atoms.size(); --i) {
       const ReferenceAtom& a = out_.atoms[i];
-      if (a.section != section.name || a.address + a.size + site.offset < section.header.sh_addr + wanted) break;
+      if (a.section != section.name || a.address + a.size + site.offset < section.header.sh_addr + wanted)
+        break;
       if (SameObject(site, {i, 0})) return {i, 0};
     }
     return t;
@@ -207,35 +216,72 @@ class Builder {
 
   static void SetWindow(ReferenceSite& site, uint32_t type) {
     switch (type) {
-      case R_X86_64_TLSGD: site.lead = 4, site.trail = 8; break;
-      case R_X86_64_TLSLD: site.lead = 3, site.trail = 5; break;
-      default: site.lead = 3; break;
+      case R_X86_64_TLSGD:
+        site.lead = 4, site.trail = 8;
+        break;
+      case R_X86_64_TLSLD:
+        site.lead = 3, site.trail = 5;
+        break;
+      default:
+        site.lead = 3;
+        break;
     }
   }
 
   static bool SetForm(ReferenceSite& site, uint32_t type) {
     switch (type) {
-      case R_X86_64_NONE: return false;
-      case R_X86_64_64: site.form = Form::kAbsolute, site.width = 8; return true;
+      case R_X86_64_NONE:
+        return false;
+      case R_X86_64_64:
+        site.form = Form::kAbsolute, site.width = 8;
+        return true;
       case R_X86_64_32:
-      case R_X86_64_32S: site.form = Form::kAbsolute; return true;
-      case R_X86_64_PC32: site.form = Form::kPcRelative; return true;
-      case R_X86_64_PC64: site.form = Form::kPcRelative, site.width = 8; return true;
-      case R_X86_64_PLT32: site.form = Form::kPltPcRelative; return true;
+      case R_X86_64_32S:
+        site.form = Form::kAbsolute;
+        return true;
+      case R_X86_64_PC32:
+        site.form = Form::kPcRelative;
+        return true;
+      case R_X86_64_PC64:
+        site.form = Form::kPcRelative, site.width = 8;
+        return true;
+      case R_X86_64_PLT32:
+        site.form = Form::kPltPcRelative;
+        return true;
       case R_X86_64_GOTPCREL:
-      case R_X86_64_GOTPCRELX: site.form = Form::kGotPcRelative, site.lead = 2; return true;
-      case R_X86_64_REX_GOTPCRELX: site.form = Form::kGotPcRelative, site.lead = 3; return true;
-      case R_X86_64_TPOFF32: site.form = Form::kTpOffset; return true;
-      case R_X86_64_TPOFF64: site.form = Form::kTpOffset, site.width = 8; return true;
-      case R_X86_64_DTPOFF32: site.form = Form::kDtpOffset; return true;
-      case R_X86_64_DTPOFF64: site.form = Form::kDtpOffset, site.width = 8; return true;
+      case R_X86_64_GOTPCRELX:
+        site.form = Form::kGotPcRelative, site.lead = 2;
+        return true;
+      case R_X86_64_REX_GOTPCRELX:
+        site.form = Form::kGotPcRelative, site.lead = 3;
+        return true;
+      case R_X86_64_TPOFF32:
+        site.form = Form::kTpOffset;
+        return true;
+      case R_X86_64_TPOFF64:
+        site.form = Form::kTpOffset, site.width = 8;
+        return true;
+      case R_X86_64_DTPOFF32:
+        site.form = Form::kDtpOffset;
+        return true;
+      case R_X86_64_DTPOFF64:
+        site.form = Form::kDtpOffset, site.width = 8;
+        return true;
       case R_X86_64_TLSGD:
       case R_X86_64_TLSLD:
       case R_X86_64_GOTTPOFF:
-      case R_X86_64_GOTPC32_TLSDESC: site.form = Form::kTlsSequence; return true;
-      case R_X86_64_TLSDESC_CALL: site.form = Form::kTlsSequence, site.width = 2; return true;
-      case R_X86_64_GOTOFF64: site.form = Form::kGotRelative, site.width = 8; return true;
-      default: site.form = Form::kOther; return true;
+      case R_X86_64_GOTPC32_TLSDESC:
+        site.form = Form::kTlsSequence;
+        return true;
+      case R_X86_64_TLSDESC_CALL:
+        site.form = Form::kTlsSequence, site.width = 2;
+        return true;
+      case R_X86_64_GOTOFF64:
+        site.form = Form::kGotRelative, site.width = 8;
+        return true;
+      default:
+        site.form = Form::kOther;
+        return true;
     }
   }
 

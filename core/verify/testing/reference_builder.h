@@ -1,4 +1,5 @@
-// Makes a Reference out of a program that another linker linked, so that the comparison can be tested without ours.
+// Makes a Reference out of a program that another linker linked, so that the comparison can be tested without
+// ours.
 #ifndef CORE_VERIFY_TESTING_REFERENCE_BUILDER_H_
 #define CORE_VERIFY_TESTING_REFERENCE_BUILDER_H_
 
@@ -12,8 +13,8 @@
 
 namespace kitlink::verify {
 
-// `image` was linked by lld with --emit-relocs (which keeps relocations as the compiler wrote them, whatever was
-// relaxed) and `map` is its -Map output, one line an input section.
+// `image` was linked by lld with --emit-relocs (which keeps relocations as the compiler wrote them, whatever
+// was relaxed) and `map` is its -Map output, one line an input section.
 absl::StatusOr<Reference> ReferenceFromLld(std::vector<uint8_t> image, absl::string_view map);
 
 }  // namespace kitlink::verify
