@@ -50,6 +50,7 @@ class Assigner {
 
   Placement Run() {
     result_.places.resize(program_.atoms.size());
+    CutStrings();
     for (uint32_t a = 0; a < program_.atoms.size(); ++a) Consider(AtomId(a));
     MergeAll();
     ParallelFor(result_.sections.size(), [&](size_t s) { LayOut(SectionId(static_cast<uint32_t>(s))); });
@@ -57,11 +58,32 @@ class Assigner {
   }
 
  private:
+  static bool MayMerge(const InputSection& section) {
+    return (section.flags & kSecMerge) != 0 && section.relocs.empty();
+  }
+
+  // Finds where the pieces of all mergeable sections begin.
+  void CutStrings() {
+    cut_.resize(program_.units.size());
+    next_cut_.assign(program_.units.size(), 0);
+    ParallelFor(program_.units.size(), 16, [&](size_t u) {
+      const Unit& unit = program_.units[u];
+      for (uint32_t s = 0; s < unit.object->sections.size(); ++s) {
+        const InputSection& section = unit.object->sections[s];
+        const Atom& atom = program_.atoms[unit.first_atom + s];
+        if (atom.state != Atom::kLive || atom.eh_frame || !MayMerge(section)) continue;
+        std::vector<uint32_t> starts;
+        if (!SplitPieces(section, &starts)) starts.clear();
+        cut_[u].push_back(std::move(starts));
+      }
+    });
+  }
+
   void Consider(AtomId id) {
     Atom& atom = program_.atoms[id.value];
     if (atom.state != Atom::kLive || atom.eh_frame) return;
     const InputSection& section = program_.section(id);
-    if (!section.relocs.empty() || (section.flags & kSecMerge) == 0 || !Mergeable(id, section)) {
+    if (!MayMerge(section) || !Mergeable(id, section)) {
       const SectionId out = SectionFor(section);
       result_.places[id.value].section = out;
       Join(&result_.sections[out.value], section);
@@ -98,7 +120,9 @@ class Assigner {
 
   bool Mergeable(AtomId id, const InputSection& section) {
     MergedInput input;
-    if (!SplitPieces(section, &input.starts)) return false;
+    const uint32_t unit = program_.atoms[id.value].unit.value;
+    input.starts = std::move(cut_[unit][next_cut_[unit]++]);
+    if (input.starts.empty()) return false;
     const absl::string_view name = OutputSectionName(options_, section);
     const auto key = std::make_tuple(std::string(name), section.flags & ~uint32_t{kSecLinkOrder | kSecRetain},
                                      section.entry_size, section.alignment);
@@ -148,14 +172,16 @@ class Assigner {
       });
     }
     const int64_t min_hole = section.alloc() ? 0 : hole_rule_(section.name);
-    section.exact = !options_.incremental || !HasRoom(section) || min_hole < 0;
+    section.padded = options_.incremental && PaddedInPlace(section);
+    section.exact = !options_.incremental || !HasRoom(section) || min_hole < 0 || section.padded;
     uint64_t offset = 0;
     for (AtomId atom : section.atoms) {
       const InputSection& input = program_.section(atom);
       Place& place = result_.places[atom.value];
       offset = AlignUp(offset, input.alignment);
       place.offset = offset;
-      place.capacity = SlotCapacity(section, input.size, static_cast<uint64_t>(min_hole));
+      place.capacity = section.padded ? PaddedCapacity(input.bytes)
+                                      : SlotCapacity(section, input.size, static_cast<uint64_t>(min_hole));
       offset += place.capacity;
     }
     section.used = offset;
@@ -167,6 +193,8 @@ class Assigner {
   Program& program_;
   Placement result_;
   absl::flat_hash_map<std::pair<absl::string_view, uint32_t>, uint32_t> by_name_;
+  std::vector<std::vector<std::vector<uint32_t>>> cut_;  // by UnitId: of each mergeable section in order, empty: whole
+  std::vector<uint32_t> next_cut_;                       // by UnitId
   std::map<std::tuple<std::string, uint32_t, uint32_t, uint32_t>, uint32_t> merge_groups_;
   std::vector<std::vector<MergeSource>> merge_sources_;  // by index in Program::merged
 };

@@ -46,6 +46,26 @@ std::vector<std::vector<PieceRef>> HashPieces(absl::Span<MergeSource> sources) {
 
 uint32_t ShardOf(uint64_t hash) { return static_cast<uint32_t>(hash >> 59) & (kShards - 1); }
 
+// The pieces of each shard, by chunks of sources and in order within them: one walk over all pieces instead of one a
+// shard.
+constexpr size_t kChunk = 64;
+using Buckets = std::vector<std::vector<PieceRef*>>;  // [chunk * kShards + shard]
+
+Buckets Distribute(std::vector<std::vector<PieceRef>>& refs) {
+  const size_t chunks = (refs.size() + kChunk - 1) / kChunk;
+  Buckets buckets(chunks * kShards);
+  ParallelFor(chunks, [&](size_t c) {
+    const size_t end = std::min(refs.size(), (c + 1) * kChunk);
+    size_t pieces = 0;
+    for (size_t i = c * kChunk; i < end; ++i) pieces += refs[i].size();
+    for (size_t s = 0; s < kShards; ++s) buckets[c * kShards + s].reserve(pieces / kShards + pieces / 128 + 4);
+    for (size_t i = c * kChunk; i < end; ++i) {
+      for (PieceRef& ref : refs[i]) buckets[c * kShards + ShardOf(ref.hash)].push_back(&ref);
+    }
+  });
+  return buckets;
+}
+
 }  // namespace
 
 uint64_t MergedInput::Map(uint64_t offset) const {
@@ -85,12 +105,13 @@ bool SplitPieces(const InputSection& section, std::vector<uint32_t>* starts) {
 
 void MergePieces(absl::Span<MergeSource> sources, MergedSection* merged) {
   std::vector<std::vector<PieceRef>> refs = HashPieces(sources);
+  const Buckets buckets = Distribute(refs);
   std::vector<std::vector<PieceRef>> distinct(kShards);
   ParallelFor(kShards, [&](size_t shard) {
     absl::flat_hash_set<PieceRef, HashOf, SameBytes> seen;
-    for (std::vector<PieceRef>& list : refs) {
-      for (PieceRef& ref : list) {
-        if (ShardOf(ref.hash) != shard) continue;
+    for (size_t b = shard; b < buckets.size(); b += kShards) {
+      for (PieceRef* piece : buckets[b]) {
+        PieceRef& ref = *piece;
         ref.index = static_cast<uint32_t>(distinct[shard].size());
         auto [it, fresh] = seen.insert(ref);
         if (fresh) {

@@ -58,15 +58,16 @@ uint64_t SymbolAddress(const Program& program, const ElfImage& image, const Arch
 TargetValue TargetOf(const Program& program, const ElfImage& image, const Arch& arch, const Unit& unit,
                      uint32_t symbol_index, int64_t addend) {
   TargetValue value;
-  value.traits = TraitsOf(program, unit, symbol_index);
   const SymbolId id = program.GlobalOf(unit, symbol_index);
   if (id.valid()) {
-    value.address = SymbolAddress(program, image, arch, id);
-    value.size = program.symbols[id.value].size;
-    const CellSet* set = image.cells.Find(id);
-    if (set != nullptr) AddCells(image, arch, *set, &value);
+    const ElfImage::Target& target = image.targets[id.value];
+    value.traits = target.traits;
+    value.address = target.address;
+    value.size = target.size;
+    if (target.cells) AddCells(image, arch, *image.cells.Find(id), &value);
     return value;
   }
+  value.traits = TraitsOf(program, unit, symbol_index);
   const InputSymbol& symbol = unit.object->symbols[symbol_index];
   value.size = symbol.size;
   if (symbol.section == kSectionAbsolute) {

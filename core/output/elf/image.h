@@ -80,6 +80,14 @@ struct ElfImage {
   bool text_relocs = false;  // some words in read-only memory are filled in by the loader
   std::vector<uint32_t> section_names;  // by SectionId: offset in .shstrtab
   std::string shstrtab;
+  // By SymbolId, once everything has an address: what TargetOf says of globals. References outnumber symbols.
+  struct Target {
+    uint64_t address = 0;
+    uint64_t size = 0;
+    TargetTraits traits;
+    bool cells = false;  // it has some
+  };
+  std::vector<Target> targets;
   std::vector<SectionId> merged_section;  // by index in Program::merged
   AtomId padding_abbrev;                  // the abbreviation table of padding units; invalid without debug information
   SectionId synthetic[kSyntheticCount];  // invalid where absent

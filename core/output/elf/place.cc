@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "absl/strings/match.h"
+#include "core/base/parallel.h"
 #include "core/dwarf/padding.h"
 #include "core/layout/assign.h"
 #include "core/output/elf/dynamic_section.h"
@@ -138,6 +139,7 @@ class Placer {
     AssignAddresses();
     FinishHeaders();
     DefineBoundaries();
+    FindTargets();
     return std::move(image_);
   }
 
@@ -590,6 +592,20 @@ class Placer {
       // The loader protects whole pages; memory up to the page's end must exist.
       header->p_memsz = AlignUp(header->p_vaddr + header->p_memsz, page()) - header->p_vaddr;
     }
+  }
+
+  void FindTargets() {
+    image_.targets.resize(program_.symbols.size());
+    ParallelFor(program_.symbols.size(), 1 << 13, [&](size_t i) {
+      const SymbolId id(static_cast<uint32_t>(i));
+      const Symbol& symbol = program_.symbols[i];
+      if (!symbol.used) return;
+      ElfImage::Target& target = image_.targets[i];
+      target.address = SymbolAddress(program_, image_, arch_, id);
+      target.size = symbol.size;
+      target.traits = TraitsOf(symbol);
+      target.cells = image_.cells.Find(id) != nullptr;
+    });
   }
 
   void DefineBoundaries() {
