@@ -1,6 +1,7 @@
 #include "daemon/session_linker.h"
 
 #include <algorithm>
+#include <fstream>
 #include <utility>
 
 #include "absl/container/flat_hash_set.h"
@@ -26,6 +27,23 @@ void ApplyEnvironment(const ClientView& client, LinkOptions& options) {
   }
 }
 
+// Writes the map and the like, where the client wants them.
+absl::Status WriteSideFiles(const std::vector<SideFile>& side_files, const std::string& folder,
+                            Diagnostics& diagnostics) {
+  for (const SideFile& file : side_files) {
+    if (file.path == "-") {
+      diagnostics.Note(file.text);
+      continue;
+    }
+    const std::string path = absl::StartsWith(file.path, "/") ? file.path : absl::StrCat(folder, "/", file.path);
+    std::ofstream out(path, std::ios::binary | std::ios::trunc);
+    out << file.text;
+    out.close();
+    if (!out) return absl::InternalError(absl::StrCat("cannot write ", path));
+  }
+  return absl::OkStatus();
+}
+
 class SessionLinker final : public Linker {
  public:
   explicit SessionLinker(std::string output)
@@ -40,7 +58,11 @@ class SessionLinker final : public Linker {
     request.options = options;
     // One name for one output, whatever the client calls it.
     request.options.output = sink_.path();
-    return Tracked([&] { return session_.Link(request, files_, diagnostics); });
+    absl::StatusOr<LinkReport> report = Tracked([&] { return session_.Link(request, files_, diagnostics); });
+    if (report.ok()) {
+      if (absl::Status status = WriteSideFiles(report->side_files, client.folder, diagnostics); !status.ok()) return status;
+    }
+    return report;
   }
 
   absl::StatusOr<LinkReport> Relink(std::optional<std::vector<ChangedInput>> changed,

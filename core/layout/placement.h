@@ -23,6 +23,7 @@ struct OutputSection {
   uint32_t merged = kNotMerged;
   int synthetic = 0;  // 0: none
   bool exact = true;  // its pieces must lie side by side, so no slack between them (init rows, sets, fragments)
+  bool padded = false;  // exact, but for tables that are lengthened to fill their slots (see slack.h)
   bool relro = false;
   std::vector<AtomId> atoms;  // in order of place
 

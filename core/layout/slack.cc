@@ -27,6 +27,18 @@ uint64_t SlotCapacity(const OutputSection& section, uint64_t size, uint64_t min_
   return AlignUp(size + std::max(slack, min_hole), section.alloc() ? 8 : 1);
 }
 
+bool PaddedInPlace(const OutputSection& section) {
+  return !section.alloc() && (section.name == ".debug_aranges" || section.name == ".debug_addr" ||
+                              section.name == ".debug_str_offsets");
+}
+
+uint64_t PaddedCapacity(ByteView bytes) {
+  // The smallest table worth lengthening: a header of .debug_aranges, one range and the end.
+  constexpr uint64_t kLeast = 48;
+  if (bytes.size() < kLeast || uint64_t{Load<uint32_t>(bytes.data())} + 4 != bytes.size()) return bytes.size();
+  return bytes.size() + AlignUp(std::max<uint64_t>(bytes.size() / 8, 64), 16);
+}
+
 uint64_t TailReserve(const OutputSection& section, uint64_t used) {
   if (section.exact || used == 0) return 0;
   const uint64_t least = (section.flags & kSecExec) ? 32 << 10 : 8 << 10;

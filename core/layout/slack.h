@@ -6,6 +6,7 @@
 #include <cstdint>
 
 #include "absl/strings/string_view.h"
+#include "core/base/bytes.h"
 #include "core/layout/placement.h"
 
 namespace kitlink {
@@ -17,6 +18,13 @@ bool HasRoom(const OutputSection& section);
 // The bytes of a slot for an atom of `size` bytes in `section`: its size and slack, a multiple of its alignment's
 // fraction that keeps the next atom aligned. With min_hole != 0 the slack is 0 or at least that (filled debug sections).
 uint64_t SlotCapacity(const OutputSection& section, uint64_t size, uint64_t min_hole);
+
+// True for debug sections in which a stand-alone filler would not pass in silence, but whose tables can be lengthened to
+// cover their slot (dwarf::PadInPlace). Their atoms have slack and never move.
+bool PaddedInPlace(const OutputSection& section);
+
+// The bytes of a slot in such a section: with slack when `bytes` is one table, as compilers write it, else exact.
+uint64_t PaddedCapacity(ByteView bytes);
 
 // The reserve behind the last slot of a section that uses `used` bytes.
 uint64_t TailReserve(const OutputSection& section, uint64_t used);

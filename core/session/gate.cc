@@ -113,6 +113,8 @@ Refusal CheckMatched(const Memory& memory, const UnitDiff& diff, const InputSect
   }
   if (is.flags & kSecTls) {
     if (is.size != was.size || is.alignment > was.alignment) return GateRefusal{GateReason::kTlsChanged, where};
+  } else if (home.padded) {
+    return std::nullopt;  // whether it fits its slot is found out by placing it
   } else if (home.exact && is.size != was.size) {
     return GateRefusal{home.alloc() ? GateReason::kExactSectionChanged : GateReason::kUnsupportedSection, where};
   } else if (home.exact && is.alignment > was.alignment) {

@@ -47,6 +47,7 @@ class Capture {
       out.flags = section.flags;
       out.nobits = section.nobits();
       out.exact = section.exact;
+      out.padded = section.padded;
       out.address = section.address;
       out.offset = section.offset;
       out.size = section.size;

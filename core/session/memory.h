@@ -87,7 +87,7 @@ struct SymbolMemory {
 struct SectionMemory {
   std::string name;
   uint32_t flags = 0;
-  bool nobits = false, exact = true;
+  bool nobits = false, exact = true, padded = false;  // as in OutputSection
   uint64_t address = 0, offset = 0, size = 0;
   uint64_t min_hole = 0;  // of filled debug sections
   Space space;

@@ -120,7 +120,10 @@ class UnitPlacer {
       return std::nullopt;
     }
     if (section.flags & kSecTls) return Refuse(GateReason::kTlsChanged, s, "");
-    if (home.exact) return Refuse(GateReason::kExactSectionChanged, s, "");
+    if (home.exact) {
+      return Refuse(home.alloc() ? GateReason::kExactSectionChanged : GateReason::kUnsupportedSection, s,
+                    " outgrew its slot");
+    }
     const bool code = (section.flags & kSecExec) != 0;
     if (!code && PublishedIn(s, atom, home)) return Refuse(GateReason::kDataGrew, s, "");
     if (code) {

@@ -153,6 +153,10 @@ class UnitWriter {
     FillRoom(memory_, home, slot.offset + section.size, bytes.subspan(section.size));
     Refusal refusal = home.alloc() ? Relocate(s, bytes.first(section.size)) : RelocateUnloaded(s, bytes.first(section.size));
     if (refusal) return refusal;
+    if (home.padded && section.size != slot.capacity && !dwarf::PadInPlace(home.name, bytes, section.size)) {
+      return GateRefusal{GateReason::kUnsupportedSection,
+                         absl::StrCat(object_.DisplayName(), ":(", section.name, ") outgrew its slot")};
+    }
     mutations_.push_back(std::move(mutation));
     return std::nullopt;
   }

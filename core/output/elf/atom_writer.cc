@@ -75,7 +75,11 @@ class AtomWriter {
     if (!input.bytes.empty()) std::memcpy(bytes.data(), input.bytes.data(), input.bytes.size());
     if (!section.alloc()) {
       if (!section.exact) FillHole(section, place.offset + input.size, place.offset + place.capacity);
-      return ApplyUnloaded(unit, id, input, bytes);
+      const uint64_t applied = ApplyUnloaded(unit, id, input, bytes);
+      if (section.padded && place.capacity != input.size) {
+        dwarf::PadInPlace(section.name, file_.subspan(section.offset + place.offset, place.capacity), input.size);
+      }
+      return applied;
     }
     WriteDynamicRows(unit, id, input);
     return ApplyRelocations(
