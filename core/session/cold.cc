@@ -3,8 +3,6 @@
 #include <string>
 #include <utility>
 
-#include "absl/strings/strip.h"
-#include "core/base/bytes.h"
 #include "core/base/parallel.h"
 #include "core/input/inputs.h"
 #include "core/session/cold_link.h"
@@ -29,20 +27,6 @@ void MakeWarningsErrors(Diagnostics& diagnostics) {
   }
 }
 
-// .gnu.warning.NAME says what is wrong with referring to NAME ("the `gets' function is dangerous").
-void WarnOfNames(const Program& program, Diagnostics& diagnostics) {
-  for (const Unit& unit : program.units) {
-    for (const InputSection& section : unit.object->sections) {
-      absl::string_view name = section.name;
-      if (section.bytes.empty() || !absl::ConsumePrefix(&name, ".gnu.warning.")) continue;
-      const SymbolId id = program.names.Find(name);
-      if (!id.valid() || !program.symbols[id.value].strongly_referenced) continue;
-      const absl::string_view text = AsString(section.bytes);
-      diagnostics.Warning(std::string(text.substr(0, text.find('\0'))));
-    }
-  }
-}
-
 }  // namespace
 
 absl::StatusOr<ColdLink> PlanColdLink(const LinkOptions& options, FileSource& files, Diagnostics& diagnostics) {
@@ -62,7 +46,6 @@ absl::StatusOr<ColdLink> PlanColdLink(const LinkOptions& options, FileSource& fi
   link.program = std::make_unique<Program>(*std::move(resolved));
   link.arch = &X86_64();
   Normalize(options, link.program.get());
-  WarnOfNames(*link.program, diagnostics);
   SplitFrames(link.program.get(), diagnostics);
   MarkLive(options, link.program.get());
   Demands demands = ScanRelocations(options, *link.arch, link.program.get(), diagnostics);

@@ -218,6 +218,8 @@ class Capture {
       out.traits = TraitsOf(in);
       if (in.kind == SymbolKind::kDefined && in.atom.valid()) {
         out.executable = (program_.section(in.atom).flags & kSecExec) != 0;
+        // Its address is its PLT entry's; the resolver's is what a row of .rela.plt says.
+        if (out.traits.ifunc) out.body = image_.placement().Address(in.atom) + in.value;
       }
     });
   }

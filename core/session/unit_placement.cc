@@ -251,6 +251,9 @@ class UnitPlacer {
     shape.exact = home.exact;
     const uint64_t capacity = SlotCapacity(shape, section.size, home.min_hole);
     const uint64_t alignment = std::max<uint64_t>(section.alignment, 1);
+    if (home.address % alignment != 0) {
+      return Refuse(GateReason::kSlackExhausted, s, absl::StrCat(": ", home.name, " is not aligned to ", alignment));
+    }
     std::optional<Room> room = state_.space(id).Take(capacity, alignment);
     if (!room) return Refuse(GateReason::kSlackExhausted, s, absl::StrCat(": no room left in ", home.name));
     Put(s, {id, room->offset, room->size});

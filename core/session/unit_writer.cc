@@ -127,7 +127,8 @@ class UnitWriter {
   void MarkStaleWords() {
     auto mark = [&](SectionId section, uint64_t offset, uint64_t capacity) {
       const SectionMemory& home = memory_.sections[section.value];
-      if (!home.alloc() || !(home.flags & (kSecWrite)) || capacity == 0) return;
+      if (!home.alloc() || capacity == 0) return;
+      if (!(home.flags & kSecWrite) && !memory_.output.text_relocs) return;
       update_.stale_words.push_back({home.address + offset, home.address + offset + capacity});
     };
     for (const AtomMemory& atom : memory_.units[placed_.diff->unit.value].atoms) {
