@@ -2,7 +2,8 @@
 # Runs directive tests (testdata/README.md describes the format) with a linker:
 #   run_tests.sh LINKER TEST...
 # Environment: COMPILERS (default "gcc clang": each test runs once with each), KEEP=1 (keep the work folders).
-# Under Bazel's sharding each shard takes its part of the tests.
+# Under Bazel's sharding each shard takes its part of the tests. DIRECTIVES names a script that adds directives: it is
+# sourced and defines extra_step, and may define begin_test, end_test and remember_link.
 set -u
 LC_ALL=C
 export LC_ALL
@@ -70,7 +71,8 @@ step() {
         *-fails) [ $status -ne 0 ] || fail "links" ;;
         *-warns) [ $status -eq 0 ] || fail "does not link" ;;
         *) [ $status -eq 0 ] || fail "does not link"
-           [ ! -s .output ] || fail "the linker complains" ;;
+           [ ! -s .output ] || fail "the linker complains"
+           remember_link $driver "$@" ;;
       esac
       expect_lines ;;
     ld | ld-fails)
@@ -89,10 +91,17 @@ step() {
     lacks) (eval "$arguments") >.output 2>&1 || fail "exit status $?"; expect_no_lines ;;
     status) expected_status=$1; return ;;
     compilers) case " $* " in *" $compiler "*) ;; *) exit 0 ;; esac ;;
-    *) fail "unknown directive" ;;
+    *) extra_step "$@" ;;
   esac
   expected_status=0
 }
+
+begin_test() { :; }
+end_test() { :; }
+remember_link() { :; }
+extra_step() { fail "unknown directive"; }
+# shellcheck source=/dev/null
+[ -z "${DIRECTIVES:-}" ] || . "$DIRECTIVES"
 
 # Splits the test into steps: a line "@directive arguments" and the lines up to the next.
 run_test() {
@@ -124,7 +133,7 @@ for test in "${tests[@]}"; do
     dir=$work/$name.$compiler
     mkdir -p "$dir"
     count=$((count + 1))
-    (run_test "$path") || failed=$((failed + 1))
+    (trap end_test EXIT; begin_test; run_test "$path") || failed=$((failed + 1))
   done
 done
 echo "$count runs, $failed failed"

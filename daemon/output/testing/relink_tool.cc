@@ -1,0 +1,231 @@
+// Keeps the sessions of some outputs hot for test scripts, without a daemon or a protocol: relink_tool IN OUT reads
+// commands from IN and answers on OUT (FIFOs, or files such as /dev/stdin). One command a line:
+//
+//   link FOLDER ARGUMENTS   links as `ld` would in FOLDER; ARGUMENTS names a file of arguments that end in NUL
+//   relink OUTPUT [PATH[=CONTENT_ID]]...   links again with the last options; with paths, exactly those changed
+//   verify OUTPUT           compares the output with a cold link of the same inputs
+//   quit
+//
+// An answer is some lines that start with "ld: " or "difference: ", and one that starts with "result: ", of key=value
+// fields; detail=, which may hold blanks, and
+// output= are the last.
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/escaping.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "core/input/command_line.h"
+#include "core/session/cold_link.h"
+#include "core/session/link_session.h"
+#include "core/verify/verify.h"
+#include "daemon/output/file_sink.h"
+
+namespace kitlink {
+namespace {
+
+class MappedFile : public InputBytes {
+ public:
+  MappedFile(const FileStamp& stamp, ByteView bytes) : stamp_(stamp), bytes_(bytes) {}
+  ~MappedFile() override {
+    if (!bytes_.empty()) munmap(const_cast<uint8_t*>(bytes_.data()), bytes_.size());
+  }
+  ByteView bytes() const override { return bytes_; }
+  const FileStamp& stamp() const override { return stamp_; }
+  bool torn() const override { return false; }
+
+ private:
+  FileStamp stamp_;
+  ByteView bytes_;
+};
+
+FileStamp StampOf(const struct stat& info) {
+  FileStamp stamp;
+  stamp.device = info.st_dev;
+  stamp.inode = info.st_ino;
+  stamp.size = static_cast<uint64_t>(info.st_size);
+  stamp.mtime_ns = int64_t{info.st_mtim.tv_sec} * 1000000000 + info.st_mtim.tv_nsec;
+  stamp.ctime_ns = int64_t{info.st_ctim.tv_sec} * 1000000000 + info.st_ctim.tv_nsec;
+  return stamp;
+}
+
+// Paths are relative to the process's folder, which each command sets.
+class DiskFiles : public FileSource {
+ public:
+  absl::StatusOr<std::shared_ptr<InputBytes>> Open(absl::string_view path) override {
+    const int fd = open(std::string(path).c_str(), O_RDONLY | O_CLOEXEC);
+    if (fd < 0) return absl::NotFoundError(absl::StrCat(path, ": no such file"));
+    struct stat info;
+    void* bytes = nullptr;
+    const bool regular = fstat(fd, &info) == 0 && S_ISREG(info.st_mode);
+    const size_t size = regular ? static_cast<size_t>(info.st_size) : 0;
+    if (size != 0) bytes = mmap(nullptr, size, PROT_READ, MAP_PRIVATE, fd, 0);
+    close(fd);
+    if (!regular) return absl::InvalidArgumentError(absl::StrCat(path, ": not a regular file"));
+    if (bytes == MAP_FAILED) return absl::InternalError(absl::StrCat(path, ": cannot be mapped"));
+    return std::make_shared<MappedFile>(StampOf(info), ByteView(static_cast<uint8_t*>(bytes), size));
+  }
+  absl::StatusOr<FileStamp> Stat(absl::string_view path) override {
+    struct stat info;
+    if (stat(std::string(path).c_str(), &info) != 0) return absl::NotFoundError(absl::StrCat(path, ": no such file"));
+    return StampOf(info);
+  }
+};
+
+struct Output {
+  explicit Output(const std::string& path) : sink(path, 022, PublishPolicy::kAuto), session(&sink) {}
+  daemon::FileSink sink;
+  LinkSession session;
+  std::string folder;
+};
+
+class Tool {
+ public:
+  explicit Tool(FILE* out) : out_(out) {}
+
+  // False when there is nothing more to do.
+  bool Run(absl::string_view line) {
+    const std::vector<std::string> words = absl::StrSplit(line, ' ', absl::SkipEmpty());
+    if (words.empty() || words[0] == "quit") return false;
+    if (words[0] == "link" && words.size() == 3) {
+      LinkFor(words[1], words[2]);
+    } else if (words[0] == "relink" && words.size() >= 2) {
+      Relink(words);
+    } else if (words[0] == "verify" && words.size() == 2) {
+      Verify(words[1]);
+    } else {
+      Result("error=usage");
+    }
+    return true;
+  }
+
+ private:
+  void Result(const std::string& text) {
+    fprintf(out_, "result: %s\n", text.c_str());
+    fflush(out_);
+  }
+
+  void Report(const absl::StatusOr<LinkReport>& report, Diagnostics& diagnostics) {
+    for (const Diagnostic& diagnostic : diagnostics.Take()) {
+      fprintf(out_, "ld: %s\n", absl::CEscape(FormatDiagnostic(diagnostic)).c_str());
+    }
+    if (!report.ok()) return Result(absl::StrCat("error=", absl::CEscape(report.status().ToString())));
+    const AtomCounts& atoms = report->atoms;
+    Result(absl::StrCat("outcome=", OutcomeName(report->outcome), " reason=", Describe(report->reason).name,
+                        " changed=", atoms.changed, " moved=", atoms.moved, " added=", atoms.added,
+                        " removed=", atoms.removed, " total=", atoms.total, " ranges=", report->patched_ranges.size(),
+                        " bytes=", report->bytes_written, " generation=", report->generation,
+                        " full_resolves=", report->counters.full_resolves,
+                        " inputs_read=", report->counters.inputs_read, " build_id=", report->build_id,
+                        " us=", report->timings_us.total, " detail=", absl::CEscape(report->reason_detail), " output=", path_));
+  }
+
+  void LinkFor(const std::string& folder, const std::string& arguments) {
+    Diagnostics diagnostics;
+    if (chdir(folder.c_str()) != 0) return Result("error=no such folder");
+    const absl::StatusOr<std::shared_ptr<InputBytes>> file = files_.Open(arguments);
+    if (!file.ok()) return Result("error=no arguments");
+    const ByteView bytes = (*file)->bytes();
+    std::vector<std::string> words =
+        absl::StrSplit(absl::string_view(reinterpret_cast<const char*>(bytes.data()), bytes.size()), '\0');
+    if (!words.empty()) words.pop_back();
+    absl::StatusOr<LinkOptions> options = ParseCommandLine(words, files_, diagnostics);
+    if (!options.ok()) return Report(options.status(), diagnostics);
+    const std::string path = options->output.front() == '/' ? options->output : absl::StrCat(folder, "/", options->output);
+    std::unique_ptr<Output>& output = outputs_[path];
+    if (output == nullptr) output = std::make_unique<Output>(path);
+    output->folder = folder;
+    path_ = path;
+    output->sink.set_policy(options->publish);
+    Report(output->session.Link({*options, std::nullopt}, files_, diagnostics), diagnostics);
+    output->session.Settle();
+  }
+
+  Output* Find(const std::string& path) {
+    auto it = outputs_.find(path);
+    if (it == outputs_.end() || it->second->session.options() == nullptr || chdir(it->second->folder.c_str()) != 0) {
+      Result("error=nothing was linked to this output");
+      return nullptr;
+    }
+    return it->second.get();
+  }
+
+  void Relink(const std::vector<std::string>& words) {
+    Output* output = Find(words[1]);
+    if (output == nullptr) return;
+    std::optional<std::vector<ChangedInput>> changed;
+    for (size_t i = 2; i < words.size(); ++i) {
+      if (!changed) changed.emplace();
+      const std::vector<std::string> parts = absl::StrSplit(words[i], absl::MaxSplits('=', 1));
+      ChangedInput input;
+      input.path = parts[0];
+      if (parts.size() == 2) {
+        const absl::StatusOr<std::shared_ptr<InputBytes>> stated = files_.Open(parts[1]);
+        // For tests, the id of the content that a second file has.
+        if (stated.ok()) input.content = HashContent((*stated)->bytes());
+      }
+      changed->push_back(std::move(input));
+    }
+    Diagnostics diagnostics;
+    path_ = words[1];
+    Report(output->session.Relink(std::move(changed), files_, diagnostics), diagnostics);
+    output->session.Settle();
+  }
+
+  void Verify(const std::string& path) {
+    Output* output = Find(path);
+    if (output == nullptr) return;
+    Diagnostics diagnostics;
+    auto reference = LinkReference(*output->session.options(), files_, diagnostics);
+    if (!reference.ok()) return Report(reference.status(), diagnostics);
+    const absl::StatusOr<std::shared_ptr<InputBytes>> image = files_.Open(path);
+    if (!image.ok()) return Report(image.status(), diagnostics);
+    const auto verdict = verify::CompareImages(*reference, (*image)->bytes());
+    if (!verdict.ok()) return Report(verdict.status(), diagnostics);
+    for (const auto& difference : verdict->differences) fprintf(out_, "difference: %s\n", difference.what.c_str());
+    Result(absl::StrCat("verdict=", verdict->equivalent() ? "EQUIVALENT" : "DIFFERENT",
+                        " atoms=", verdict->atoms_compared, " sites=", verdict->sites_compared));
+  }
+
+  FILE* out_;
+  DiskFiles files_;
+  std::string path_;  // of the output that was linked last
+  std::map<std::string, std::unique_ptr<Output>> outputs_;
+};
+
+int Main(int argc, char** argv) {
+  if (argc != 3) {
+    fprintf(stderr, "usage: relink_tool IN OUT\n");
+    return 2;
+  }
+  // Read-write: a FIFO that some other process closes does not end then.
+  FILE* in = fopen(argv[1], "r+");
+  FILE* out = fopen(argv[2], "r+");
+  if (in == nullptr || out == nullptr) return 2;
+  Tool tool(out);
+  std::string line;
+  for (int c = fgetc(in); c != EOF; c = fgetc(in)) {
+    if (c != '\n') {
+      line.push_back(static_cast<char>(c));
+      continue;
+    }
+    if (!tool.Run(line)) break;
+    line.clear();
+  }
+  return 0;
+}
+
+}  // namespace
+}  // namespace kitlink
+
+int main(int argc, char** argv) { return kitlink::Main(argc, argv); }

@@ -1,0 +1,119 @@
+# Directives of relink tests, sourced by run_tests.sh (testdata/README.md describes them). Each test has a tool process
+# that keeps its outputs' sessions hot; links reach it through session_ld.sh.
+# shellcheck shell=bash
+
+begin_test() {
+  export SESSION_DIR=$dir.session
+  mkdir -p "$SESSION_DIR" && mkfifo "$SESSION_DIR/in" "$SESSION_DIR/out" || exit 2
+  "$RELINK_TOOL" "$SESSION_DIR/in" "$SESSION_DIR/out" 2>"$SESSION_DIR/log" &
+  tool=$!
+  declare -gA commands=()
+  target=
+}
+
+end_test() { kill "$tool" 2>/dev/null; }
+
+# remember_link DRIVER ARGUMENT...: after a first link, what @relink repeats and what later images are compared with.
+remember_link() {
+  local word previous=
+  target=a.out
+  for word in "$@"; do
+    [ "$previous" != -o ] || target=$word
+    previous=$word
+  done
+  commands[$target]=$(printf '%q ' "$@")
+  mkdir -p "$SESSION_DIR/first"
+  [ -f "$SESSION_DIR/first/$target" ] || cp "$target" "$SESSION_DIR/first/$target"
+}
+
+link_again() {
+  eval "set -- ${commands[$target]}"
+  local driver=$1
+  shift
+  "$driver" "$(use_linker)" "$@" >.output 2>&1
+}
+
+# relink [OUTPUT:] OUTCOME [REASON] [KEY=VALUE...]
+relink() {
+  case $1 in *:) target=${1%:}; shift ;; esac
+  local wanted="outcome=$1" words
+  shift
+  kill -0 "$tool" 2>/dev/null || fail "the tool is dead: $(cat "$SESSION_DIR/log")"
+  cp -p "$target" .before 2>/dev/null
+  link_again || fail "does not link: $(cat .reply)"
+  [ ! -s .output ] || fail "the linker complains"
+  words=$(tail -n 1 .reply)
+  expect_field "$wanted"
+  [ $# -gt 0 ] || set -- none
+  for wanted in "$@"; do
+    case $wanted in
+      *=*) expect_field "$wanted" ;;
+      *) expect_field "reason=$wanted" ;;
+    esac
+  done
+}
+
+expect_field() {
+  case " $words " in
+    *" $1 "*) ;;
+    *) fail "expected $1, not $words" ;;
+  esac
+}
+
+# address IMAGE SYMBOL
+address() {
+  local found
+  found=$(nm "$1" | awk -v name="$2" '$3 == name { print $1; exit }')
+  [ -n "$found" ] || fail "no symbol $2 in $1"
+  echo "$found"
+}
+
+# body IMAGE SYMBOL: the bytes of a function, without addresses.
+body() { objdump -d --disassemble="$2" "$1" | awk -F '\t' 'NF > 1 { print $2 }'; }
+
+extra_step() {
+  local first=$SESSION_DIR/first/$target symbol was now
+  case $directive in
+    edit) sed -i -E "$2" "$1" || fail "cannot edit" ;;
+    relink) relink "$@" ;;
+    relink-fails)
+      case ${1:-} in *:) target=${1%:} ;; esac
+      cp -p "$target" .before
+      ! link_again || fail "links"
+      expect_lines
+      # clang's driver removes what it could not link, gcc's leaves it.
+      [ ! -e "$target" ] || cmp "$target" .before >.output || fail "the output has changed" ;;
+    relink-changed)  # relink-changed OUTPUT 'PATH[=CONTENT]...' OUTCOME [REASON] [KEY=VALUE...]
+      exec 9<>"$SESSION_DIR/out"
+      printf 'relink %s %s\n' "$PWD/$1" "$2" >"$SESSION_DIR/in"
+      local words=
+      while IFS= read -r -t 60 -u 9 words; do
+        case $words in "result: "*) break ;; esac
+      done
+      shift 2
+      case $1 in
+        error) case $words in *error=*) ;; *) fail "no error: $words" ;; esac ;;
+        *) expect_field "outcome=$1"; expect_field "reason=${2:-none}"
+           for wanted in "${@:3}"; do expect_field "$wanted"; done ;;
+      esac ;;
+    stable)
+      for symbol in "$@"; do
+        was=$(address "$first" "$symbol") && now=$(address "$target" "$symbol") || exit 1
+        [ "$was" = "$now" ] || fail "$symbol went from $was to $now"
+      done ;;
+    moved)
+      for symbol in "$@"; do
+        was=$(address "$first" "$symbol") && now=$(address "$target" "$symbol") || exit 1
+        [ "$was" != "$now" ] || fail "$symbol is still at $was"
+        objdump -d --start-address="0x$was" --stop-address="$((16#$was + 9))" "$target" >.output
+        grep -qE "jmp +0*${now##+(0)}" .output || grep -q "jmp.*${now##+(0)}" .output || fail "no jump to $now at $was"
+      done ;;
+    same-bytes)
+      for symbol in "$@"; do
+        [ "$(body "$first" "$symbol")" = "$(body "$target" "$symbol")" ] || fail "$symbol has other bytes"
+      done ;;
+    newer) [ "$target" -nt .before ] || fail "$target is as old as before" ;;
+    *) fail "unknown directive" ;;
+  esac
+}
+shopt -s extglob

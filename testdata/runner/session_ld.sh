@@ -1,0 +1,37 @@
+#!/bin/bash
+# The `ld` of relink tests: hands its arguments to relink_tool (run_relinks.sh starts one for each test), then checks what
+# came out, while the driver's temporary objects still exist: the output must be equivalent to a cold link, and where the
+# link was a full one, the same bytes as cold_ld's in a process of its own. Leaves the answer in .reply.
+set -u
+to=${SESSION_DIR:?}/in from=$SESSION_DIR/out
+exec 9<>"$from"
+ask() {
+  local line
+  printf '%s\n' "$*" >"$to"
+  while IFS= read -r -t 100 -u 9 line; do
+    case $line in
+      "ld: "*) printf '%b\n' "$line" >&2 ;;
+      *) printf '%s\n' "$line" ;;
+    esac
+    case $line in "result: "*) return ;; esac
+  done
+  echo "result: error=the tool does not answer"
+}
+
+printf '%s\0' "$@" >"$SESSION_DIR/arguments"
+ask link "$PWD" "$SESSION_DIR/arguments" >.reply
+case $(tail -n 1 .reply) in
+  "result: error="*) tail -n 1 .reply >&2; exit 1 ;;
+esac
+output=$(tail -n 1 .reply)
+output=${output##*detail=*output=}
+ask verify "$output" >.verdict
+case $(tail -n 1 .verdict) in
+  "result: verdict=EQUIVALENT"*) ;;
+  *) echo "not what a cold link gives:" >&2; cat .reply .verdict >&2; exit 1 ;;
+esac
+case $(tail -n 1 .reply) in
+  *" outcome=PATCHED "*) exit 0 ;;
+esac
+"${COLD_LD:?}" "$@" --threads=1 -o "$SESSION_DIR/cold" >&2 || exit 1
+cmp "$output" "$SESSION_DIR/cold" >&2
