@@ -4,6 +4,7 @@
 #include <cstring>
 #include <map>
 #include <string>
+#include <tuple>
 #include <utility>
 
 #include "absl/container/flat_hash_map.h"
@@ -92,9 +93,10 @@ Frames PlanFrames(const LinkOptions& options, const Program& program) {
 
 void WriteFrameHeader(MutableBytes at, uint64_t address, uint64_t eh_frame, std::vector<FrameRow> rows) {
   std::sort(rows.begin(), rows.end(), [](const FrameRow& a, const FrameRow& b) {
-    return std::make_pair(a.function, a.record) < std::make_pair(b.function, b.record);
+    return std::make_tuple(a.function, a.empty, a.record) < std::make_tuple(b.function, b.empty, b.record);
   });
-  // Two descriptions of one function (folded or empty functions): the search expects distinct keys.
+  // Two descriptions at one address: the search expects distinct keys. clang leaves functions without code where it
+  // can prove that nobody gets there; what follows them must be found.
   rows.erase(std::unique(rows.begin(), rows.end(),
                          [](const FrameRow& a, const FrameRow& b) { return a.function == b.function; }),
              rows.end());

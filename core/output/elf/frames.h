@@ -44,6 +44,7 @@ Frames PlanFrames(const LinkOptions& options, const Program& program);
 struct FrameRow {
   uint64_t function = 0;  // addresses in the image
   uint64_t record = 0;
+  bool empty = false;     // the function has no code, so another one may begin at its address
 };
 inline constexpr uint32_t kFrameHeaderSize = 12;
 
