@@ -103,6 +103,9 @@ Operand DecodeRelative(const Code& code) {
 
 uint16_t BinaryDetail(int operation, uint16_t reg) { return static_cast<uint16_t>(operation << 8 | reg); }
 
+// In Operand::detail: the operand is the target's lower half.
+constexpr uint16_t kNarrow = 0x8000;
+
 // R_X86_64_GOTPCREL, GOTPCRELX, REX_GOTPCRELX and what they may be relaxed to (psABI, B.2).
 Operand DecodeGot(const Code& code, const ReferenceSite& site) {
   const LoadedImage& image = code.image();
@@ -110,8 +113,11 @@ Operand DecodeGot(const Code& code, const ReferenceSite& site) {
   const uint64_t near = code.Address(0) + code.Number() - code.addend();
   if (site.lead == 0 || site.width != 4) return Make(Operation::kCell, image.Word(cell));
   const int opcode = code.At(-2), modrm = code.At(-1);
-  // Only mov $near may lose its width, because it clears the upper half.
-  if (site.lead >= 3 && !code.Wide(site) && (opcode != 0xc7 || code.Rex(-3) == 0)) return {};
+  // clang hashes the lower halves of addresses: a narrow operand is another one than a wide one. Only mov $near may lose
+  // its width, because it clears the upper half.
+  const bool narrow = site.lead >= 3 && !code.Wide(site);
+  if (narrow && code.Rex(-3) == 0) return {};
+  const uint16_t width = narrow && opcode != 0xc7 ? kNarrow : 0;
   if (opcode == 0xff && modrm == 0x15) return Make(Operation::kCall, image.Word(cell));  // call *cell(%rip)
   if (opcode == 0xff && modrm == 0x25) return Make(Operation::kJump, image.Word(cell));  // jmp *cell(%rip)
   if (modrm == 0xe8 && (opcode == 0x67 || opcode == 0x90)) {  // addr32/nop call near
@@ -126,13 +132,13 @@ Operand DecodeGot(const Code& code, const ReferenceSite& site) {
   if (modrm == 0xe9 && opcode == 0x90) return Make(Operation::kJump, image.Canonical(near));  // nop; jmp near
   if (RipRelative(modrm)) {
     if (opcode == 0x8b)
-      return Make(Operation::kLoadAddress, image.Word(cell), code.Reg(-1));  // mov cell, reg
+      return Make(Operation::kLoadAddress, image.Word(cell), code.Reg(-1) | width);  // mov cell, reg
     if (opcode == 0x8d)
-      return Make(Operation::kLoadAddress, image.Canonical(near), code.Reg(-1));  // lea near, reg
+      return Make(Operation::kLoadAddress, image.Canonical(near), code.Reg(-1) | width);  // lea near, reg
     if (opcode == 0x85)
-      return Make(Operation::kBinary, image.Word(cell), BinaryDetail(8, code.Reg(-1)));  // test
+      return Make(Operation::kBinary, image.Word(cell), BinaryDetail(8, code.Reg(-1)) | width);  // test
     if ((opcode & 0xc7) == 0x03) {  // add or adc sbb and sub xor cmp cell, reg
-      return Make(Operation::kBinary, image.Word(cell), BinaryDetail(opcode >> 3, code.Reg(-1)));
+      return Make(Operation::kBinary, image.Word(cell), BinaryDetail(opcode >> 3, code.Reg(-1)) | width);
     }
     const int prefix = site.lead >= 3 ? code.At(-3) : 0;
     return Make(Operation::kCell, image.Word(cell),
@@ -143,8 +149,8 @@ Operand DecodeGot(const Code& code, const ReferenceSite& site) {
     const Value target =
         image.image().relocatable() ? Value::Constant(immediate) : image.Canonical(immediate);
     if (opcode == 0xc7) return Make(Operation::kLoadAddress, target, code.Rm(-1));  // mov $near, reg
-    if (opcode == 0x81) return Make(Operation::kBinary, target, BinaryDetail((modrm >> 3) & 7, code.Rm(-1)));
-    if (opcode == 0xf7) return Make(Operation::kBinary, target, BinaryDetail(8, code.Rm(-1)));
+    if (opcode == 0x81) return Make(Operation::kBinary, target, BinaryDetail((modrm >> 3) & 7, code.Rm(-1)) | width);
+    if (opcode == 0xf7) return Make(Operation::kBinary, target, BinaryDetail(8, code.Rm(-1)) | width);
   }
   return {};
 }
