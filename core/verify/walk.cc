@@ -22,6 +22,20 @@ std::string Permissions(const Elf64_Phdr* p) {
   return s;
 }
 
+// Tables that are lengthened to fill their slot: their own length may be more than the cold link's.
+bool IsLengthened(const ReferenceAtom& atom) {
+  return !atom.alloc && atom.size >= 8 && (atom.section == ".debug_addr" || atom.section == ".debug_str_offsets");
+}
+
+// Whether the table at `place` of the file covers `size` bytes and has nothing but zeros behind them.
+bool TailIsEmpty(ByteView file, uint64_t place, uint64_t size) {
+  if (!InBounds(place, size, file.size())) return false;
+  const uint64_t whole = uint64_t{Load<uint32_t>(file.data() + place)} + 4;
+  if (whole < size || !InBounds(place, whole, file.size())) return false;
+  const ByteView tail = file.subspan(place + size, whole - size);
+  return std::all_of(tail.begin(), tail.end(), [](uint8_t b) { return b == 0; });
+}
+
 }  // namespace
 
 bool ContinuesSection(absl::string_view here, absl::string_view cold) {
@@ -230,6 +244,10 @@ std::optional<uint64_t> Walk::FirstMismatch(uint32_t atom, uint64_t place) const
   std::vector<std::pair<uint64_t, uint64_t>> windows;
   windows.reserve(last - first);
   for (uint32_t i = first; i < last; ++i) windows.push_back(RewrittenBytes(reference_.sites[i]));
+  if (IsLengthened(a)) {
+    if (!TailIsEmpty(image_.image().bytes(), place, a.size)) return 0;
+    windows.push_back({0, 4});
+  }
   std::sort(windows.begin(), windows.end());
   windows.push_back({a.size, 0});
   uint64_t at = 0;
