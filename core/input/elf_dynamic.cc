@@ -7,7 +7,7 @@ namespace {
 
 absl::Status Malformed(absl::string_view what) { return absl::InvalidArgumentError(what); }
 
-void ReadEntries(ByteView bytes, DynamicTables& tables) {
+void ReadEntries(ByteView bytes, SharedTables& tables) {
   for (uint64_t at = 0; InBounds(at, sizeof(Elf64_Dyn), bytes.size()); at += sizeof(Elf64_Dyn)) {
     const Elf64_Dyn entry = Load<Elf64_Dyn>(bytes.data() + at);
     if (entry.d_tag == DT_NULL) return;
@@ -25,7 +25,7 @@ absl::StatusOr<StringTable> LinkedNames(const ElfView& elf, uint32_t index) {
 }
 
 // Fills in what section `index` holds, if it is one of the tables.
-absl::Status AddSection(const ElfView& elf, uint32_t index, DynamicTables& tables) {
+absl::Status AddSection(const ElfView& elf, uint32_t index, SharedTables& tables) {
   const Elf64_Shdr& header = elf.sections[index];
   if (header.sh_type != SHT_DYNSYM && header.sh_type != SHT_GNU_versym && header.sh_type != SHT_GNU_verdef &&
       header.sh_type != SHT_DYNAMIC) {
@@ -86,7 +86,7 @@ uint64_t CountByGnuHash(ByteView hash) {
   }
 }
 
-absl::Status AddByAddresses(const ElfView& elf, const std::vector<Elf64_Phdr>& segments, DynamicTables& tables) {
+absl::Status AddByAddresses(const ElfView& elf, const std::vector<Elf64_Phdr>& segments, SharedTables& tables) {
   for (const Elf64_Phdr& segment : segments) {
     if (segment.p_type != PT_DYNAMIC) continue;
     if (!InBounds(segment.p_offset, segment.p_filesz, elf.image.size())) {
@@ -134,8 +134,8 @@ absl::StatusOr<std::vector<Elf64_Phdr>> ReadProgramHeaders(const ElfView& elf) {
   return segments;
 }
 
-absl::StatusOr<DynamicTables> FindDynamicTables(const ElfView& elf, const std::vector<Elf64_Phdr>& segments) {
-  DynamicTables tables;
+absl::StatusOr<SharedTables> FindDynamicTables(const ElfView& elf, const std::vector<Elf64_Phdr>& segments) {
+  SharedTables tables;
   for (uint32_t i = 1; i < elf.sections.size(); ++i) {
     if (absl::Status status = AddSection(elf, i, tables); !status.ok()) return status;
   }

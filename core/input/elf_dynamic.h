@@ -14,7 +14,7 @@
 namespace kitlink::elf {
 
 // Views into the image; empty where a table is absent.
-struct DynamicTables {
+struct SharedTables {
   std::vector<Elf64_Dyn> entries;  // up to DT_NULL
   StringTable entry_names;         // what DT_NEEDED and DT_SONAME refer to
   ByteView symbols;                // whole Elf64_Syms
@@ -29,7 +29,7 @@ struct DynamicTables {
 absl::StatusOr<std::vector<Elf64_Phdr>> ReadProgramHeaders(const ElfView& elf);
 
 // Through section headers if there are any, else through PT_DYNAMIC.
-absl::StatusOr<DynamicTables> FindDynamicTables(const ElfView& elf, const std::vector<Elf64_Phdr>& segments);
+absl::StatusOr<SharedTables> FindDynamicTables(const ElfView& elf, const std::vector<Elf64_Phdr>& segments);
 
 }  // namespace kitlink::elf
 

@@ -38,7 +38,7 @@ class SharedReader {
   SharedFile& library_;
   ElfView elf_;
   std::vector<Elf64_Phdr> segments_;
-  DynamicTables tables_;
+  SharedTables tables_;
   std::vector<absl::string_view> version_names_;  // by version index
 };
 
@@ -50,7 +50,7 @@ absl::Status SharedReader::Read() {
   absl::StatusOr<std::vector<Elf64_Phdr>> segments = ReadProgramHeaders(elf_);
   if (!segments.ok()) return segments.status();
   segments_ = *std::move(segments);
-  absl::StatusOr<DynamicTables> tables = FindDynamicTables(elf_, segments_);
+  absl::StatusOr<SharedTables> tables = FindDynamicTables(elf_, segments_);
   if (!tables.ok()) return tables.status();
   tables_ = *std::move(tables);
   if (absl::Status status = ReadEntries(); !status.ok()) return status;

@@ -54,14 +54,12 @@ bool Excluded(const LinkOptions& options, const InputSection& section) {
          section.name == ".gdb_index" || section.name == ".stab" || section.name == ".stabstr";
 }
 
-bool IsWarning(const InputSection& section) { return absl::StartsWith(section.name, ".gnu.warning"); }
-
 void NormalizeUnit(const LinkOptions& options, Unit* unit, Program* program) {
   NormalizeObject(unit->object.get());
   for (uint32_t s = 0; s < unit->object->sections.size(); ++s) {
     const InputSection& section = unit->object->sections[s];
     Atom& atom = program->atoms[unit->first_atom + s];
-    if (Excluded(options, section) || IsWarning(section)) atom.state = Atom::kAbsent;
+    if (Excluded(options, section)) atom.state = Atom::kAbsent;
     if (options.incremental && NeedsWholeProgram(section)) atom.state = Atom::kAbsent;
   }
 }

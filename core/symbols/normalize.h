@@ -20,9 +20,6 @@ bool NeedsWholeProgram(const InputSection& section);
 // True when the options keep `section` out of the image.
 bool Excluded(const LinkOptions& options, const InputSection& section);
 
-// True for .gnu.warning.NAME: a text for those who refer to NAME.
-bool IsWarning(const InputSection& section);
-
 }  // namespace kitlink
 
 #endif  // CORE_SYMBOLS_NORMALIZE_H_

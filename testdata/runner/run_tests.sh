@@ -14,7 +14,10 @@ tests=("$@")
 work=$(mktemp -d "${TMPDIR:-/tmp}/kitlink-test-XXXXXX") || exit 2
 [ -n "${KEEP:-}" ] || trap 'rm -rf "$work"' EXIT
 mkdir "$work/bin" && ln -s "$linker" "$work/bin/ld" || exit 2
+# Bazel's sharding is this script's business: programs under test must not split themselves, too.
 [ -z "${TEST_SHARD_STATUS_FILE:-}" ] || touch "$TEST_SHARD_STATUS_FILE"
+shards=${TEST_TOTAL_SHARDS:-1} shard=${TEST_SHARD_INDEX:-0}
+unset TEST_SHARD_STATUS_FILE TEST_TOTAL_SHARDS TEST_SHARD_INDEX
 
 # fail MESSAGE: ends the test that runs (each runs in a subshell).
 fail() {
@@ -126,7 +129,7 @@ run_test() {
 failed=0 count=0 index=0
 for test in "${tests[@]}"; do
   index=$((index + 1))
-  if [ -n "${TEST_TOTAL_SHARDS:-}" ] && [ $((index % TEST_TOTAL_SHARDS)) -ne "$TEST_SHARD_INDEX" ]; then continue; fi
+  [ $((index % shards)) -eq "$shard" ] || continue
   name=$(basename "$test" .test)
   path=$(readlink -f "$test")
   for compiler in ${COMPILERS:-gcc clang}; do

@@ -211,7 +211,7 @@ void MakeVersions(const LinkOptions& options, const Program& program, DynamicTab
 
 }  // namespace
 
-uint32_t StringTable::Add(absl::string_view text) {
+uint32_t StringTableBuilder::Add(absl::string_view text) {
   if (text.empty()) return 0;
   auto [it, fresh] = offsets_.try_emplace(std::string(text), static_cast<uint32_t>(bytes_.size()));
   if (fresh) {

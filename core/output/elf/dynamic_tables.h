@@ -20,9 +20,9 @@
 namespace kitlink::elf {
 
 // A string table under construction: offset 0 is the empty string, equal strings share a place.
-class StringTable {
+class StringTableBuilder {
  public:
-  StringTable() : bytes_(1, '\0') {}
+  StringTableBuilder() : bytes_(1, '\0') {}
   uint32_t Add(absl::string_view text);
   const std::string& bytes() const { return bytes_; }
 
@@ -36,7 +36,7 @@ struct DynamicTables {
   std::vector<SymbolId> symbols;    // row i + 1 of .dynsym; imports first
   std::vector<uint32_t> names;      // beside `symbols`: offsets in .dynstr
   uint32_t first_defined = 1;       // row of the first symbol that .gnu.hash covers
-  StringTable strings;
+  StringTableBuilder strings;
   std::vector<uint8_t> gnu_hash;    // whole sections; empty when not wanted
   std::vector<uint8_t> sysv_hash;
   std::vector<uint16_t> versym;     // by row; empty when no symbol has a version

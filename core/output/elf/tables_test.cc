@@ -1,0 +1,82 @@
+// Hashes, string tables, frame tables and build ids, without a whole image.
+#include <algorithm>
+#include <cstring>
+#include <vector>
+
+#include "core/output/elf/build_id.h"
+#include "core/output/elf/dynamic_tables.h"
+#include "core/output/elf/frames.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+namespace kitlink::elf {
+namespace {
+
+TEST(Hashes, KnownValues) {
+  // As `readelf` and the loader compute them.
+  EXPECT_EQ(GnuHash("printf"), 0x156b2bb8u);
+  EXPECT_EQ(GnuHash(""), 5381u);
+  EXPECT_EQ(SysvHash("printf"), 0x077905a6u);
+  EXPECT_EQ(SysvHash("GLIBC_2.2.5"), 0x09691a75u);
+}
+
+TEST(StringTableBuilder, EqualStringsShareAPlace) {
+  StringTableBuilder table;
+  EXPECT_EQ(table.Add(""), 0u);
+  const uint32_t a = table.Add("abc"), b = table.Add("def");
+  EXPECT_EQ(table.Add("abc"), a);
+  EXPECT_EQ(table.bytes().substr(a, 4), std::string("abc\0", 4));
+  EXPECT_EQ(b, a + 4);
+}
+
+int32_t Word(const std::vector<uint8_t>& bytes, size_t at) { return Load<int32_t>(&bytes[at]); }
+
+TEST(FrameHeader, RowsAreSortedCountedAndDistinct) {
+  std::vector<uint8_t> bytes(kFrameHeaderSize + 4 * 8);
+  WriteFrameHeader(absl::MakeSpan(bytes), 0x1000, 0x2000, {{0x5000, 0x2030}, {0x4000, 0x2010}, {0x5000, 0x2020}});
+  EXPECT_EQ(bytes[0], 1);
+  EXPECT_EQ(Word(bytes, 4), 0x2000 - 0x1004);
+  EXPECT_EQ(Word(bytes, 8), 2) << "one row a function";
+  EXPECT_EQ(Word(bytes, 12), 0x4000 - 0x1000);
+  EXPECT_EQ(Word(bytes, 16), 0x2010 - 0x1000);
+  EXPECT_EQ(Word(bytes, 20), 0x5000 - 0x1000);
+  EXPECT_EQ(Word(bytes, 24), 0x2020 - 0x1000);
+}
+
+TEST(FrameHeader, AHoleIsOneRecordThatDescribesNothing) {
+  for (size_t size : {16u, 24u, 2048u}) {
+    std::vector<uint8_t> bytes(size, 0xff);
+    FillFrameHole(absl::MakeSpan(bytes));
+    EXPECT_EQ(static_cast<size_t>(Word(bytes, 0)) + 4, size) << "it ends where the hole ends";
+    EXPECT_EQ(Word(bytes, 4), 0) << "it is a CIE";
+    EXPECT_EQ(bytes[8], 1);
+  }
+}
+
+TEST(BuildId, DependsOnEveryByte) {
+  std::vector<uint8_t> image(200000, 1);
+  const std::vector<uint8_t> before = FastBuildId(image, 20);
+  EXPECT_EQ(before.size(), 20u);
+  for (size_t at : {size_t{0}, size_t{65535}, size_t{65536}, image.size() - 1}) {
+    image[at] = 2;
+    EXPECT_NE(FastBuildId(image, 20), before) << at;
+    image[at] = 1;
+  }
+  EXPECT_EQ(FastBuildId(image, 20), before);
+  EXPECT_NE(NextBuildId(before, 7), before);
+}
+
+TEST(BuildId, StylesOfBatchLinks) {
+  LinkOptions options;
+  options.incremental = false;
+  options.build_id = BuildIdStyle::kHex;
+  options.build_id_hex = "00ff1a";
+  const std::vector<uint8_t> image(100, 3);
+  EXPECT_THAT(MakeBuildId(options, image, 3), ::testing::ElementsAre(0x00, 0xff, 0x1a));
+  options.build_id = BuildIdStyle::kMd5;
+  EXPECT_EQ(MakeBuildId(options, image, 16).size(), 16u);
+  EXPECT_EQ(MakeBuildId(options, image, 16), MakeBuildId(options, image, 16));
+}
+
+}  // namespace
+}  // namespace kitlink::elf
