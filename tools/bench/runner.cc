@@ -1,11 +1,12 @@
-// Measures linkers taking turns, as their caller sees them: the wall time of a process. Started by tools/bench/bench,
-// which compiles it and prepares what it needs; needs nothing but the C++ library.
+// Measures linkers taking turns, as their caller sees them: the wall time of a process. Started by
+// tools/bench/bench, which compiles it and prepares what it needs; needs nothing but the C++ library.
 //
 // Usage: runner WORKLOAD PROGRAM ROUNDS PEER_ROUNDS ARGUMENTS FOLDER EDITS PREFIX PEER...
 //   ARGUMENTS  response file with the linker's arguments, the output excepted
 //   FOLDER     for outputs
 //   EDITS      a line a round: object, its edited version, arguments that make the program show the edit
-//   PREFIX     an installation of kitlink; PEERs are other linkers' programs, run in the first PEER_ROUNDS rounds only
+//   PREFIX     an installation of kitlink; PEERs are other linkers' programs, run in the first PEER_ROUNDS
+//   rounds only
 // The objects are as they were again when it ends; the edits of a run add up until then.
 // Prints JSON, one object a line for each linker, and a table to the standard error stream.
 #include <fcntl.h>
@@ -46,7 +47,8 @@ struct Finished {
   double ms = 0;
 };
 
-// Runs a program with its output in `log`; what is named twice in the environment counts as first given. The time is that from before the start to after the end.
+// Runs a program with its output in `log`; what is named twice in the environment counts as first given.
+// The time is that from before the start to after the end.
 Finished Run(const Strings& argv, const std::string& log, const Strings& more_environment = {}) {
   std::vector<char*> args, environment;
   for (const std::string& a : argv) args.push_back(const_cast<char*>(a.c_str()));
@@ -61,7 +63,8 @@ Finished Run(const Strings& argv, const std::string& log, const Strings& more_en
   Finished result;
   pid_t pid = 0;
   const double start = Now();
-  if (posix_spawn(&pid, args[0], &actions, nullptr, args.data(), environment.data()) != 0) Fail("cannot run " + argv[0]);
+  if (posix_spawn(&pid, args[0], &actions, nullptr, args.data(), environment.data()) != 0)
+    Fail("cannot run " + argv[0]);
   int status = 0;
   if (waitpid(pid, &status, 0) != pid) Fail("cannot wait for " + argv[0]);
   result.ms = Now() - start;
@@ -116,15 +119,23 @@ struct Contender {
 class Bench {
  public:
   Bench(const Strings& args)
-      : workload_(args[0]), program_(args[1]), rounds_(std::stoi(args[2])), peer_rounds_(std::stoi(args[3])),
-        arguments_("@" + args[4]), folder_(args[5]), edits_(ReadEdits(args[6])), prefix_(args[7]), log_(folder_ + "/log") {
+      : workload_(args[0]),
+        program_(args[1]),
+        rounds_(std::stoi(args[2])),
+        peer_rounds_(std::stoi(args[3])),
+        arguments_("@" + args[4]),
+        folder_(args[5]),
+        edits_(ReadEdits(args[6])),
+        prefix_(args[7]),
+        log_(folder_ + "/log") {
     contenders_.push_back({"/bin/true", {"/bin/true"}, {}, "", false, {}, {}});
     AddKit();
     for (size_t i = 8; i < args.size(); ++i) {
       const std::string name = args[i].substr(args[i].rfind('/') + 1), out = folder_ + "/" + name + ".out";
       contenders_.push_back({name, {args[i], arguments_, "-o", out}, {}, out, false, {}, {}});
     }
-    if (edits_.empty() || rounds_ > static_cast<int>(edits_.size())) Fail("too few edits for that many rounds");
+    if (edits_.empty() || rounds_ > static_cast<int>(edits_.size()))
+      Fail("too few edits for that many rounds");
     for (const Edit& edit : edits_) pristine_.emplace(edit.object, ReadFile(edit.object));
   }
 
@@ -141,9 +152,10 @@ class Bench {
       const size_t n = c.times.size();
       const double median = n % 2 != 0 ? c.times[n / 2] : (c.times[n / 2 - 1] + c.times[n / 2]) / 2;
       const double p95 = c.times[std::min((n * 95) / 100, n - 1)];
-      std::printf("{\"workload\":\"%s\",\"program\":\"%s\",\"linker\":\"%s\",\"rounds\":%zu,\"least_ms\":%.2f,"
-                  "\"median_ms\":%.2f,\"p95_ms\":%.2f,\"outcomes\":{",
-                  workload_.c_str(), program_.c_str(), c.name.c_str(), n, c.times[0], median, p95);
+      std::printf(
+          "{\"workload\":\"%s\",\"program\":\"%s\",\"linker\":\"%s\",\"rounds\":%zu,\"least_ms\":%.2f,"
+          "\"median_ms\":%.2f,\"p95_ms\":%.2f,\"outcomes\":{",
+          workload_.c_str(), program_.c_str(), c.name.c_str(), n, c.times[0], median, p95);
       const char* comma = "";
       for (const auto& [outcome, count] : c.outcomes) {
         std::printf("%s\"%s\":%d", comma, outcome.c_str(), count);
@@ -158,7 +170,8 @@ class Bench {
  private:
   void AddKit() {
     const std::string out = folder_ + "/kit.out";
-    Contender kit{"ld.kit", {prefix_ + "/bin/ld.kit", arguments_, "-o", out}, {}, out, workload_ != "cold", {}, {}};
+    Contender kit{
+        "ld.kit", {prefix_ + "/bin/ld.kit", arguments_, "-o", out}, {}, out, workload_ != "cold", {}, {}};
     // Cold means that nothing is parsed yet: a process of its own.
     kit.environment = {workload_ == "cold" ? "KITLINK_DAEMON=off" : "KITLINK_DAEMON=require"};
     if (workload_ == "restart") kit.environment = {"KITLINK_DAEMON=auto"};
@@ -219,9 +232,11 @@ class Bench {
     argv.insert(argv.end(), edit.arguments.begin(), edit.arguments.end());
     if (Run(argv, log_).status != 0) Fail(c.output + " failed");
     const std::string text = ReadFile(log_);
-    if (!shown->empty() && text != *shown) Fail(c.name + "'s program prints " + text + " where others print " + *shown);
+    if (!shown->empty() && text != *shown)
+      Fail(c.name + "'s program prints " + text + " where others print " + *shown);
     *shown = text;
-    if (Edits() && shown_[edit.object] == text) Fail(c.name + "'s program does not show the edit of " + edit.object);
+    if (Edits() && shown_[edit.object] == text)
+      Fail(c.name + "'s program does not show the edit of " + edit.object);
   }
 
   const std::string workload_, program_;

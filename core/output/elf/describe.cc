@@ -7,8 +7,8 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "core/output/relocate.h"
 #include "core/output/elf/write.h"
+#include "core/output/relocate.h"
 #include "core/symbols/linker_symbols.h"
 
 namespace kitlink::elf {
@@ -18,19 +18,30 @@ using Form = ReferenceSite::Form;
 
 Form FormOf(RelocForm form) {
   switch (form) {
-    case RelocForm::kAbsolute: return Form::kAbsolute;
-    case RelocForm::kPcRelative: return Form::kPcRelative;
-    case RelocForm::kGotBasePcRelative: return Form::kPcRelative;  // to _GLOBAL_OFFSET_TABLE_
-    case RelocForm::kPltPcRelative: return Form::kPltPcRelative;
-    case RelocForm::kGotPcRelative: return Form::kGotPcRelative;
-    case RelocForm::kGotRelative: return Form::kGotRelative;
-    case RelocForm::kTpOffset: return Form::kTpOffset;
-    case RelocForm::kDtpOffset: return Form::kDtpOffset;
-    case RelocForm::kTlsSequence: return Form::kTlsSequence;
-    case RelocForm::kSize: return Form::kSize;
+    case RelocForm::kAbsolute:
+      return Form::kAbsolute;
+    case RelocForm::kPcRelative:
+      return Form::kPcRelative;
+    case RelocForm::kGotBasePcRelative:
+      return Form::kPcRelative;  // to _GLOBAL_OFFSET_TABLE_
+    case RelocForm::kPltPcRelative:
+      return Form::kPltPcRelative;
+    case RelocForm::kGotPcRelative:
+      return Form::kGotPcRelative;
+    case RelocForm::kGotRelative:
+      return Form::kGotRelative;
+    case RelocForm::kTpOffset:
+      return Form::kTpOffset;
+    case RelocForm::kDtpOffset:
+      return Form::kDtpOffset;
+    case RelocForm::kTlsSequence:
+      return Form::kTlsSequence;
+    case RelocForm::kSize:
+      return Form::kSize;
     case RelocForm::kNone:
     case RelocForm::kGotCellOffset:
-    case RelocForm::kUnknown: break;
+    case RelocForm::kUnknown:
+      break;
   }
   return Form::kOther;
 }
@@ -41,8 +52,10 @@ bool IsOrdered(const OutputSection& section) {
   switch (section.kind) {
     case SectionKind::kInitArray:
     case SectionKind::kFiniArray:
-    case SectionKind::kPreinitArray: return true;
-    default: break;
+    case SectionKind::kPreinitArray:
+      return true;
+    default:
+      break;
   }
   return absl::StartsWith(section.name, ".init") || absl::StartsWith(section.name, ".fini") ||
          section.name == ".ctors" || section.name == ".dtors" || IsCIdentifier(section.name);
@@ -86,7 +99,8 @@ class Describer {
         const Place& place = image_.placement.places[id.value];
         if (!place.valid()) continue;
         const InputSection& input = unit.object->sections[s];
-        ReferenceAtom atom = Fill(image_.placement.section(place.section), place.offset, input.size, input.alignment);
+        ReferenceAtom atom =
+            Fill(image_.placement.section(place.section), place.offset, input.size, input.alignment);
         atom.name = absl::StrCat(unit.object->DisplayName(), ":", input.name);
         out_.atoms.push_back(std::move(atom));
         owners_.push_back(id);
@@ -164,8 +178,8 @@ class Describer {
     if (symbol.section < kSectionCommon && symbol.name.empty()) {
       site->symbol = std::string(unit.object->sections[symbol.section].name);
     }
-    // A field of a section that is not loaded speaks of its own object's code, even when another object's copy of a
-    // COMDAT group is in the image: then it holds a tombstone.
+    // A field of a section that is not loaded speaks of its own object's code, even when another object's
+    // copy of a COMDAT group is in the image: then it holds a tombstone.
     if (!loaded && symbol.section < kSectionCommon &&
         program_.atoms[unit.first_atom + symbol.section].state != Atom::kLive) {
       site->absolute = Tombstone(program_.section(owners_[site->atom]).name);
@@ -189,13 +203,18 @@ class Describer {
   void SetGlobalTarget(const Symbol& symbol, ReferenceSite* site) const {
     if (!symbol.name.empty()) site->symbol = std::string(symbol.name);
     switch (symbol.kind) {
-      case SymbolKind::kAbsolute: site->absolute = symbol.value; break;
-      case SymbolKind::kDefined: SetAtomTarget(symbol.atom, symbol.value, site); break;
+      case SymbolKind::kAbsolute:
+        site->absolute = symbol.value;
+        break;
+      case SymbolKind::kDefined:
+        SetAtomTarget(symbol.atom, symbol.value, site);
+        break;
       case SymbolKind::kShared:  // a copy of the library's object
         if (symbol.atom.valid()) SetAtomTarget(symbol.atom, 0, site);
         break;
       case SymbolKind::kUndefined:
-      case SymbolKind::kLinker: break;
+      case SymbolKind::kLinker:
+        break;
     }
   }
 
