@@ -75,6 +75,9 @@ class Resolver {
     DecideBinding(options_, &program_, diagnostics_);
     CheckLibraries();
     CheckEntry();
+    if (options_.z_ibt) {
+      diagnostics_.Warning("-z ibt: PLT entries have no landing pads, so the output is not marked for branch tracking");
+    }
   }
 
  private:
@@ -288,7 +291,8 @@ class Resolver {
     for (const Library& library : program_.libraries) {
       const std::vector<std::string>& needed = library.file->needed;
       if (!library.needed) continue;
-      if (!std::all_of(needed.begin(), needed.end(), [&](const std::string& n) { return present.contains(n); })) continue;
+      const bool whole = std::all_of(needed.begin(), needed.end(), [&](const auto& n) { return present.contains(n); });
+      if (!whole) continue;
       for (absl::string_view name : library.file->undefined_strong) {
         const SymbolId id = program_.names.Find(name);
         const bool here = id.valid() && program_.symbols[id.value].kind != SymbolKind::kUndefined &&
