@@ -237,9 +237,7 @@ class Capture {
           if (reloc.symbol >= unit.object->symbols.size()) continue;  // the file is being rewritten under us
           const SymbolId id = program_.GlobalOf(unit, reloc.symbol);
           if (!id.valid() || !memory_->symbols[id.value].executable) continue;
-          const RelocInfo info = memory_->arch->Info(reloc.type);
-          const int64_t entry = info.form == RelocForm::kAbsolute ? 0 : -static_cast<int64_t>(info.width);
-          if (reloc.addend != entry) interior[id.value].store(1, std::memory_order_relaxed);
+          if (!IsEntryReference(*memory_->arch, reloc)) interior[id.value].store(1, std::memory_order_relaxed);
         }
       }
     });
@@ -272,6 +270,12 @@ class Capture {
 PieceDigest DigestPiece(ByteView bytes) {
   const ContentId id = HashContent(bytes);
   return {Load<uint64_t>(&id.bytes[0]), Load<uint64_t>(&id.bytes[8])};
+}
+
+bool IsEntryReference(const Arch& arch, const Reloc& reloc) {
+  const RelocInfo info = arch.Info(reloc.type);
+  if (info.form == RelocForm::kSize || info.form == RelocForm::kNone) return true;
+  return reloc.addend == (info.form == RelocForm::kAbsolute ? 0 : -static_cast<int64_t>(info.width));
 }
 
 bool OldEnough(const FileStamp& stamp, int64_t now_ns) {

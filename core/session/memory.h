@@ -151,6 +151,10 @@ absl::StatusOr<std::unique_ptr<Memory>> CaptureMemory(const LinkOptions& options
                                                       const WrittenImage& written, int64_t started_ns,
                                                       FileSource& files, const ImageReader& read);
 
+// True when a relocation against a function means its entry, not a place in it: a field that counts from its own end
+// has an addend of minus its width.
+bool IsEntryReference(const Arch& arch, const Reloc& reloc);
+
 // True when a stamp taken at `now_ns` would have changed with any write since: file time stamps may lag some
 // milliseconds behind.
 bool OldEnough(const FileStamp& stamp, int64_t now_ns);

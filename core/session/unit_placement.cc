@@ -51,6 +51,7 @@ class UnitPlacer {
       if (Refusal refusal = PlaceSection(s)) return refusal;
     }
     if (Refusal refusal = DefineSymbols()) return refusal;
+    if (Refusal refusal = NoteInteriorReferences()) return refusal;
     RememberAtoms();
     return std::nullopt;
   }
@@ -254,7 +255,7 @@ class UnitPlacer {
     if (home.address % alignment != 0) {
       return Refuse(GateReason::kSlackExhausted, s, absl::StrCat(": ", home.name, " is not aligned to ", alignment));
     }
-    std::optional<Room> room = state_.space(id).Take(capacity, alignment);
+    std::optional<Room> room = state_.space(id).Take(capacity, alignment, home.address);
     if (!room) return Refuse(GateReason::kSlackExhausted, s, absl::StrCat(": no room left in ", home.name));
     Put(s, {id, room->offset, room->size});
     return std::nullopt;
@@ -274,7 +275,7 @@ class UnitPlacer {
         break;
       }
     }
-    if (merged == memory_.merged.size() || !SplitPieces(section, &map.starts)) {
+    if (merged == memory_.merged.size() || !section.relocs.empty() || !SplitPieces(section, &map.starts)) {
       return Refuse(GateReason::kUnsupportedSection, s, " cannot be merged with what is there");
     }
     for (size_t p = 0; p < map.starts.size(); ++p) {
@@ -308,6 +309,26 @@ class UnitPlacer {
           return Refuse(GateReason::kDataGrew, own.section, absl::StrCat(": ", memory_.names.Name(own.id), " moved"));
         }
         state_.SetSymbol(own.id, symbol);
+      }
+    }
+    return std::nullopt;
+  }
+
+  // A function that others refer to the middle of can no longer be moved, and not be referred to so once it has moved.
+  Refusal NoteInteriorReferences() {
+    for (uint32_t s = 0; s < object_.sections.size(); ++s) {
+      if (!placed_.sections[s].placed || !placed_.sections[s].alloc) continue;
+      for (const Reloc& reloc : object_.sections[s].relocs) {
+        if (reloc.symbol < object_.first_global) continue;
+        const SymbolId id = memory_.names.Find(object_.symbols[reloc.symbol].name);
+        if (!id.valid() || !state_.symbol(id).executable || IsEntryReference(*memory_.arch, reloc)) continue;
+        SymbolMemory symbol = state_.symbol(id);
+        if (!symbol.traits.ifunc && symbol.body != symbol.address) {
+          return Refuse(GateReason::kIslandOverlap, s,
+                        absl::StrCat(": refers to more of ", memory_.names.Name(id), " than its entry, which has moved"));
+        }
+        symbol.interior = true;
+        state_.SetSymbol(id, symbol);
       }
     }
     return std::nullopt;
@@ -385,7 +406,7 @@ std::optional<uint64_t> PlacementState::Piece(uint32_t merged, ByteView bytes, s
   if (auto it = known.offsets.find(digest); it != known.offsets.end()) return home.address + it->second;
   MergedGrowth& growth = merged_.try_emplace(merged, MergedGrowth{known.used, {}}).first->second;
   if (auto it = growth.offsets.find(digest); it != growth.offsets.end()) return home.address + it->second;
-  const uint64_t offset = AlignUp(growth.used, known.alignment);
+  const uint64_t offset = AlignUp(home.address + growth.used, known.alignment) - home.address;
   if (!InBounds(offset, bytes.size(), home.size)) return std::nullopt;
   growth.used = offset + bytes.size();
   growth.offsets.emplace(digest, static_cast<uint32_t>(offset));
