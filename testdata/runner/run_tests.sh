@@ -17,7 +17,7 @@ mkdir "$work/bin" && ln -s "$linker" "$work/bin/ld" || exit 2
 # Bazel's sharding is this script's business: programs under test must not split themselves, too.
 [ -z "${TEST_SHARD_STATUS_FILE:-}" ] || touch "$TEST_SHARD_STATUS_FILE"
 shards=${TEST_TOTAL_SHARDS:-1} shard=${TEST_SHARD_INDEX:-0}
-unset TEST_SHARD_STATUS_FILE TEST_TOTAL_SHARDS TEST_SHARD_INDEX
+unset TEST_SHARD_STATUS_FILE TEST_TOTAL_SHARDS TEST_SHARD_INDEX ${!GTEST_@}
 
 # fail MESSAGE: ends the test that runs (each runs in a subshell).
 fail() {
