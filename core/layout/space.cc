@@ -12,10 +12,10 @@ constexpr uint64_t kWorthKeeping = 32;  // a shorter remainder goes with the slo
 
 }  // namespace
 
-std::optional<Room> Space::Take(uint64_t size, uint64_t alignment) {
+std::optional<Room> Space::Take(uint64_t size, uint64_t alignment, uint64_t address) {
   const uint64_t least = std::max(min_hole_, kWorthKeeping);
   for (auto hole = holes_.begin(); hole != holes_.end(); ++hole) {
-    const uint64_t start = AlignUp(hole->offset, alignment), lead = start - hole->offset;
+    const uint64_t start = AlignUp(address + hole->offset, alignment) - address, lead = start - hole->offset;
     if (lead + size > hole->size || !LegalHole(lead)) continue;
     const uint64_t rest = hole->size - lead - size;
     Room room{start, rest >= least ? size : size + rest};
@@ -25,7 +25,7 @@ std::optional<Room> Space::Take(uint64_t size, uint64_t alignment) {
     if (before.size != 0) holes_.insert(hole, before);
     return room;
   }
-  const uint64_t start = AlignUp(used_, alignment), lead = start - used_;
+  const uint64_t start = AlignUp(address + used_, alignment) - address, lead = start - used_;
   if (start > size_ || size > size_ - start || !LegalHole(lead)) return std::nullopt;
   const uint64_t rest = size_ - start - size;
   const Room room{start, LegalHole(rest) ? size : size + rest};

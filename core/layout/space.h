@@ -23,9 +23,10 @@ class Space {
   // long, since it is filled with something legal, and holes are never joined.
   Space(uint64_t used, uint64_t size, uint64_t min_hole) : used_(used), size_(size), min_hole_(min_hole) {}
 
-  // Room for `size` bytes at a multiple of `alignment`: the first hole that is long enough, else the tail. May give
-  // more than was asked for, when the remainder could not be a hole. Nothing when there is no such room.
-  std::optional<Room> Take(uint64_t size, uint64_t alignment);
+  // Room for `size` bytes whose address is a multiple of `alignment`, the section starting at `address`: the first hole
+  // that is long enough, else the tail. May give more than was asked for, when the remainder could not be a hole.
+  // Nothing when there is no such room.
+  std::optional<Room> Take(uint64_t size, uint64_t alignment, uint64_t address = 0);
   void Give(Room room);
 
   const std::vector<Room>& holes() const { return holes_; }

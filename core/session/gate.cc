@@ -98,6 +98,7 @@ std::string Where(const UnitDiff& diff, const InputSection& section) {
 
 const SectionMemory* FindSection(const Memory& memory, absl::string_view name, uint32_t flags) {
   for (const SectionMemory& section : memory.sections) {
+    if (section.flags & kSecMerge) continue;  // strings and constants of the same name, without room
     if (section.name == name && ((section.flags ^ flags) & (kSecAlloc | kSecTls)) == 0) return &section;
   }
   return nullptr;

@@ -13,6 +13,9 @@ namespace {
 
 using Refusal = std::optional<GateRefusal>;
 
+// Loaders keep addresses modulo this; more only where the cold link asked for it.
+constexpr uint64_t kSmallestPage = 4096;
+
 // One of the unit's own global definitions.
 struct OwnSymbol {
   SymbolId id;
@@ -252,7 +255,7 @@ class UnitPlacer {
     shape.exact = home.exact;
     const uint64_t capacity = SlotCapacity(shape, section.size, home.min_hole);
     const uint64_t alignment = std::max<uint64_t>(section.alignment, 1);
-    if (home.address % alignment != 0) {
+    if (alignment > kSmallestPage) {
       return Refuse(GateReason::kSlackExhausted, s, absl::StrCat(": ", home.name, " is not aligned to ", alignment));
     }
     std::optional<Room> room = state_.space(id).Take(capacity, alignment, home.address);

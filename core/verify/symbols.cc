@@ -57,6 +57,11 @@ bool SameTarget(Walk& walk, const ImageSymbol& cold, const ImageSymbol& here) {
     const uint64_t place = walk.place(target.atom);
     if (place != kUnplaced && place + target.offset == address) return true;
     if (a.mergeable && walk.Suggest(target, address)) return true;
+    // Nobody refers to it, and it is too small to be found by its content: units of one header share such names.
+    if (place == kUnplaced && walk.Suggest(target, address)) {
+      walk.Run();
+      return true;
+    }
     // A label at the border of two atoms belongs to either.
     AtomOffset end = walk.AtomEndingAt(walk.cold().image().AddressOf(cold));
     if (cold.symbol.st_size == 0 && end.atom != kNoAtom && walk.place(end.atom) + end.offset == address)

@@ -11,7 +11,7 @@ begin_test() {
   target=
 }
 
-end_test() { kill "$tool" 2>/dev/null; }
+end_test() { [ -z "${tool:-}" ] || kill "$tool" 2>/dev/null; }
 
 # remember_link DRIVER ARGUMENT...: after a first link, what @relink repeats and what later images are compared with.
 remember_link() {
@@ -85,7 +85,8 @@ extra_step() {
       [ ! -e "$target" ] || cmp "$target" .before >.output || fail "the output has changed" ;;
     relink-changed)  # relink-changed OUTPUT 'PATH[=CONTENT]...' OUTCOME [REASON] [KEY=VALUE...]
       exec 9<>"$SESSION_DIR/out"
-      printf 'relink %s %s\n' "$PWD/$1" "$2" >"$SESSION_DIR/in"
+      exec 8<>"$SESSION_DIR/in"
+      printf 'relink %s %s\n' "$PWD/$1" "$2" >&8
       local words=
       while IFS= read -r -t 60 -u 9 words; do
         case $words in "result: "*) break ;; esac

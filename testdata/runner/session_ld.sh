@@ -4,11 +4,12 @@
 # link was a full one, the same bytes as cold_ld's in a process of its own. Leaves the answer in .reply.
 set -u
 to=${SESSION_DIR:?}/in from=$SESSION_DIR/out
-exec 9<>"$from"
+# Read and write, so that nothing waits for a tool that has died.
+exec 8<>"$to" 9<>"$from"
 ask() {
   local line
-  printf '%s\n' "$*" >"$to"
-  while IFS= read -r -t 100 -u 9 line; do
+  printf '%s\n' "$*" >&8
+  while IFS= read -r -t 30 -u 9 line; do
     case $line in
       "ld: "*) printf '%b\n' "$line" >&2 ;;
       *) printf '%s\n' "$line" ;;

@@ -95,11 +95,11 @@ void HotFrames::PutBytes(uint32_t offset, std::vector<uint8_t> bytes, std::vecto
   mutations->push_back(std::move(mutation));
 }
 
-absl::Status HotFrames::Allocate(uint32_t size, Slot* slot) {
+absl::Status HotFrames::Allocate(uint32_t size, uint32_t cie, Slot* slot) {
   size = static_cast<uint32_t>(AlignUp(size, 8));
   std::vector<Slot>& free = staged_state_.free;
   for (size_t i = 0; i < free.size(); ++i) {
-    if (free[i].capacity < size) continue;
+    if (free[i].capacity < size || free[i].offset < cie) continue;
     *slot = free[i];  // whole: a record may be longer than it needs to be
     free.erase(free.begin() + static_cast<ptrdiff_t>(i));
     return absl::OkStatus();
@@ -159,14 +159,14 @@ absl::Status HotFrames::WriteRecords(const UnitUpdate& update, const EhFrame& fr
                               static_cast<uint64_t>(fde.function_addend);
     // The function's own slot if it is long enough, else any other of the unit's, else a new one.
     Slot slot;
-    auto fits = [&](const Slot& s) { return s.capacity >= fde.size; };
+    auto fits = [&](const Slot& s) { return s.capacity >= fde.size && s.offset > cie_offset; };
     auto it = std::find_if(old->begin(), old->end(), [&](const Slot& s) { return s.function == function && fits(s); });
     if (it == old->end()) it = std::find_if(old->begin(), old->end(), fits);
     if (it != old->end()) {
       slot = *it;
       old->erase(it);
     } else {
-      status = Allocate(fde.size, &slot);
+      status = Allocate(fde.size, cie_offset, &slot);
       if (!status.ok()) return status;
     }
     slot.function = function;
@@ -193,7 +193,7 @@ absl::Status HotFrames::CieFor(const UnitUpdate& update, const EhFrame& frame, c
     }
   }
   Slot slot;
-  if (absl::Status status = Allocate(cie.size, &slot); !status.ok()) return status;
+  if (absl::Status status = Allocate(cie.size, 0, &slot); !status.ok()) return status;
   staged_cies_[key] = slot.offset;
   *offset = slot.offset;
   return WriteRecord(update, frame, cie, slot, nullptr, mutations);
@@ -227,18 +227,20 @@ absl::Status HotFrames::AddIsland(const IslandRange& island, std::vector<Slot>* 
   if (staged_state_.plain_cie == 0xffffffffu) {
     Slot cie;
     std::vector<uint8_t> bytes = PlainCie();
-    if (absl::Status status = Allocate(static_cast<uint32_t>(bytes.size()), &cie); !status.ok()) return status;
+    if (absl::Status status = Allocate(static_cast<uint32_t>(bytes.size()), 0, &cie); !status.ok()) return status;
     bytes.resize(cie.capacity, 0);
     Store(bytes.data(), cie.capacity - 4);
     staged_state_.plain_cie = cie.offset;
     PutBytes(cie.offset, std::move(bytes), mutations);
   }
   Slot slot;
-  auto kept = std::find_if(old->begin(), old->end(), [&](const Slot& s) { return s.function == island.begin; });
-  if (kept != old->end() && kept->capacity >= 24) {
+  auto kept = std::find_if(old->begin(), old->end(), [&](const Slot& s) {
+    return s.function == island.begin && s.capacity >= 24 && s.offset > staged_state_.plain_cie;
+  });
+  if (kept != old->end()) {
     slot = *kept;
     old->erase(kept);
-  } else if (absl::Status status = Allocate(24, &slot); !status.ok()) {
+  } else if (absl::Status status = Allocate(24, staged_state_.plain_cie, &slot); !status.ok()) {
     return status;
   }
   slot.function = island.begin;

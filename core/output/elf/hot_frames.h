@@ -48,7 +48,8 @@ class HotFrames {
     uint32_t row_count = 0;
   };
 
-  absl::Status Allocate(uint32_t size, Slot* slot);
+  // A free slot behind the record at `cie`: the distance back to it is unsigned, and not every unwinder lets it wrap.
+  absl::Status Allocate(uint32_t size, uint32_t cie, Slot* slot);
   void Release(const Slot& slot, std::vector<Mutation>* mutations);
   absl::Status WriteRecords(const UnitUpdate& update, const EhFrame& frame, std::vector<Slot>* old,
                             std::vector<Slot>* now, std::vector<Mutation>* mutations);
