@@ -151,19 +151,35 @@ class HotElf : public HotTables {
       if (update.words.empty()) return absl::OkStatus();
       return absl::ResourceExhaustedError("the image has no dynamic relocations");
     }
-    for (const WordRange& range : update.stale_words) rela_.Remove(range);
+    // Rows of words that stay are rewritten where they are, so that the table moves as little as it must.
+    std::vector<const DynamicWord*> fresh;
+    absl::flat_hash_set<uint64_t> kept;
     for (const DynamicWord& word : update.words) {
-      const bool relative = !word.symbol.valid();
-      uint64_t info = ELF64_R_INFO(uint64_t{0}, arch_.dynamic_types().relative);
-      if (!relative) {
-        const CellSet* set = cells_.Find(word.symbol);
-        if (set == nullptr || set->dynsym == 0) {
-          return absl::ResourceExhaustedError("an imported symbol has no row in .dynsym");
-        }
-        info = ELF64_R_INFO(uint64_t{set->dynsym}, arch_.dynamic_types().absolute);
+      uint64_t info = 0;
+      if (absl::Status status = InfoOf(word, &info); !status.ok()) return status;
+      if (rela_.Rewrite(word.address, !word.symbol.valid(), info, word.addend)) {
+        kept.insert(word.address);
+      } else {
+        fresh.push_back(&word);
       }
-      if (absl::Status status = rela_.Add(word.address, relative, info, word.addend); !status.ok()) return status;
     }
+    rela_.RemoveOthers(update.stale_words, kept);
+    for (const DynamicWord* word : fresh) {
+      uint64_t info = 0;
+      if (absl::Status status = InfoOf(*word, &info); !status.ok()) return status;
+      if (absl::Status status = rela_.Add(word->address, !word->symbol.valid(), info, word->addend); !status.ok()) return status;
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status InfoOf(const DynamicWord& word, uint64_t* info) const {
+    *info = ELF64_R_INFO(uint64_t{0}, arch_.dynamic_types().relative);
+    if (!word.symbol.valid()) return absl::OkStatus();
+    const CellSet* set = cells_.Find(word.symbol);
+    if (set == nullptr || set->dynsym == 0) {
+      return absl::ResourceExhaustedError("an imported symbol has no row in .dynsym");
+    }
+    *info = ELF64_R_INFO(uint64_t{set->dynsym}, arch_.dynamic_types().absolute);
     return absl::OkStatus();
   }
 

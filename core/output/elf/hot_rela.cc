@@ -49,26 +49,45 @@ void HotRela::RemoveRow(int part, uint64_t address, uint32_t row) {
   --staged.delta;
 }
 
-void HotRela::Remove(WordRange range) {
+int64_t HotRela::RowOf(int part, uint64_t address) const {
+  if (auto it = staged_[part].row_of.find(address); it != staged_[part].row_of.end()) return it->second;
+  auto it = parts_[part].row_of.find(address);
+  return it == parts_[part].row_of.end() ? -1 : int64_t{it->second};
+}
+
+std::vector<uint64_t> HotRela::WordsIn(int part, WordRange range) const {
+  std::vector<uint64_t> words;
+  const auto& known = parts_[part].row_of;
+  const auto& staged = staged_[part].row_of;
+  for (auto it = known.lower_bound(range.begin); it != known.end() && it->first < range.end; ++it) {
+    words.push_back(it->first);
+  }
+  for (auto it = staged.lower_bound(range.begin); it != staged.end() && it->first < range.end; ++it) {
+    if (!known.contains(it->first)) words.push_back(it->first);
+  }
+  return words;
+}
+
+void HotRela::Remove(WordRange range) { RemoveOthers({range}, {}); }
+
+void HotRela::RemoveOthers(absl::Span<const WordRange> ranges, const absl::flat_hash_set<uint64_t>& kept) {
   for (int p = 0; p < 2; ++p) {
-    std::vector<uint64_t> words;
-    for (auto it = parts_[p].row_of.lower_bound(range.begin); it != parts_[p].row_of.end() && it->first < range.end; ++it) {
-      words.push_back(it->first);
-    }
-    for (auto it = staged_[p].row_of.lower_bound(range.begin);
-         it != staged_[p].row_of.end() && it->first < range.end; ++it) {
-      if (!parts_[p].row_of.contains(it->first)) words.push_back(it->first);
-    }
-    for (uint64_t word : words) {
-      int64_t row = -1;
-      if (auto it = staged_[p].row_of.find(word); it != staged_[p].row_of.end()) {
-        row = it->second;
-      } else {
-        row = parts_[p].row_of.find(word)->second;
+    for (const WordRange& range : ranges) {
+      for (uint64_t word : WordsIn(p, range)) {
+        if (kept.contains(word)) continue;
+        const int64_t row = RowOf(p, word);
+        if (row >= 0) RemoveRow(p, word, static_cast<uint32_t>(row));
       }
-      if (row >= 0) RemoveRow(p, word, static_cast<uint32_t>(row));
     }
   }
+}
+
+bool HotRela::Rewrite(uint64_t address, bool relative, uint64_t info, uint64_t addend) {
+  const int p = relative ? 0 : 1;
+  const int64_t row = RowOf(p, address);
+  if (row < 0) return false;
+  staged_[p].rows[static_cast<uint32_t>(row)] = {address, {info, addend}};
+  return true;
 }
 
 absl::Status HotRela::Add(uint64_t address, bool relative, uint64_t info, uint64_t addend) {

@@ -6,10 +6,10 @@
 #define CORE_OUTPUT_ELF_HOT_RELA_H_
 
 #include <cstdint>
-#include <map>
 #include <vector>
 
 #include "absl/container/btree_map.h"
+#include "absl/container/flat_hash_set.h"
 #include "absl/status/status.h"
 #include "core/output/elf/image.h"
 #include "core/output/hot_tables.h"
@@ -30,6 +30,10 @@ class HotRela {
   void Begin();
   // Removes the rows of all words in `range`.
   void Remove(WordRange range);
+  // Removes the rows of all words in `ranges`, but for those in `kept`.
+  void RemoveOthers(absl::Span<const WordRange> ranges, const absl::flat_hash_set<uint64_t>& kept);
+  // Gives a word that has a row of this kind new contents; false when it has none.
+  bool Rewrite(uint64_t address, bool relative, uint64_t info, uint64_t addend);
   // Adds a row. ResourceExhausted when its part is full.
   absl::Status Add(uint64_t address, bool relative, uint64_t info, uint64_t addend);
   // Adds the mutations of all rows that the plan touched.
@@ -57,6 +61,8 @@ class HotRela {
   uint32_t Count(int part) const { return parts_[part].count + staged_[part].delta; }
   std::pair<uint64_t, RelaRow> RowAt(int part, uint32_t row) const;
   void RemoveRow(int part, uint64_t address, uint32_t row);
+  std::vector<uint64_t> WordsIn(int part, WordRange range) const;
+  int64_t RowOf(int part, uint64_t address) const;  // -1: none
 
   uint64_t file_offset_;
   DynamicTypes types_;
