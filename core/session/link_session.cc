@@ -40,6 +40,16 @@ void ListRanges(const ImagePatch& patch, LinkReport* report) {
   }
 }
 
+// Policies that the command line knows and the engine does not have yet: never ignored in silence.
+void WarnOfWhatIsMissing(const LinkOptions& options, Diagnostics& diagnostics) {
+  if (options.move == MovePolicy::kReapply || options.move == MovePolicy::kGot) {
+    diagnostics.Warning("--move: only thunk is there so far; functions that move leave islands");
+  }
+  if (options.gate == GatePolicy::kExact) {
+    diagnostics.Warning("--gate=exact is not there yet; the strict gate decides");
+  }
+}
+
 }  // namespace
 
 const char* OutcomeName(Outcome outcome) {
@@ -185,6 +195,7 @@ void LinkSession::Impl::Adopt(const LinkRequest& request, const Changes& changes
 
 absl::StatusOr<LinkReport> LinkSession::Impl::LinkInFull(const LinkRequest& request, FileSource& files,
                                                          Diagnostics& diagnostics) {
+  WarnOfWhatIsMissing(request.options, diagnostics);
   ++full_resolves;
   LinkReport report;
   report.outcome = linked_before && request.options.incremental ? Outcome::kFellBackFull : Outcome::kFull;
