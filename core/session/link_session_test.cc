@@ -1,0 +1,275 @@
+#include "core/session/link_session.h"
+
+#include <algorithm>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "core/base/memory_files.h"
+#include "core/input/command_line.h"
+#include "core/input/testing/obj_builder.h"
+#include "gtest/gtest.h"
+
+namespace kitlink {
+namespace {
+
+using testing::ObjBuilder;
+
+// An image in memory whose steps can be told to fail.
+class FakeSink : public ImageSink {
+ public:
+  absl::StatusOr<MutableBytes> BeginImage(uint64_t size) override {
+    staged_.assign(size, 0);
+    return absl::MakeSpan(staged_);
+  }
+  absl::Status PublishImage(bool) override {
+    image = staged_;
+    ++published;
+    return absl::OkStatus();
+  }
+  void AbandonImage() override { staged_.clear(); }
+  absl::Status CheckPatchable() override {
+    return patchable ? absl::OkStatus() : absl::FailedPreconditionError("somebody has written to it");
+  }
+  absl::Status Commit(const ImagePatch& patch) override {
+    if (!commit.ok()) return commit;
+    uint64_t end = 0;
+    for (const Mutation& mutation : patch.mutations) {
+      EXPECT_GE(mutation.offset, end) << "mutations are sorted and disjoint";
+      end = mutation.offset + mutation.bytes.size();
+      if (end > image.size()) return absl::InternalError("outside of the image");
+      std::copy(mutation.bytes.begin(), mutation.bytes.end(), image.begin() + static_cast<ptrdiff_t>(mutation.offset));
+    }
+    return absl::OkStatus();
+  }
+  absl::Status ReadBack(uint64_t offset, MutableBytes into) override {
+    if (!readable) return absl::FailedPreconditionError("it is gone");
+    if (!InBounds(offset, into.size(), image.size())) return absl::InternalError("outside of the image");
+    std::copy_n(image.begin() + static_cast<ptrdiff_t>(offset), into.size(), into.begin());
+    return absl::OkStatus();
+  }
+  void Settle() override {}
+
+  std::vector<uint8_t> image;
+  int published = 0;
+  bool patchable = true, readable = true;
+  absl::Status commit;
+
+ private:
+  std::vector<uint8_t> staged_;
+};
+
+// mov $value, %eax; ret
+std::vector<uint8_t> Work(char value) {
+  return ObjBuilder().Section(".text.work", std::string("\xb8") + value + std::string("\0\0\0\xc3", 4))
+      .Symbol("work", ".text.work").StackNote().Build();
+}
+
+std::vector<uint8_t> Start() {
+  return ObjBuilder().Section(".text._start", std::string("\xe8\0\0\0\0\xc3", 6)).Symbol("_start", ".text._start")
+      .Reloc(".text._start", 1, R_X86_64_PLT32, "work", -4).StackNote().Build();
+}
+
+class LinkSessionTest : public ::testing::Test {
+ protected:
+  LinkSessionTest() : session_(&sink_) {
+    files_.Put("start.o", Start());
+    files_.Put("work.o", Work(1));
+    Diagnostics diagnostics;
+    auto options = ParseCommandLine({"-o", "out", "start.o", "work.o"}, files_, diagnostics);
+    EXPECT_TRUE(options.ok()) << options.status();
+    options_ = *std::move(options);
+  }
+
+  absl::StatusOr<LinkReport> Link(std::optional<std::vector<ChangedInput>> changed = std::nullopt) {
+    Diagnostics diagnostics;
+    auto report = session_.Link({options_, std::move(changed)}, files_, diagnostics);
+    return report;
+  }
+
+  // Links and expects this.
+  LinkReport Expect(Outcome outcome, GateReason reason,
+                    std::optional<std::vector<ChangedInput>> changed = std::nullopt) {
+    auto report = Link(std::move(changed));
+    EXPECT_TRUE(report.ok()) << report.status();
+    if (!report.ok()) return {};
+    EXPECT_EQ(report->outcome, outcome) << Describe(report->reason).name << " " << report->reason_detail;
+    EXPECT_EQ(report->reason, reason) << Describe(report->reason).name << " " << report->reason_detail;
+    return *std::move(report);
+  }
+
+  void LinkFirst() {
+    Expect(Outcome::kFull, GateReason::kFirstLink);
+    session_.Settle();
+  }
+
+  // Whether the image holds work() with this value.
+  bool Holds(char value) const {
+    const std::string code = std::string("\xb8") + value + std::string("\0\0\0\xc3", 4);
+    return std::search(sink_.image.begin(), sink_.image.end(), code.begin(), code.end(),
+                       [](uint8_t a, char b) { return a == static_cast<uint8_t>(b); }) != sink_.image.end();
+  }
+
+  MemoryFiles files_;
+  FakeSink sink_;
+  LinkSession session_;
+  LinkOptions options_;
+};
+
+TEST_F(LinkSessionTest, PatchesABody) {
+  LinkFirst();
+  files_.Put("work.o", Work(2));
+  const LinkReport report = Expect(Outcome::kPatched, GateReason::kNone);
+  EXPECT_EQ(report.atoms.changed, 1u);
+  EXPECT_EQ(report.atoms.moved, 0u);
+  EXPECT_EQ(report.generation, 2u);
+  EXPECT_EQ(report.counters.full_resolves, 1u);
+  EXPECT_EQ(sink_.published, 1);
+  EXPECT_TRUE(Holds(2));
+  EXPECT_FALSE(Holds(1));
+}
+
+TEST_F(LinkSessionTest, RewrittenWithTheSameContentIsNoChange) {
+  LinkFirst();
+  const std::vector<uint8_t> before = sink_.image;
+  files_.Put("work.o", Work(1));
+  const LinkReport report = Expect(Outcome::kPatched, GateReason::kNone);
+  EXPECT_TRUE(report.patched_ranges.empty());
+  EXPECT_EQ(sink_.image, before);
+}
+
+TEST_F(LinkSessionTest, FailedCommitLeadsToAFullLink) {
+  LinkFirst();
+  files_.Put("work.o", Work(2));
+  sink_.commit = absl::InternalError("no space");
+  Expect(Outcome::kFellBackFull, GateReason::kCommitFailed);
+  EXPECT_EQ(sink_.published, 2);
+  EXPECT_TRUE(Holds(2));
+  sink_.commit = absl::OkStatus();
+  session_.Settle();
+  files_.Put("work.o", Work(3));
+  Expect(Outcome::kPatched, GateReason::kNone);
+  EXPECT_TRUE(Holds(3));
+}
+
+TEST_F(LinkSessionTest, ImageThatCannotBeReadBackIsNotPatched) {
+  sink_.readable = false;
+  LinkFirst();
+  Expect(Outcome::kFellBackFull, GateReason::kPriorLinkFailed);
+}
+
+TEST_F(LinkSessionTest, UnpatchableImageAtCaptureIsNotHot) {
+  sink_.patchable = false;
+  LinkFirst();
+  Expect(Outcome::kFellBackFull, GateReason::kNotIncrementalOutput);
+}
+
+TEST_F(LinkSessionTest, ReplacedBeforeCaptureIsStillPatched) {
+  Expect(Outcome::kFull, GateReason::kFirstLink);
+  files_.Put("work.o", Work(2));  // another inode: what was linked is still mapped
+  session_.Settle();
+  Expect(Outcome::kPatched, GateReason::kNone);
+  EXPECT_TRUE(Holds(2));
+}
+
+TEST_F(LinkSessionTest, TruncatedBeforeCaptureFallsBack) {
+  auto bytes = files_.Open("work.o");
+  ASSERT_TRUE(bytes.ok());
+  Expect(Outcome::kFull, GateReason::kFirstLink);
+  static_cast<MemoryBytes&>(**bytes).set_torn();
+  session_.Settle();
+  files_.Put("work.o", Work(2));
+  const LinkReport report = Expect(Outcome::kFellBackFull, GateReason::kUnitNotCaptured);
+  EXPECT_EQ(report.counters.full_resolves, 2u);
+  EXPECT_TRUE(Holds(2));
+}
+
+TEST_F(LinkSessionTest, OutputChanged) {
+  LinkFirst();
+  sink_.patchable = false;
+  Expect(Outcome::kFellBackFull, GateReason::kOutputChanged);
+}
+
+TEST_F(LinkSessionTest, MissingInputFailsAndKeepsTheSession) {
+  LinkFirst();
+  const std::vector<uint8_t> before = sink_.image;
+  files_.Remove("work.o");
+  // GateReason::kUnreadableInput is never reported when the full link fails as well.
+  EXPECT_FALSE(Link().ok());
+  EXPECT_EQ(sink_.image, before);
+  files_.Put("work.o", Work(2));
+  Expect(Outcome::kPatched, GateReason::kNone);
+  EXPECT_TRUE(Holds(2));
+}
+
+TEST_F(LinkSessionTest, TornInputNeverReachesTheImage) {
+  LinkFirst();
+  const std::vector<uint8_t> before = sink_.image;
+  files_.Put("work.o", Work(2));
+  auto bytes = files_.Open("work.o");
+  ASSERT_TRUE(bytes.ok());
+  static_cast<MemoryBytes&>(**bytes).set_torn();
+  const auto report = Link();
+  EXPECT_FALSE(report.ok() && report->outcome == Outcome::kPatched);
+  if (!report.ok()) {
+    EXPECT_EQ(sink_.image, before);
+  }
+}
+
+TEST_F(LinkSessionTest, LinkErrorLeavesEverythingAsItWas) {
+  LinkFirst();
+  const std::vector<uint8_t> before = sink_.image;
+  // An address does not fit into one byte. GateReason::kLinkError leads to the full link, which says so.
+  files_.Put("work.o", ObjBuilder().Section(".text.work", std::string("\xb8\1\0\0\0\xc3", 6)).Symbol("work", ".text.work")
+                           .Reloc(".text.work", 1, R_X86_64_8, "work", 0).StackNote().Build());
+  EXPECT_FALSE(Link().ok());
+  EXPECT_EQ(sink_.image, before);
+  files_.Put("work.o", Work(2));
+  const LinkReport report = Expect(Outcome::kPatched, GateReason::kNone);
+  EXPECT_EQ(report.counters.full_resolves, 2u);
+}
+
+TEST_F(LinkSessionTest, StatedContentMustBeWhatIsRead) {
+  LinkFirst();
+  const std::vector<uint8_t> before = sink_.image;
+  files_.Put("work.o", Work(2));
+  const std::vector<uint8_t> other = Work(3), now = Work(2);
+  const auto refused = Link(std::vector<ChangedInput>{{"work.o", HashContent(other)}});
+  EXPECT_EQ(refused.status().code(), absl::StatusCode::kInvalidArgument) << refused.status();
+  EXPECT_EQ(sink_.image, before);
+  EXPECT_EQ(sink_.published, 1);
+  const LinkReport report =
+      Expect(Outcome::kPatched, GateReason::kNone, std::vector<ChangedInput>{{"work.o", HashContent(now)}});
+  EXPECT_EQ(report.generation, 2u);
+  EXPECT_TRUE(Holds(2));
+}
+
+TEST_F(LinkSessionTest, ChangedListNamesInputsOnly) {
+  LinkFirst();
+  files_.Put("other.o", Work(2));
+  const auto refused = Link(std::vector<ChangedInput>{{"other.o", {}}});
+  EXPECT_EQ(refused.status().code(), absl::StatusCode::kInvalidArgument) << refused.status();
+  Expect(Outcome::kPatched, GateReason::kNone);
+}
+
+TEST_F(LinkSessionTest, FallBackIsByteIdenticalToAColdLink) {
+  LinkFirst();
+  files_.Put("work.o", Work(2));
+  Expect(Outcome::kPatched, GateReason::kNone);
+  files_.Put("work.o", ObjBuilder().Section(".text.work", std::string("\xb8\4\0\0\0\xc3", 6)).Symbol("work", ".text.work")
+                           .Symbol("another", ".text.work").StackNote().Build());
+  Expect(Outcome::kFellBackFull, GateReason::kDefinedSetChanged);
+  FakeSink cold_sink;
+  LinkSession cold(&cold_sink);
+  Diagnostics diagnostics;
+  ASSERT_TRUE(cold.Link({options_, std::nullopt}, files_, diagnostics).ok());
+  EXPECT_EQ(sink_.image, cold_sink.image);
+}
+
+TEST_F(LinkSessionTest, RelinkNeedsALink) {
+  Diagnostics diagnostics;
+  EXPECT_EQ(session_.Relink(std::nullopt, files_, diagnostics).status().code(), absl::StatusCode::kFailedPrecondition);
+}
+
+}  // namespace
+}  // namespace kitlink
