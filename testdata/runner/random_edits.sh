@@ -6,7 +6,7 @@
 set -u
 export LC_ALL=C
 RELINK_TOOL=$(readlink -f "$1") COLD_LD=$(readlink -f "$2")
-ld=$(readlink -f "$(dirname "${BASH_SOURCE[0]}")/session_ld.sh")
+ld=$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/session_ld.sh
 export RELINK_TOOL COLD_LD
 steps=${3:-30}
 shift $(($# < 3 ? $# : 3))

@@ -136,7 +136,7 @@ for test in "${tests[@]}"; do
     dir=$work/$name.$compiler
     mkdir -p "$dir"
     count=$((count + 1))
-    (trap end_test EXIT; begin_test; run_test "$path") || failed=$((failed + 1))
+    (begin_test; trap end_test EXIT; run_test "$path") || failed=$((failed + 1))
   done
 done
 echo "$count runs, $failed failed"
