@@ -44,9 +44,10 @@ std::vector<Set> ReadSets(const Image& image, std::string& error) {
     set.version = in.U16();
     set.info = in.U32();
     const uint8_t address_size = in.U8(), segment_size = in.U8();
-    in.Skip(AlignUp(in.offset() - at, 16) - (in.offset() - at));
+    uint8_t padding = 0;  // up to the first range, which is aligned to its size
+    while (in.ok() && (in.offset() - at) % 16 != 0) padding |= in.U8();
     in.Limit(end);
-    if (!in.ok() || length == 0 || length >= 0xfffffff0u || address_size != 8 || segment_size != 0) {
+    if (!in.ok() || padding != 0 || length == 0 || length >= 0xfffffff0u || address_size != 8 || segment_size != 0) {
       error = absl::StrCat(".debug_aranges: no set at offset ", Hex(at));
       return sets;
     }
