@@ -158,7 +158,7 @@ class Assigner {
       out.merged = static_cast<uint32_t>(m);
       out.used = merged.size;
       out.size = merged.size;
-      if (options_.incremental) out.size += AlignUp(std::max<uint64_t>(merged.size / 8, 512), merged.alignment);
+      if (options_.incremental) out.size += AlignUp(std::max<uint64_t>(merged.size / 8, 2048), merged.alignment);
       result_.sections.push_back(std::move(out));
     }
   }
@@ -180,7 +180,7 @@ class Assigner {
       Place& place = result_.places[atom.value];
       offset = AlignUp(offset, input.alignment);
       place.offset = offset;
-      place.capacity = section.padded ? PaddedCapacity(input.bytes)
+      place.capacity = section.padded ? PaddedCapacity(section, input.bytes)
                                       : SlotCapacity(section, input.size, static_cast<uint64_t>(min_hole));
       offset += place.capacity;
     }

@@ -24,7 +24,7 @@ uint64_t SlotCapacity(const OutputSection& section, uint64_t size, uint64_t min_
 bool PaddedInPlace(const OutputSection& section);
 
 // The bytes of a slot in such a section: with slack when `bytes` is one table, as compilers write it, else exact.
-uint64_t PaddedCapacity(ByteView bytes);
+uint64_t PaddedCapacity(const OutputSection& section, ByteView bytes);
 
 // The reserve behind the last slot of a section that uses `used` bytes.
 uint64_t TailReserve(const OutputSection& section, uint64_t used);

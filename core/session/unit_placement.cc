@@ -176,10 +176,12 @@ class UnitPlacer {
       island.offset = slot.offset;
       island.capacity = slot.capacity;
       const uint64_t begin = AddressOf(slot.section, slot.offset);
+      // Only code was published: what is not loaded counts from 0 and may look like it.
+      const bool code = Home(slot.section).alloc() && (Home(slot.section).flags & kSecExec) != 0;
       for (const std::vector<OwnSymbol>& list : own_) {
         for (const OwnSymbol& own : list) {
           const SymbolMemory& symbol = state_.symbol(own.id);
-          if (symbol.executable && Inside(symbol.address, begin, slot.capacity)) island.symbols.push_back(own.id);
+          if (code && symbol.executable && Inside(symbol.address, begin, slot.capacity)) island.symbols.push_back(own.id);
         }
       }
       if (island.symbols.empty()) {

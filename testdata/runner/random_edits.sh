@@ -7,6 +7,8 @@ set -u
 export LC_ALL=C
 RELINK_TOOL=$(readlink -f "$1") COLD_LD=$(readlink -f "$2")
 ld=$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/session_ld.sh
+# As a test it is found under the name of its target; the other scripts are where they are in the source tree.
+[ -e "$ld" ] || ld=$PWD/testdata/runner/session_ld.sh
 export RELINK_TOOL COLD_LD
 steps=${3:-30}
 shift $(($# < 3 ? $# : 3))

@@ -2,6 +2,8 @@
 # Runs directive tests of relinks: run_relinks.sh RELINK_TOOL COLD_LD TEST...   (see run_tests.sh)
 RELINK_TOOL=$(readlink -f "$1") COLD_LD=$(readlink -f "$2")
 here=$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")
+# As a test it is found under the name of its target; the other scripts are where they are in the source tree.
+[ -e "$here/relink_steps.sh" ] || here=$PWD/testdata/runner
 DIRECTIVES=$(readlink -f "$here/relink_steps.sh")
 export RELINK_TOOL COLD_LD DIRECTIVES
 shift 2

@@ -302,7 +302,7 @@ class Placer {
     plan.jump_slots = static_cast<uint32_t>(image_.cells.plt.size());
     plan.irelative = static_cast<uint32_t>(image_.cells.iplt.size());
     const bool spare = options_.incremental && image_.dynamic.present;
-    plan.relative_capacity = plan.relative + (spare ? std::max<uint32_t>(plan.relative / 8, 64) : 0);
+    plan.relative_capacity = plan.relative + (spare ? std::max<uint32_t>(plan.relative / 8, 256) : 0);
     plan.other_capacity = plan.other + (spare ? std::max<uint32_t>(plan.other / 8, 64) : 0);
   }
 

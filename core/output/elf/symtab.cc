@@ -60,7 +60,7 @@ uint16_t SectionIndexAt(const ElfImage& image, uint64_t address) {
 uint64_t TlsValue(const ElfImage& image, uint64_t address) { return address - image.values.tls_begin; }
 
 // Rows that each unit may add later without touching its neighbours'.
-uint32_t SpareLocals(const LinkOptions& options, uint32_t used) { return options.incremental ? used / 8 + 4 : 0; }
+uint32_t SpareLocals(const LinkOptions& options, uint32_t used) { return options.incremental ? used / 4 + 6 : 0; }
 
 bool KeepGlobal(const Program& program, uint32_t u, uint32_t g) {
   const Unit& unit = program.units[u];
