@@ -56,6 +56,9 @@ class SessionLinker final : public Linker {
     files_.SetFolder(client.folder);
     LinkRequest request;
     request.options = options;
+    for (absl::string_view entry : client.environment) {
+      if (entry == "KITLINK_DETECT=hash") request.distrust_stamps = true;
+    }
     // One name for one output, whatever the client calls it.
     request.options.output = sink_.path();
     absl::StatusOr<LinkReport> report = Tracked([&] { return session_.Link(request, files_, diagnostics); });

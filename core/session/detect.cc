@@ -51,6 +51,14 @@ std::optional<GateRefusal> RefuseByRole(const FileMemory& file) {
   }
 }
 
+// The stamp of a library or script whose content is what it was; nothing when it is not, or that cannot be told.
+std::optional<FileStamp> StampIfSame(const FileMemory& file, FileSource& files) {
+  if (!file.content.known()) return std::nullopt;
+  const absl::StatusOr<std::shared_ptr<InputBytes>> bytes = files.Open(file.path);
+  if (!bytes.ok() || HashContent((*bytes)->bytes()) != file.content || (*bytes)->torn()) return std::nullopt;
+  return (*bytes)->stamp();
+}
+
 // The file that a client means: by its path, else by what the path leads to.
 std::optional<uint32_t> FindNamed(const Memory& memory, const std::string& path, FileSource& files) {
   if (auto it = memory.file_of.find(path); it != memory.file_of.end()) return it->second;
@@ -158,7 +166,7 @@ absl::StatusOr<std::variant<Changes, GateRefusal>> DetectChanges(const Memory& m
       const FileMemory& file = memory.files[f];
       const absl::StatusOr<FileStamp> stamp = files.Stat(changes.PathOf(memory, f));
       if (!stamp.ok()) return {Refuse(GateReason::kUnreadableInput, stamp.status().message())};
-      if (*stamp != file.stamp || !file.settled) changes.files.push_back(f);
+      if (*stamp != file.stamp || !file.settled || request.distrust_stamps) changes.files.push_back(f);
     }
   }
   for (const Renamed& entry : changes.renamed) changes.files.push_back(entry.file);
@@ -174,13 +182,11 @@ absl::StatusOr<std::variant<Changes, GateRefusal>> DetectChanges(const Memory& m
   std::sort(changes.files.begin(), changes.files.end());
   changes.files.erase(std::unique(changes.files.begin(), changes.files.end()), changes.files.end());
   for (uint32_t f : changes.files) {
-    const FileMemory& file = memory.files[f];
-    const absl::StatusOr<FileStamp> stamp = files.Stat(changes.PathOf(memory, f));
-    const bool same = stamp.ok() && *stamp == file.stamp;
-    if (auto refusal = RefuseByRole(file)) {
-      // Too young to be trusted, but by all that can be seen the same: libraries are not compared further.
-      if (!same) return {*std::move(refusal)};
-    }
+    std::optional<GateRefusal> refusal = RefuseByRole(memory.files[f]);
+    if (!refusal) continue;
+    const std::optional<FileStamp> stamp = StampIfSame(memory.files[f], files);
+    if (!stamp) return {*std::move(refusal)};
+    changes.same.push_back({f, *stamp});
   }
   std::erase_if(changes.files, [&](uint32_t f) { return RefuseByRole(memory.files[f]).has_value(); });
   return {std::move(changes)};
@@ -206,9 +212,11 @@ void AdoptFiles(const Changes& changes, const ChangedUnits& read, int64_t starte
     file.path = entry.path;
     memory->file_of[file.path] = entry.file;
   }
-  for (const auto& [f, stamp] : read.stamps) {
-    memory->files[f].stamp = stamp;
-    memory->files[f].settled = OldEnough(stamp, started_ns);
+  for (const auto* list : {&read.stamps, &changes.same}) {
+    for (const auto& [f, stamp] : *list) {
+      memory->files[f].stamp = stamp;
+      memory->files[f].settled = OldEnough(stamp, started_ns);
+    }
   }
 }
 

@@ -29,12 +29,13 @@ struct Renamed {
 struct Changes {
   std::vector<uint32_t> files;  // indices in Memory::files, ascending
   std::vector<Renamed> renamed;  // among them
+  std::vector<std::pair<uint32_t, FileStamp>> same;  // looked at, and found to be what they were
 
   const std::string& PathOf(const Memory& memory, uint32_t file) const;
 };
 
 // Finds the inputs that may have changed: those whose stamps differ or were too young to trust, or exactly those that
-// the client names. Refuses when the list of inputs is another, or a library or script changed. InvalidArgument when the
+// the client names. Libraries and scripts are compared by content at once. Refuses when the list of inputs is another, or a library or script changed. InvalidArgument when the
 // client names a file that is no input.
 absl::StatusOr<std::variant<Changes, GateRefusal>> DetectChanges(const Memory& memory, const LinkRequest& request,
                                                                  FileSource& files);

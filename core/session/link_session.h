@@ -34,6 +34,8 @@ struct LinkRequest {
   // Set: exactly these inputs changed, detection is skipped. A content id that does not match what is read
   // fails the link with InvalidArgument and leaves everything as it was.
   std::optional<std::vector<ChangedInput>> changed;
+  // Look at the content of every input, whatever its stamp says. O(inputs' bytes).
+  bool distrust_stamps = false;
 };
 
 // What a session holds, for `status`.

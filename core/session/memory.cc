@@ -98,6 +98,7 @@ class Capture {
       auto [it, fresh] = memory_->file_of.emplace(opened.path, static_cast<uint32_t>(memory_->files.size()));
       if (fresh) memory_->files.push_back(std::move(file));
     }
+    for (FileMemory& file : memory_->files) IdentifyContent(&file);
     for (const std::unique_ptr<Archive>& archive : program_.archives) {
       auto it = memory_->file_of.find(archive->path);
       if (it == memory_->file_of.end()) continue;
@@ -107,6 +108,16 @@ class Capture {
     for (const InputArgument& input : memory_->options.inputs) {
       memory_->library_found.push_back(input.library ? FirstCandidate(memory_->options, input, files_) : "");
     }
+  }
+
+  // What a relink only wants to know to be the same.
+  void IdentifyContent(FileMemory* file) {
+    using Role = OpenedFile::Role;
+    if (file->role != Role::kShared && file->role != Role::kScript && file->role != Role::kOther) return;
+    const absl::StatusOr<std::shared_ptr<InputBytes>> bytes = files_.Open(file->path);
+    if (!bytes.ok() || (*bytes)->stamp() != file->stamp) return;
+    const ContentId content = HashContent((*bytes)->bytes());
+    if (!(*bytes)->torn()) file->content = content;
   }
 
   uint32_t FileOf(const ObjectFile& object) const {

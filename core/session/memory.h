@@ -117,6 +117,7 @@ struct FileMemory {
   std::string path;
   OpenedFile::Role role = OpenedFile::Role::kObject;
   FileStamp stamp;
+  ContentId content;     // of a library or script; objects are compared atom by atom
   bool settled = false;  // the stamp is old enough to be trusted when it is equal
   bool thin = false;          // an archive whose members are files of their own
   std::vector<UnitId> units;  // of an object: its one; of an archive: the members that take part
