@@ -18,9 +18,6 @@
 namespace kitlink::daemon {
 namespace {
 
-// Up to this size reading costs less than mapping and faulting.
-constexpr uint64_t kReadLimit = 16 << 10;
-
 absl::Status SystemError(int error, absl::string_view path) {
   std::string message = absl::StrCat(path, ": ", strerror(error));
   switch (error) {
@@ -72,16 +69,17 @@ class Descriptor {
 
 class ReadBytes final : public InputBytes {
  public:
-  explicit ReadBytes(const FileStamp& stamp) : stamp_(stamp), bytes_(stamp.size) {}
+  explicit ReadBytes(const FileStamp& stamp) : stamp_(stamp), bytes_(new uint8_t[stamp.size]) {}
 
   // Reads the whole file; one that ends early is torn and padded with zeros.
   absl::Status Fill(int fd, absl::string_view path) {
     size_t done = 0;
-    while (done < bytes_.size()) {
-      ssize_t count = pread(fd, bytes_.data() + done, bytes_.size() - done, static_cast<off_t>(done));
+    while (done < stamp_.size) {
+      ssize_t count = pread(fd, &bytes_[done], stamp_.size - done, static_cast<off_t>(done));
       if (count < 0 && errno == EINTR) continue;
       if (count < 0) return SystemError(errno, path);
       if (count == 0) {
+        std::memset(&bytes_[done], 0, stamp_.size - done);
         torn_ = true;
         break;
       }
@@ -90,13 +88,13 @@ class ReadBytes final : public InputBytes {
     return absl::OkStatus();
   }
 
-  ByteView bytes() const override { return bytes_; }
+  ByteView bytes() const override { return ByteView(bytes_.get(), stamp_.size); }
   const FileStamp& stamp() const override { return stamp_; }
   bool torn() const override { return torn_; }
 
  private:
   const FileStamp stamp_;
-  std::vector<uint8_t> bytes_;
+  const std::unique_ptr<uint8_t[]> bytes_;  // stamp_.size of them
   bool torn_ = false;
 };
 
@@ -130,7 +128,10 @@ absl::StatusOr<std::shared_ptr<InputBytes>> Read(int fd, const FileStamp& stamp,
 
 }  // namespace
 
-MappedFileSource::MappedFileSource(std::string folder) : folder_(std::move(folder)) { InstallMappingGuard(); }
+MappedFileSource::MappedFileSource(std::string folder, uint64_t read_limit)
+    : folder_(std::move(folder)), read_limit_(read_limit) {
+  InstallMappingGuard();
+}
 
 void MappedFileSource::SetFolder(std::string folder) { folder_ = std::move(folder); }
 
@@ -163,7 +164,7 @@ absl::StatusOr<std::shared_ptr<InputBytes>> MappedFileSource::Open(absl::string_
     opened_.insert(std::move(absolute));
   }
   FileStamp stamp = StampOf(info);
-  if (stamp.size <= kReadLimit) return Read(fd.get(), stamp, path);
+  if (stamp.size <= read_limit_) return Read(fd.get(), stamp, path);
   void* begin = mmap(nullptr, stamp.size, PROT_READ, MAP_PRIVATE, fd.get(), 0);
   // The number of mappings of a process is limited (65530 by default), and some file systems cannot map.
   if (begin == MAP_FAILED) return Read(fd.get(), stamp, path);

@@ -22,8 +22,12 @@ namespace kitlink::daemon {
 // ResourceExhausted and Internal as the system says; the message starts with the path as given.
 class MappedFileSource : public FileSource {
  public:
-  // `folder` is absolute.
-  explicit MappedFileSource(std::string folder);
+  // Assemblers rewrite objects in place, and what was checked once must stay what it was, so files up to 4 MiB (objects,
+  // mostly) are read: that costs about what the page faults of a mapping would.
+  static constexpr uint64_t kReadLimit = 4 << 20;
+
+  // `folder` is absolute. Files of up to `read_limit` bytes are read, larger ones mapped.
+  explicit MappedFileSource(std::string folder, uint64_t read_limit = kReadLimit);
 
   absl::StatusOr<std::shared_ptr<InputBytes>> Open(absl::string_view path) override;
   absl::StatusOr<FileStamp> Stat(absl::string_view path) override;
@@ -43,6 +47,7 @@ class MappedFileSource : public FileSource {
   std::string Absolute(absl::string_view path) const;
 
   std::string folder_;
+  const uint64_t read_limit_;
   mutable absl::Mutex mutex_;
   absl::flat_hash_set<std::string> opened_ ABSL_GUARDED_BY(mutex_);
 };

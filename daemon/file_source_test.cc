@@ -18,6 +18,9 @@
 namespace kitlink::daemon {
 namespace {
 
+// Small, so that small files can be mapped.
+constexpr uint64_t kReadLimit = 16 << 10;
+
 class FileSourceTest : public testing::Test {
  protected:
   FileSourceTest() {
@@ -35,7 +38,7 @@ class FileSourceTest : public testing::Test {
 
 TEST_F(FileSourceTest, RelativePathsAreTheClients) {
   Write("a.o", "small");
-  MappedFileSource files(folder_);
+  MappedFileSource files(folder_, kReadLimit);
   auto file = files.Open("a.o");
   ASSERT_TRUE(file.ok()) << file.status();
   EXPECT_EQ(AsString((*file)->bytes()), "small");
@@ -49,7 +52,7 @@ TEST_F(FileSourceTest, RelativePathsAreTheClients) {
 }
 
 TEST_F(FileSourceTest, WhatIsNotAFileIsAnError) {
-  MappedFileSource files(folder_);
+  MappedFileSource files(folder_, kReadLimit);
   EXPECT_EQ(files.Open("none").status().code(), absl::StatusCode::kNotFound);
   EXPECT_EQ(files.Open("").status().code(), absl::StatusCode::kNotFound);
   EXPECT_EQ(files.Open(".").status().code(), absl::StatusCode::kInvalidArgument);
@@ -61,7 +64,7 @@ TEST_F(FileSourceTest, WhatIsNotAFileIsAnError) {
 
 TEST_F(FileSourceTest, EmptyFileIsEmpty) {
   Write("e", "");
-  MappedFileSource files(folder_);
+  MappedFileSource files(folder_, kReadLimit);
   auto file = files.Open("e");
   ASSERT_TRUE(file.ok());
   EXPECT_TRUE((*file)->bytes().empty());
@@ -72,7 +75,7 @@ TEST_F(FileSourceTest, TruncatedMappingReadsAsZerosAndIsTorn) {
   const std::string content(1 << 20, 'x');
   Write("big", content);
   Write("other", content);
-  MappedFileSource files(folder_);
+  MappedFileSource files(folder_, kReadLimit);
   auto file = files.Open("big");
   auto other = files.Open("other");
   ASSERT_TRUE(file.ok() && other.ok());
@@ -92,7 +95,7 @@ TEST_F(FileSourceTest, TruncatedMappingReadsAsZerosAndIsTorn) {
 TEST_F(FileSourceTest, TornFilesInManyThreads) {
   constexpr int kThreads = 4, kFiles = 40;
   for (int i = 0; i < kThreads * kFiles; ++i) Write(std::to_string(i), std::string(40000, 'y'));
-  MappedFileSource files(folder_);
+  MappedFileSource files(folder_, kReadLimit);
   std::vector<std::thread> threads;
   std::atomic<int> torn{0};
   for (int t = 0; t < kThreads; ++t) {
@@ -114,7 +117,7 @@ TEST_F(FileSourceTest, TornFilesInManyThreads) {
 TEST_F(FileSourceTest, BusErrorsElsewhereStillKill) {
   EXPECT_EXIT(
       {
-        MappedFileSource files(folder_);
+        MappedFileSource files(folder_, kReadLimit);
         raise(SIGBUS);
         raise(SIGBUS);
       },
