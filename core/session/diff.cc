@@ -31,20 +31,24 @@ UnitDiff DiffUnit(const Memory& memory, UnitId unit, std::unique_ptr<ObjectFile>
   }
   std::sort(diff.groups.begin(), diff.groups.end());
 
-  absl::flat_hash_map<absl::string_view, std::vector<uint32_t>> by_name;  // in reverse, so that pop_back gives the first
-  for (uint32_t a = static_cast<uint32_t>(old.atoms.size()); a-- > 0;) by_name[old.atoms[a].name].push_back(a);
+  // In reverse, so that pop_back gives the first. Names may repeat, and only one of a name be in a group that lost.
+  absl::flat_hash_map<std::pair<absl::string_view, bool>, std::vector<uint32_t>> by_name;
+  for (uint32_t a = static_cast<uint32_t>(old.atoms.size()); a-- > 0;) {
+    by_name[{old.atoms[a].name, old.atoms[a].state == AtomMemory::kDiscarded}].push_back(a);
+  }
 
   diff.sections.resize(object->sections.size());
   for (uint32_t s = 0; s < object->sections.size(); ++s) {
     const InputSection& section = object->sections[s];
     SectionDiff& out = diff.sections[s];
     if (LeftOut(memory.options, section)) continue;
-    if (auto it = by_name.find(section.name); it != by_name.end() && !it->second.empty()) {
+    const bool lost = section.group >= 0 && object->groups[section.group].comdat &&
+                      Contains(old.lost_groups, memory.names.Find(object->groups[section.group].signature));
+    if (auto it = by_name.find(std::make_pair(section.name, lost)); it != by_name.end() && !it->second.empty()) {
       out.old = it->second.back();
       it->second.pop_back();
     }
-    if (section.group >= 0 && object->groups[section.group].comdat &&
-        Contains(old.lost_groups, memory.names.Find(object->groups[section.group].signature))) {
+    if (lost) {
       out.fate = SectionDiff::kDiscarded;
       continue;
     }

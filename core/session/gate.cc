@@ -157,6 +157,15 @@ Refusal CheckSections(const Memory& memory, const UnitDiff& diff) {
   return std::nullopt;
 }
 
+bool ReachesDead(const UnitDiff& diff, const InputSection& section) {
+  for (const Reloc& reloc : section.relocs) {
+    if (reloc.symbol >= diff.object->symbols.size()) continue;
+    const uint32_t in = diff.object->symbols[reloc.symbol].section;
+    if (in < diff.sections.size() && diff.sections[in].fate == SectionDiff::kDead) return true;
+  }
+  return false;
+}
+
 // With garbage collection, a section that refers to something else may keep something else alive.
 Refusal CheckLiveness(const Memory& memory, const UnitDiff& diff) {
   if (!memory.options.gc_sections) return std::nullopt;
@@ -167,7 +176,9 @@ Refusal CheckLiveness(const Memory& memory, const UnitDiff& diff) {
     const InputSection& is = diff.object->sections[s];
     if (!(is.flags & kSecAlloc) || section.fate == SectionDiff::kDead) continue;
     const uint64_t before = section.old == kNoAtomMemory ? 0 : was.atoms[section.old].references;
-    if (section.old == kNoAtomMemory || before != ReferencesDigest(*diff.object, s)) {
+    const bool same = section.old != kNoAtomMemory && before == ReferencesDigest(*diff.object, s);
+    // Sections of one name may have changed places.
+    if (!same || (section.fate == SectionDiff::kMatched && ReachesDead(diff, is))) {
       return GateRefusal{GateReason::kLivenessChanged, Where(diff, is)};
     }
   }

@@ -1,9 +1,11 @@
 #include "core/session/link_session.h"
 
+#include <algorithm>
 #include <chrono>
 #include <utility>
 #include <variant>
 
+#include "absl/strings/ascii.h"
 #include "absl/time/clock.h"
 #include "core/base/parallel.h"
 #include "core/input/command_line.h"
@@ -48,6 +50,12 @@ void WarnOfWhatIsMissing(const LinkOptions& options, Diagnostics& diagnostics) {
   if (options.gate == GatePolicy::kExact) {
     diagnostics.Warning("--gate=exact is not there yet; the strict gate decides");
   }
+}
+
+// Names that mean something else than the units say: a relink takes them as they stand in the units.
+bool RenamesSymbols(const LinkOptions& options) {
+  const auto named = [](const auto& defsym) { return defsym.second.empty() || !absl::ascii_isdigit(defsym.second[0]); };
+  return !options.wrap.empty() || std::any_of(options.defsym.begin(), options.defsym.end(), named);
 }
 
 }  // namespace
@@ -180,6 +188,9 @@ std::optional<GateRefusal> LinkSession::Impl::CheckPrior(const LinkRequest& requ
   if (!SameLinkOptions(memory->options, request.options)) return GateRefusal{GateReason::kOptionsChanged, ""};
   if (!request.options.map_file.empty() || !request.options.dependency_file.empty() || request.options.trace) {
     return GateRefusal{GateReason::kNotIncrementalOutput, "a map or list of the whole link was asked for"};
+  }
+  if (RenamesSymbols(request.options)) {
+    return GateRefusal{GateReason::kNotIncrementalOutput, "--wrap, or --defsym with the value of another symbol"};
   }
   if (absl::Status status = sink->CheckPatchable(); !status.ok()) {
     return GateRefusal{GateReason::kOutputChanged, std::string(status.message())};

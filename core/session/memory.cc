@@ -235,9 +235,9 @@ class Capture {
     });
   }
 
-  // Moving a function is only possible when all others refer to its entry.
+  // Moving a function is only possible when all others refer to its entry, resizing one when none refers to its size.
   void FindInteriorReferences() {
-    std::vector<std::atomic<uint8_t>> interior(program_.symbols.size());
+    std::vector<std::atomic<uint8_t>> interior(program_.symbols.size()), sized(program_.symbols.size());
     ParallelFor(program_.units.size(), 8, [&](size_t u) {
       const Unit& unit = program_.units[u];
       for (uint32_t s = 0; s < unit.object->sections.size(); ++s) {
@@ -247,12 +247,17 @@ class Capture {
         for (const Reloc& reloc : section.relocs) {
           if (reloc.symbol >= unit.object->symbols.size()) continue;  // the file is being rewritten under us
           const SymbolId id = program_.GlobalOf(unit, reloc.symbol);
-          if (!id.valid() || !memory_->symbols[id.value].executable) continue;
+          if (!id.valid()) continue;
+          if (memory_->arch->Info(reloc.type).form == RelocForm::kSize) sized[id.value].store(1, std::memory_order_relaxed);
+          if (!memory_->symbols[id.value].executable) continue;
           if (!IsEntryReference(*memory_->arch, reloc)) interior[id.value].store(1, std::memory_order_relaxed);
         }
       }
     });
-    for (size_t i = 0; i < interior.size(); ++i) memory_->symbols[i].interior = interior[i].load() != 0;
+    for (size_t i = 0; i < interior.size(); ++i) {
+      memory_->symbols[i].interior = interior[i].load() != 0;
+      memory_->symbols[i].sized = sized[i].load() != 0;
+    }
   }
 
   // Whatever changed while it was looked at was not what was linked.

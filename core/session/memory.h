@@ -80,6 +80,7 @@ struct SymbolMemory {
   uint64_t size = 0;
   TargetTraits traits;
   bool interior = false;    // others refer to the middle of the function
+  bool sized = false;       // others refer to its size
   bool executable = false;  // defined in code
 };
 

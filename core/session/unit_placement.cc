@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "absl/container/flat_hash_map.h"
 #include "absl/strings/str_cat.h"
 #include "core/layout/assign.h"
 #include "core/layout/slack.h"
@@ -54,6 +55,7 @@ class UnitPlacer {
       if (Refusal refusal = PlaceSection(s)) return refusal;
     }
     if (Refusal refusal = DefineSymbols()) return refusal;
+    if (Refusal refusal = CheckSharedEntries()) return refusal;
     if (Refusal refusal = NoteInteriorReferences()) return refusal;
     RememberAtoms();
     return std::nullopt;
@@ -304,8 +306,14 @@ class UnitPlacer {
           body = place.address + own.value;
         } else if (diff_.sections[own.section].fate == SectionDiff::kMerged) {
           body = placed_.pieces[own.section].Address(own.value);
+        } else if (symbol.address != 0) {
+          return Refuse(GateReason::kLivenessChanged, own.section, absl::StrCat(": ", memory_.names.Name(own.id)));
         } else {
           continue;
+        }
+        if (symbol.sized && symbol.size != own.size) {
+          return Refuse(GateReason::kDefinedSetChanged, own.section,
+                        absl::StrCat(": others ask for the size of ", memory_.names.Name(own.id)));
         }
         symbol.body = body;
         symbol.size = own.size;
@@ -319,6 +327,19 @@ class UnitPlacer {
     return std::nullopt;
   }
 
+  // One address has room for one jump: names that once meant the same code still have to.
+  Refusal CheckSharedEntries() const {
+    for (const IslandMemory& island : placed_.memory.islands) {
+      absl::flat_hash_map<uint64_t, uint64_t> bodies;  // by entry
+      for (SymbolId id : island.symbols) {
+        const SymbolMemory& symbol = state_.symbol(id);
+        if (bodies.try_emplace(symbol.address, symbol.body).first->second == symbol.body) continue;
+        return GateRefusal{GateReason::kIslandOverlap, absl::StrCat(memory_.names.Name(id), " had another name")};
+      }
+    }
+    return std::nullopt;
+  }
+
   // A function that others refer to the middle of can no longer be moved, and not be referred to so once it has moved.
   Refusal NoteInteriorReferences() {
     for (uint32_t s = 0; s < object_.sections.size(); ++s) {
@@ -326,8 +347,13 @@ class UnitPlacer {
       for (const Reloc& reloc : object_.sections[s].relocs) {
         if (reloc.symbol < object_.first_global) continue;
         const SymbolId id = memory_.names.Find(object_.symbols[reloc.symbol].name);
-        if (!id.valid() || !state_.symbol(id).executable || IsEntryReference(*memory_.arch, reloc)) continue;
+        if (!id.valid()) continue;
         SymbolMemory symbol = state_.symbol(id);
+        if (memory_.arch->Info(reloc.type).form == RelocForm::kSize) {
+          symbol.sized = true;
+          state_.SetSymbol(id, symbol);
+        }
+        if (!symbol.executable || IsEntryReference(*memory_.arch, reloc)) continue;
         if (!symbol.traits.ifunc && symbol.body != symbol.address) {
           return Refuse(GateReason::kIslandOverlap, s,
                         absl::StrCat(": refers to more of ", memory_.names.Name(id), " than its entry, which has moved"));

@@ -186,6 +186,10 @@ class UnitWriter {
                                                  target.traits, memory_.output);
       if (scan.error != nullptr) return Refuse(GateReason::kLinkError, s, reloc, scan.error);
       if (Lacks(target, scan.needs)) return Refuse(GateReason::kImportSetChanged, s, reloc, "a cell is missing");
+      if ((scan.needs & (kNeedRelative | kNeedSymbolic)) && !(section.flags & kSecWrite)) {
+        // The loader may not have been told to make this writable.
+        return Refuse(GateReason::kUnsupportedSection, s, reloc, "needs a relocation of read-only memory");
+      }
       if (scan.needs & kNeedRelative) {
         update_.words.push_back({address + reloc.offset, SymbolId(), target.address + static_cast<uint64_t>(reloc.addend)});
       }
