@@ -11,6 +11,7 @@
 #include "core/input/command_line.h"
 #include "core/session/cold_link.h"
 #include "daemon/file_source.h"
+#include "daemon/file_watch.h"
 #include "daemon/output/file_sink.h"
 
 namespace kitlink::daemon {
@@ -47,16 +48,18 @@ absl::Status WriteSideFiles(const std::vector<SideFile>& side_files, const std::
 class SessionLinker final : public Linker {
  public:
   explicit SessionLinker(std::string output)
-      : sink_(std::move(output), 022, PublishPolicy::kAuto), files_("/"), session_(&sink_) {}
+      : sink_(std::move(output), 022, PublishPolicy::kAuto), files_("/"), session_(&sink_, &watch_) {}
 
   absl::StatusOr<LinkReport> Link(const LinkOptions& options, const ClientView& client,
                                   Diagnostics& diagnostics) override {
     sink_.set_umask(client.umask);
     sink_.set_policy(options.publish);
     files_.SetFolder(client.folder);
+    watch_.SetFolder(client.folder);
     LinkRequest request;
     request.options = options;
     for (absl::string_view entry : client.environment) {
+      if (entry == "KITLINK_DETECT=stat") request.distrust_watch = true;
       if (entry == "KITLINK_DETECT=hash") request.distrust_stamps = true;
     }
     // One name for one output, whatever the client calls it.
@@ -118,6 +121,7 @@ class SessionLinker final : public Linker {
 
   FileSink sink_;
   MappedFileSource files_;
+  FileWatch watch_;
   LinkSession session_;
 };
 

@@ -151,6 +151,7 @@ const std::string& Changes::PathOf(const Memory& memory, uint32_t file) const {
 }
 
 absl::StatusOr<std::variant<Changes, GateRefusal>> DetectChanges(const Memory& memory, const LinkRequest& request,
+                                                                 const std::optional<std::vector<uint32_t>>& suspects,
                                                                  FileSource& files) {
   Changes changes;
   if (auto refusal = CompareInputLists(memory, request.options.inputs, &changes.renamed)) return {*std::move(refusal)};
@@ -162,7 +163,9 @@ absl::StatusOr<std::variant<Changes, GateRefusal>> DetectChanges(const Memory& m
     }
   } else {
     if (auto refusal = CompareLibraries(memory, request.options, files)) return {*std::move(refusal)};
-    for (uint32_t f = 0; f < memory.files.size(); ++f) {
+    const size_t count = suspects ? suspects->size() : memory.files.size();
+    for (size_t i = 0; i < count; ++i) {
+      const uint32_t f = suspects ? (*suspects)[i] : static_cast<uint32_t>(i);
       const FileMemory& file = memory.files[f];
       const absl::StatusOr<FileStamp> stamp = files.Stat(changes.PathOf(memory, f));
       if (!stamp.ok()) return {Refuse(GateReason::kUnreadableInput, stamp.status().message())};

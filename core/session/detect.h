@@ -34,10 +34,12 @@ struct Changes {
   const std::string& PathOf(const Memory& memory, uint32_t file) const;
 };
 
-// Finds the inputs that may have changed: those whose stamps differ or were too young to trust, or exactly those that
-// the client names. Libraries and scripts are compared by content at once. Refuses when the list of inputs is another, or a library or script changed. InvalidArgument when the
-// client names a file that is no input.
+// Finds the inputs that have to be read again: those of `suspects` (nothing: of all) whose stamps differ or were too
+// young to trust, or exactly those that the client names. Libraries and scripts are compared by content at once. Refuses
+// when the list of inputs is another, or a library or script changed. InvalidArgument when the client names a file that
+// is no input. Costs a comparison of the list of inputs, a search for each -l, and a look at each suspect.
 absl::StatusOr<std::variant<Changes, GateRefusal>> DetectChanges(const Memory& memory, const LinkRequest& request,
+                                                                 const std::optional<std::vector<uint32_t>>& suspects,
                                                                  FileSource& files);
 
 // The changed units' objects as they are now.

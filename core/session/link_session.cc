@@ -16,6 +16,7 @@
 #include "core/session/memory.h"
 #include "core/session/plan.h"
 #include "core/session/side_files.h"
+#include "core/session/watched_inputs.h"
 
 namespace kitlink {
 namespace {
@@ -70,7 +71,7 @@ const char* OutcomeName(Outcome outcome) {
 }
 
 struct LinkSession::Impl {
-  explicit Impl(ImageSink* image_sink) : sink(image_sink) {}
+  Impl(ImageSink* image_sink, InputWatch* watch) : sink(image_sink), watched(watch) {}
 
   absl::StatusOr<LinkReport> Link(const LinkRequest& request, FileSource& files, Diagnostics& diagnostics);
   absl::StatusOr<std::variant<LinkReport, GateRefusal>> Patch(const LinkRequest& request, FileSource& files);
@@ -84,6 +85,7 @@ struct LinkSession::Impl {
   }
 
   ImageSink* const sink;
+  WatchedInputs watched;
   std::unique_ptr<Memory> memory;  // nullptr: nothing to patch, `why_cold` says why
   GateRefusal why_cold{GateReason::kFirstLink, ""};
   bool linked_before = false;      // an incremental link was published: the next full one is a fall-back
@@ -99,6 +101,7 @@ struct LinkSession::Impl {
 
   std::optional<LinkOptions> options;  // of the last successful link
   std::vector<std::string> inputs;     // files that it opened
+  FileSource* last_files = nullptr;    // of the last link
   uint64_t generation = 0;
   uint64_t full_resolves = 0;
   int64_t started_ns = 0;  // when the current link began, since the epoch
@@ -107,6 +110,7 @@ struct LinkSession::Impl {
 // How a link flows. Whatever refuses leads to the full link, whose verdict counts.
 absl::StatusOr<LinkReport> LinkSession::Impl::Link(const LinkRequest& request, FileSource& files,
                                                    Diagnostics& diagnostics) {
+  last_files = &files;
   Stopwatch watch;
   CaptureLink();
   started_ns = absl::GetCurrentTimeNanos();
@@ -138,7 +142,8 @@ absl::StatusOr<std::variant<LinkReport, GateRefusal>> LinkSession::Impl::Patch(c
   report.outcome = Outcome::kPatched;
   Stopwatch watch;
 
-  auto detected = DetectChanges(*memory, request, files);
+  const bool look_at_all = request.distrust_watch || request.distrust_stamps;
+  auto detected = DetectChanges(*memory, request, look_at_all ? std::nullopt : watched.Suspects(), files);
   if (!detected.ok()) return detected.status();
   if (auto* refusal = std::get_if<GateRefusal>(&*detected)) return {std::move(*refusal)};
   const Changes changes = std::get<Changes>(*std::move(detected));
@@ -202,6 +207,7 @@ void LinkSession::Impl::Adopt(const LinkRequest& request, const Changes& changes
   AdoptPlan(std::move(plan), memory.get());
   AdoptFiles(changes, read, started_ns, memory.get());
   memory->options = request.options;
+  if (!request.changed) watched.Adopted(*memory, changes);
 }
 
 absl::StatusOr<LinkReport> LinkSession::Impl::LinkInFull(const LinkRequest& request, FileSource& files,
@@ -227,6 +233,7 @@ absl::StatusOr<LinkReport> LinkSession::Impl::LinkInFull(const LinkRequest& requ
   if (absl::Status status = sink->PublishImage(true); !status.ok()) return status;
   report.timings_us.commit = watch.Lap();
   memory.reset();
+  watched.Stop();
   why_cold = {GateReason::kPriorLinkFailed, ""};
   report.bytes_written = link->image->size();
   report.build_id = written->build_id;
@@ -265,7 +272,7 @@ void LinkSession::Impl::CaptureLink() {
   }
 }
 
-LinkSession::LinkSession(ImageSink* sink) : impl_(std::make_unique<Impl>(sink)) {}
+LinkSession::LinkSession(ImageSink* sink, InputWatch* watch) : impl_(std::make_unique<Impl>(sink, watch)) {}
 LinkSession::~LinkSession() = default;
 
 absl::StatusOr<LinkReport> LinkSession::Link(const LinkRequest& request, FileSource& files, Diagnostics& diagnostics) {
@@ -280,6 +287,7 @@ absl::StatusOr<LinkReport> LinkSession::Relink(std::optional<std::vector<Changed
 
 void LinkSession::Settle() {
   impl_->CaptureLink();
+  if (impl_->memory != nullptr && impl_->last_files != nullptr) impl_->watched.Start(*impl_->memory, *impl_->last_files);
   impl_->sink->Settle();
 }
 

@@ -17,6 +17,7 @@
 #include "core/base/diagnostics.h"
 #include "core/base/digest.h"
 #include "core/base/file_source.h"
+#include "core/base/input_watch.h"
 #include "core/input/options.h"
 #include "core/output/image_sink.h"
 #include "core/session/link_report.h"
@@ -34,6 +35,8 @@ struct LinkRequest {
   // Set: exactly these inputs changed, detection is skipped. A content id that does not match what is read
   // fails the link with InvalidArgument and leaves everything as it was.
   std::optional<std::vector<ChangedInput>> changed;
+  // Look at the stamp of every input, whatever the watch says. O(inputs).
+  bool distrust_watch = false;
   // Look at the content of every input, whatever its stamp says. O(inputs' bytes).
   bool distrust_stamps = false;
 };
@@ -48,11 +51,12 @@ struct SessionStatus {
   bool hot = false;         // a relink can be patched
 };
 
-// Not thread safe: the owner serialises calls. `sink` must outlive the session, the `files` of a link the Settle that
-// follows it (each link may bring its own, as each client resolves paths in its own folder).
+// Not thread safe: the owner serialises calls. `sink` and `watch` must outlive the session, the `files` of a link the
+// Settle that follows it (each link may bring its own, as each client resolves paths in its own folder). Without a watch
+// every relink looks at every input.
 class LinkSession {
  public:
-  explicit LinkSession(ImageSink* sink);
+  explicit LinkSession(ImageSink* sink, InputWatch* watch = nullptr);
   ~LinkSession();
   LinkSession(const LinkSession&) = delete;
   LinkSession& operator=(const LinkSession&) = delete;

@@ -1,0 +1,43 @@
+// Which inputs a relink has to look at: with a watch, those that somebody touched; without, all of them.
+#ifndef CORE_SESSION_WATCHED_INPUTS_H_
+#define CORE_SESSION_WATCHED_INPUTS_H_
+
+#include <cstdint>
+#include <optional>
+#include <vector>
+
+#include "absl/container/btree_set.h"
+#include "core/base/file_source.h"
+#include "core/base/input_watch.h"
+#include "core/session/detect.h"
+#include "core/session/memory.h"
+
+namespace kitlink {
+
+// Not thread safe. Files are indices in Memory::files.
+class WatchedInputs {
+ public:
+  // `watch` may be nullptr; it must outlive this.
+  explicit WatchedInputs(InputWatch* watch) : watch_(watch) {}
+
+  // Watches the inputs of `memory`, unless that is being done, then looks at each once: what changed between the link
+  // and now is found here. O(inputs), for the time after a reply.
+  void Start(const Memory& memory, FileSource& files);
+  // The memory is another one from now on.
+  void Stop() { active_ = false; }
+  // The inputs that may have changed, ascending; nothing when all must be looked at. What was told once stays
+  // suspect until it is Adopted, so a link that fails loses nothing.
+  std::optional<std::vector<uint32_t>> Suspects();
+  // A relink that looked at all suspects was committed, and `memory` has the stamps that it saw.
+  void Adopted(const Memory& memory, const Changes& changes);
+
+ private:
+  InputWatch* const watch_;
+  bool active_ = false;
+  absl::btree_set<uint32_t> suspects_;
+  absl::btree_set<uint32_t> renamed_;  // since the watch began: always suspect
+};
+
+}  // namespace kitlink
+
+#endif  // CORE_SESSION_WATCHED_INPUTS_H_

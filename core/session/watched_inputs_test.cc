@@ -1,0 +1,114 @@
+#include "core/session/watched_inputs.h"
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "core/base/memory_files.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+namespace kitlink {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::IsEmpty;
+using ::testing::Optional;
+
+class FakeWatch : public InputWatch {
+ public:
+  bool Watch(const std::vector<std::string>& paths) override {
+    watched = paths;
+    ++watches;
+    touched.clear();
+    return possible;
+  }
+  bool Changed(std::vector<uint32_t>* files) override {
+    files->insert(files->end(), touched.begin(), touched.end());
+    touched.clear();
+    return !lost;
+  }
+
+  std::vector<std::string> watched;
+  std::vector<uint32_t> touched;
+  int watches = 0;
+  bool possible = true, lost = false;
+};
+
+class WatchedInputsTest : public ::testing::Test {
+ protected:
+  WatchedInputsTest() : inputs_(&watch_) {
+    for (const char* path : {"a.o", "b.o", "c.o"}) {
+      files_.Put(path, std::vector<uint8_t>{1, 2, 3});
+      FileMemory file;
+      file.path = path;
+      file.stamp = *files_.Stat(path);
+      file.settled = true;
+      memory_.files.push_back(file);
+    }
+  }
+
+  FakeWatch watch_;
+  MemoryFiles files_;
+  Memory memory_;
+  WatchedInputs inputs_;
+};
+
+TEST_F(WatchedInputsTest, LooksAtAllWithoutAWatch) {
+  EXPECT_EQ(inputs_.Suspects(), std::nullopt);
+  WatchedInputs none(nullptr);
+  none.Start(memory_, files_);
+  EXPECT_EQ(none.Suspects(), std::nullopt);
+  watch_.possible = false;
+  inputs_.Start(memory_, files_);
+  EXPECT_EQ(inputs_.Suspects(), std::nullopt);
+}
+
+TEST_F(WatchedInputsTest, LooksAtWhatWasTouchedUntilThatIsAdopted) {
+  inputs_.Start(memory_, files_);
+  EXPECT_THAT(watch_.watched, ElementsAre("a.o", "b.o", "c.o"));
+  EXPECT_THAT(inputs_.Suspects(), Optional(IsEmpty()));
+  watch_.touched = {2, 0, 2};
+  EXPECT_THAT(inputs_.Suspects(), Optional(ElementsAre(0, 2)));
+  EXPECT_THAT(inputs_.Suspects(), Optional(ElementsAre(0, 2))) << "the link between may have failed";
+  inputs_.Adopted(memory_, Changes());
+  EXPECT_THAT(inputs_.Suspects(), Optional(IsEmpty()));
+}
+
+TEST_F(WatchedInputsTest, WhatChangedBeforeTheWatchIsFoundByLooking) {
+  files_.Put("b.o", std::vector<uint8_t>{4, 5, 6, 7});
+  memory_.files[2].settled = false;  // it may have been written to right after it was read
+  inputs_.Start(memory_, files_);
+  EXPECT_THAT(inputs_.Suspects(), Optional(ElementsAre(1, 2)));
+  inputs_.Adopted(memory_, Changes());
+  EXPECT_THAT(inputs_.Suspects(), Optional(ElementsAre(2))) << "its stamp is still too young to trust";
+  memory_.files[2].settled = true;
+  inputs_.Adopted(memory_, Changes());
+  EXPECT_THAT(inputs_.Suspects(), Optional(IsEmpty()));
+}
+
+TEST_F(WatchedInputsTest, RenamedInputsAreLookedAtAlways) {
+  inputs_.Start(memory_, files_);
+  Changes changes;
+  changes.renamed.push_back({1, "temporary.o"});
+  inputs_.Adopted(memory_, changes);
+  EXPECT_THAT(inputs_.Suspects(), Optional(ElementsAre(1)));
+  inputs_.Adopted(memory_, Changes());
+  EXPECT_THAT(inputs_.Suspects(), Optional(ElementsAre(1)));
+}
+
+TEST_F(WatchedInputsTest, ALostWatchIsStartedAnew) {
+  inputs_.Start(memory_, files_);
+  inputs_.Start(memory_, files_);
+  EXPECT_EQ(watch_.watches, 1);
+  watch_.lost = true;
+  EXPECT_EQ(inputs_.Suspects(), std::nullopt);
+  watch_.lost = false;
+  EXPECT_EQ(inputs_.Suspects(), std::nullopt) << "nobody watched in between";
+  files_.Put("c.o", std::vector<uint8_t>{9});
+  inputs_.Start(memory_, files_);
+  EXPECT_THAT(inputs_.Suspects(), Optional(ElementsAre(2)));
+}
+
+}  // namespace
+}  // namespace kitlink
