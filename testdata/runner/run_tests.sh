@@ -12,7 +12,18 @@ shift
 tests=("$@")
 
 work=$(mktemp -d "${TMPDIR:-/tmp}/kitlink-test-XXXXXX") || exit 2
-[ -n "${KEEP:-}" ] || trap 'rm -rf "$work"' EXIT
+running=
+# Nothing that a test started outlives it: each is a process group.
+end_group() {
+  [ -z "$running" ] || kill -- "-$running" 2>/dev/null
+  running=
+}
+finish() {
+  end_group
+  [ -n "${KEEP:-}" ] || rm -rf "$work"
+}
+trap finish EXIT
+trap 'exit 143' TERM INT HUP
 mkdir "$work/bin" && ln -s "$linker" "$work/bin/ld" || exit 2
 # Bazel's sharding is this script's business: programs under test must not split themselves, too.
 [ -z "${TEST_SHARD_STATUS_FILE:-}" ] || touch "$TEST_SHARD_STATUS_FILE"
@@ -65,7 +76,9 @@ step() {
   esac
   : >.output
   case $directive in
-    file) printf %s "$block" >"$1" ;;
+    file)
+      case $1 in */*) mkdir -p "${1%/*}" ;; esac
+      printf %s "$block" >"$1" || fail "cannot be written" ;;
     compile) compile "$@" ;;
     archive) rm -f "$1" && ar rcs "$@" >.output 2>&1 || fail "ar failed" ;;
     link | link++ | link-fails | link++-fails | link-warns)
@@ -118,7 +131,7 @@ run_test() {
     number=$((number + 1))
     case $text in
       @*)
-        [ -z "$directive" ] || step
+        [ -z "$directive" ] || step </dev/null
         directive=${text#@}
         arguments=""
         case $directive in *" "*) arguments=${directive#* } directive=${directive%% *} ;; esac
@@ -126,7 +139,7 @@ run_test() {
       *) [ -z "$directive" ] || block+=$text$'\n' ;;
     esac
   done <"$1"
-  [ -z "$directive" ] || step
+  [ -z "$directive" ] || step </dev/null
 }
 
 failed=0 count=0 index=0
@@ -139,7 +152,12 @@ for test in "${tests[@]}"; do
     dir=$work/$name.$compiler
     mkdir -p "$dir"
     count=$((count + 1))
-    (begin_test; trap end_test EXIT; run_test "$path") || failed=$((failed + 1))
+    set -m
+    (begin_test; trap end_test EXIT; run_test "$path") &
+    running=$!
+    set +m
+    wait "$running" || failed=$((failed + 1))
+    end_group
   done
 done
 echo "$count runs, $failed failed"

@@ -8,12 +8,14 @@
 //
 // An answer is some lines that start with "ld: " or "difference: ", and one that starts with "result: ", of key=value
 // fields; detail=, which may hold blanks, and
-// output= are the last.
+// output= are the last. The process ends with the one that started it.
 #include <fcntl.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <csignal>
 #include <cstdio>
 #include <map>
 #include <memory>
@@ -208,6 +210,8 @@ int Main(int argc, char** argv) {
     fprintf(stderr, "usage: relink_tool IN OUT\n");
     return 2;
   }
+  // Scripts that are killed cannot end what they have started.
+  prctl(PR_SET_PDEATHSIG, SIGTERM);
   // Read-write: a FIFO that some other process closes does not end then.
   FILE* in = fopen(argv[1], "r+");
   FILE* out = fopen(argv[2], "r+");
