@@ -1,18 +1,22 @@
 #include "core/session/link_session.h"
 
 #include <algorithm>
+#include <functional>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "core/base/memory_files.h"
 #include "core/input/command_line.h"
 #include "core/input/testing/obj_builder.h"
+#include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
 namespace kitlink {
 namespace {
 
+using ::testing::HasSubstr;
 using testing::ObjBuilder;
 
 // An image in memory whose steps can be told to fail.
@@ -59,6 +63,43 @@ class FakeSink : public ImageSink {
   std::vector<uint8_t> staged_;
 };
 
+// Files one of which can be told to misbehave, once: what a build that still runs does to a linker.
+class UnsteadyFiles : public MemoryFiles {
+ public:
+  absl::StatusOr<std::shared_ptr<InputBytes>> Open(absl::string_view path) override {
+    if (path == "work.o" && unreadable > 0) {
+      --unreadable;
+      return absl::UnavailableError("work.o: stale file handle");
+    }
+    auto bytes = MemoryFiles::Open(path);
+    if (path != "work.o" || !bytes.ok() || !tears) return bytes;
+    tears = false;
+    return std::shared_ptr<InputBytes>(std::make_shared<TearingBytes>(*std::move(bytes)));
+  }
+  absl::StatusOr<FileStamp> Stat(absl::string_view path) override {
+    if (path == "work.o" && before_stat && --stats_until == 0) std::exchange(before_stat, nullptr)();
+    return MemoryFiles::Stat(path);
+  }
+
+  int unreadable = 0;   // how many more times it cannot be opened
+  bool tears = false;   // what is opened next is cut short after it was read
+  int stats_until = 0;  // calls `before_stat` before this many more looks at its stamp
+  std::function<void()> before_stat;
+
+ private:
+  class TearingBytes : public InputBytes {
+   public:
+    explicit TearingBytes(std::shared_ptr<InputBytes> whole) : whole_(std::move(whole)) {}
+    ByteView bytes() const override { return whole_->bytes(); }
+    const FileStamp& stamp() const override { return whole_->stamp(); }
+    bool torn() const override { return asked_++ > 0; }
+
+   private:
+    std::shared_ptr<InputBytes> whole_;
+    mutable int asked_ = 0;
+  };
+};
+
 // mov $value, %eax; ret
 std::vector<uint8_t> Work(char value) {
   return ObjBuilder().Section(".text.work", std::string("\xb8") + value + std::string("\0\0\0\xc3", 4))
@@ -81,10 +122,24 @@ class LinkSessionTest : public ::testing::Test {
     options_ = *std::move(options);
   }
 
+  // Leaves what was said in messages_.
   absl::StatusOr<LinkReport> Link(std::optional<std::vector<ChangedInput>> changed = std::nullopt) {
     Diagnostics diagnostics;
     auto report = session_.Link({options_, std::move(changed)}, files_, diagnostics);
+    messages_.clear();
+    for (const Diagnostic& diagnostic : diagnostics.Take()) messages_ += FormatDiagnostic(diagnostic) + "\n";
+    if (!report.ok()) messages_ += report.status().ToString();
     return report;
+  }
+
+  // Links and expects that it fails, says this, and leaves the image as it is.
+  void ExpectFailure(const std::vector<std::string>& texts) {
+    const std::vector<uint8_t> before = sink_.image;
+    const int published = sink_.published;
+    EXPECT_FALSE(Link().ok());
+    for (const std::string& text : texts) EXPECT_THAT(messages_, HasSubstr(text));
+    EXPECT_EQ(sink_.image, before);
+    EXPECT_EQ(sink_.published, published);
   }
 
   // Links and expects this.
@@ -110,10 +165,11 @@ class LinkSessionTest : public ::testing::Test {
                        [](uint8_t a, char b) { return a == static_cast<uint8_t>(b); }) != sink_.image.end();
   }
 
-  MemoryFiles files_;
+  UnsteadyFiles files_;
   FakeSink sink_;
   LinkSession session_;
   LinkOptions options_;
+  std::string messages_;
 };
 
 TEST_F(LinkSessionTest, PatchesABody) {
@@ -192,11 +248,31 @@ TEST_F(LinkSessionTest, OutputChanged) {
 
 TEST_F(LinkSessionTest, MissingInputFailsAndKeepsTheSession) {
   LinkFirst();
-  const std::vector<uint8_t> before = sink_.image;
   files_.Remove("work.o");
-  // GateReason::kUnreadableInput is never reported when the full link fails as well.
-  EXPECT_FALSE(Link().ok());
-  EXPECT_EQ(sink_.image, before);
+  ExpectFailure({"work.o"});
+  files_.Put("work.o", Work(2));
+  Expect(Outcome::kPatched, GateReason::kNone);
+  EXPECT_TRUE(Holds(2));
+}
+
+TEST_F(LinkSessionTest, InputThatIsReadableAMomentLaterIsLinkedInFull) {
+  LinkFirst();
+  files_.Put("work.o", Work(2));
+  files_.unreadable = 1;
+  const LinkReport report = Expect(Outcome::kFellBackFull, GateReason::kUnreadableInput);
+  EXPECT_THAT(report.reason_detail, HasSubstr("work.o"));
+  EXPECT_TRUE(Holds(2));
+  session_.Settle();
+  files_.Put("work.o", Work(3));
+  Expect(Outcome::kPatched, GateReason::kNone);
+}
+
+TEST_F(LinkSessionTest, InputThatIsNoObjectAnyMoreFailsWithItsName) {
+  LinkFirst();
+  std::vector<uint8_t> cut = Work(2);
+  cut.resize(cut.size() / 2);
+  files_.Put("work.o", cut);
+  ExpectFailure({"work.o"});
   files_.Put("work.o", Work(2));
   Expect(Outcome::kPatched, GateReason::kNone);
   EXPECT_TRUE(Holds(2));
@@ -204,29 +280,65 @@ TEST_F(LinkSessionTest, MissingInputFailsAndKeepsTheSession) {
 
 TEST_F(LinkSessionTest, TornInputNeverReachesTheImage) {
   LinkFirst();
-  const std::vector<uint8_t> before = sink_.image;
   files_.Put("work.o", Work(2));
   auto bytes = files_.Open("work.o");
   ASSERT_TRUE(bytes.ok());
   static_cast<MemoryBytes&>(**bytes).set_torn();
-  const auto report = Link();
-  EXPECT_FALSE(report.ok() && report->outcome == Outcome::kPatched);
-  if (!report.ok()) {
-    EXPECT_EQ(sink_.image, before);
-  }
+  ExpectFailure({"work.o", "cut short"});
+  files_.Put("work.o", Work(3));
+  Expect(Outcome::kPatched, GateReason::kNone);
+  EXPECT_TRUE(Holds(3));
+}
+
+TEST_F(LinkSessionTest, InputTornWhileThePatchIsPlannedIsReadAgain) {
+  LinkFirst();
+  files_.Put("work.o", Work(2));
+  files_.tears = true;
+  const LinkReport report = Expect(Outcome::kFellBackFull, GateReason::kUnreadableInput);
+  EXPECT_THAT(report.reason_detail, HasSubstr("cut short"));
+  EXPECT_TRUE(Holds(2));
+}
+
+TEST_F(LinkSessionTest, InputRewrittenWhileThePatchIsPlannedIsReadAgain) {
+  LinkFirst();
+  files_.Put("work.o", Work(2));
+  files_.stats_until = 2;  // once to see that it has changed, once more before the commit
+  files_.before_stat = [this] { files_.Put("work.o", Work(3)); };
+  const LinkReport report = Expect(Outcome::kFellBackFull, GateReason::kUnreadableInput);
+  EXPECT_THAT(report.reason_detail, HasSubstr("work.o"));
+  EXPECT_TRUE(Holds(3));
+  EXPECT_FALSE(Holds(2));
 }
 
 TEST_F(LinkSessionTest, LinkErrorLeavesEverythingAsItWas) {
   LinkFirst();
-  const std::vector<uint8_t> before = sink_.image;
-  // An address does not fit into one byte. GateReason::kLinkError leads to the full link, which says so.
+  // An address does not fit into one byte.
   files_.Put("work.o", ObjBuilder().Section(".text.work", std::string("\xb8\1\0\0\0\xc3", 6)).Symbol("work", ".text.work")
                            .Reloc(".text.work", 1, R_X86_64_8, "work", 0).StackNote().Build());
-  EXPECT_FALSE(Link().ok());
-  EXPECT_EQ(sink_.image, before);
+  ExpectFailure({"work.o", ".text.work", "R_X86_64_8"});
   files_.Put("work.o", Work(2));
   const LinkReport report = Expect(Outcome::kPatched, GateReason::kNone);
   EXPECT_EQ(report.counters.full_resolves, 2u);
+}
+
+// work() ends with a short jump to near(), which reaches it only from close by.
+std::vector<uint8_t> JumpsNear(size_t length) {
+  const std::string body = std::string(length, '\x90') + "\xeb" + std::string(1, '\0');
+  return ObjBuilder().Section(".text.work", body).Symbol("work", ".text.work")
+      .Section(".text.near", "\xc3").Symbol("near", ".text.near")
+      .Section(".text.far", std::string(5000, '\x90')).Symbol("far", ".text.far")
+      .Reloc(".text.work", length + 1, R_X86_64_PC8, "near", -1).StackNote().Build();
+}
+
+TEST_F(LinkSessionTest, ErrorOfAPatchIsNoneOfTheFullLink) {
+  files_.Put("work.o", JumpsNear(4));
+  LinkFirst();
+  files_.Put("work.o", JumpsNear(5));
+  Expect(Outcome::kPatched, GateReason::kNone);
+  files_.Put("work.o", JumpsNear(600));  // has to leave its slot, for a place behind far()
+  const LinkReport report = Expect(Outcome::kFellBackFull, GateReason::kLinkError);
+  EXPECT_THAT(report.reason_detail, HasSubstr("work.o:(.text.work+0x259)"));
+  EXPECT_EQ(messages_, "");
 }
 
 TEST_F(LinkSessionTest, StatedContentMustBeWhatIsRead) {
