@@ -74,6 +74,36 @@ struct SymbolUpdate {
   uint64_t size = 0;
   uint32_t output_section = 0;
   bool tls = false;
+  // Set when the address that code and data refer to is another from now on: cells and exported rows follow.
+  bool republished = false;
+  uint64_t address = 0;  // that address
+};
+
+// A global definition that is new to the image.
+struct NewSymbol {
+  SymbolId symbol;
+  absl::string_view name;
+  SymbolType type = SymbolType::kNone;
+  SymbolBinding binding = SymbolBinding::kGlobal;
+  Visibility visibility = Visibility::kDefault;
+};
+
+// A symbol of a shared library that the program refers to from now on.
+struct NewImport {
+  SymbolId symbol;
+  absl::string_view name;
+  absl::string_view soname;   // of the library that defines it
+  absl::string_view version;  // "" when it has none
+  SymbolType type = SymbolType::kNone;
+  bool weak = false;  // all references are
+};
+
+// Cells that a symbol lacks.
+struct CellRequest {
+  SymbolId symbol;
+  uint16_t needs = 0;  // bits of Need
+  uint64_t address = 0;  // of a symbol that is defined here
+  TargetTraits traits;
 };
 
 class HotTables {
@@ -86,6 +116,17 @@ class HotTables {
   // patched; the message says what.
   virtual absl::Status Update(const UnitUpdate& update, std::vector<Mutation>* mutations) = 0;
   virtual absl::Status UpdateSymbol(const SymbolUpdate& update, std::vector<Mutation>* mutations) = 0;
+  // Gives a definition its row in the symbol table; UpdateSymbol fills in where it is. ResourceExhausted when there is no
+  // room, Unimplemented for what would have to be exported.
+  virtual absl::Status AddSymbol(const NewSymbol& symbol, std::vector<Mutation>* mutations) = 0;
+  // Takes the row of a definition that is gone away. Unimplemented for one that has cells or is exported.
+  virtual absl::Status RemoveSymbol(SymbolId symbol, std::vector<Mutation>* mutations) = 0;
+  // Gives an imported symbol its rows; cells are asked for by AddCells. ResourceExhausted when there is no room, NotFound
+  // when the library or the version is none that the image already depends on.
+  virtual absl::Status AddImport(const NewImport& import, std::vector<Mutation>* mutations) = 0;
+  // Gives a symbol the cells that it lacks; Cells tells them from then on, within this plan as well. ResourceExhausted
+  // when there is no room, Unimplemented for kinds of cells that only a full link makes.
+  virtual absl::Status NeedCells(const CellRequest& request, std::vector<Mutation>* mutations) = 0;
   // Adds what depends on all updates (counts, tables that units share).
   virtual void Finish(std::vector<Mutation>* mutations) = 0;
   // Adds a new build id for a patch that writes `mutations`. Called last, when no mutation is there in vain.

@@ -23,6 +23,7 @@ struct OwnSymbol {
   uint32_t section = 0;
   uint64_t value = 0;
   uint64_t size = 0;
+  bool label = false;  // a place in the section, not an entry: somebody may count from it
 };
 
 bool Inside(uint64_t address, uint64_t begin, uint64_t size) { return address >= begin && address - begin < size; }
@@ -86,7 +87,8 @@ class UnitPlacer {
       auto it = std::lower_bound(old_.globals.begin(), old_.globals.end(), id,
                                  [](const GlobalMemory& g, SymbolId wanted) { return g.symbol < wanted; });
       if (it == old_.globals.end() || it->symbol != id || !it->owner) continue;
-      own_[symbol.section].push_back({id, symbol.section, symbol.value, symbol.size});
+      const bool label = symbol.type == SymbolType::kNone && symbol.value != 0;
+      own_[symbol.section].push_back({id, symbol.section, symbol.value, symbol.size, label});
     }
   }
 
@@ -135,6 +137,10 @@ class UnitPlacer {
     if (code) {
       for (const OwnSymbol& own : own_[s]) {
         const SymbolMemory& symbol = state_.symbol(own.id);
+        if (own.label) {
+          // A jump would do for who calls it, not for who takes the difference to the function before it.
+          return Refuse(GateReason::kIslandOverlap, s, absl::StrCat(": ", memory_.names.Name(own.id), " is no function"));
+        }
         if (symbol.interior || symbol.traits.ifunc) {
           return Refuse(GateReason::kIslandOverlap, s,
                         absl::StrCat(": others refer to more of ", memory_.names.Name(own.id), " than its entry"));

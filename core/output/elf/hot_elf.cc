@@ -79,6 +79,19 @@ class HotElf : public HotTables {
     return absl::OkStatus();
   }
 
+  absl::Status AddSymbol(const NewSymbol&, std::vector<Mutation>*) override {
+    return absl::UnimplementedError(".symtab: global rows are not added yet");
+  }
+  absl::Status RemoveSymbol(SymbolId, std::vector<Mutation>*) override {
+    return absl::UnimplementedError(".symtab: global rows are not removed yet");
+  }
+  absl::Status AddImport(const NewImport&, std::vector<Mutation>*) override {
+    return absl::UnimplementedError(".dynsym: rows are not added yet");
+  }
+  absl::Status NeedCells(const CellRequest&, std::vector<Mutation>*) override {
+    return absl::UnimplementedError("a cell is missing");
+  }
+
   void Finish(std::vector<Mutation>* mutations) override {
     if (has_rela_) rela_.Emit(mutations);
     if (rela_count_offset_ != 0) Put(rela_count_offset_, uint64_t{rela_.relative_count()}, mutations);
