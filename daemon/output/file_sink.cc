@@ -95,6 +95,7 @@ absl::Status FileSink::PublishImage(bool executable) {
   ForgetSpareContents();
   journal_.set_limit(JournalLimit(identity->size));
   RecordPublished(*identity);
+  MakeSpareAtOnce();
   return absl::OkStatus();
 }
 
@@ -147,6 +148,7 @@ absl::Status FileSink::CheckPatchable() {
     return ExclusiveFile::Open(ops_, path_, *published_).status();
   }
   if (state == OutputState::kIntact || spare_.IsUsable()) return absl::OkStatus();
+  spare_at_once_ = true;
   return absl::FailedPreconditionError(absl::StrCat(
       path_, state == OutputState::kGone ? " was removed" : " had its permissions or links changed",
       ", and there is no spare of it"));
@@ -231,6 +233,13 @@ absl::Status FileSink::MakeSpare(const std::atomic<bool>* stop) {
   return spare_.CopyFrom(path_, *published_, stop);
 }
 
+void FileSink::MakeSpareAtOnce() {
+  if (!spare_at_once_ || policy_ == PublishPolicy::kInPlace || spare_.IsUsable()) return;
+  if (!published_.has_value() || Examine() != OutputState::kIntact) return;
+  // Without one the next link is a full one, no worse.
+  MakeSpare(nullptr).IgnoreError();
+}
+
 absl::Status FileSink::UpdateSpareFor(const ImagePatch& patch, OutputState state) {
   if (spare_.IsUsable()) {
     absl::Status status = spare_.Update(journal_, patch, Mode());
@@ -248,7 +257,11 @@ absl::Status FileSink::CommitByExchange(const ImagePatch& patch, OutputState sta
   absl::Status status = UpdateSpareFor(patch, state);
   if (status.ok()) status = PublishSpare(patch, state);
   // It may have got part of the patch, or all of it, but the output has not.
-  if (!status.ok()) ForgetSpareContents();
+  if (!status.ok()) {
+    ForgetSpareContents();
+  } else {
+    MakeSpareAtOnce();
+  }
   return status;
 }
 

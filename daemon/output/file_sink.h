@@ -48,6 +48,8 @@ enum class CommitKind : uint8_t {
 //
 // Any other change of the output, even of its permissions or its number of links, makes it unpatchable; if
 // only its status (not size or modification time) changed and there is a spare, the spare replaces it.
+// Build systems that remove outputs before a link, or write-protect them after it, do so before Settle has
+// made a spare. Once that has cost a patch, the spare is made before PublishImage or Commit returns.
 //
 // Not thread safe, except StopSettling. No descriptor or mapping of the published file is held between calls.
 // The process should not fork without exec while Commit runs: a child keeps descriptors until its exec.
@@ -107,6 +109,8 @@ class FileSink : public ImageSink {
   absl::Status UpdateSpareFor(const ImagePatch& patch, OutputState state);
   absl::Status PublishSpare(const ImagePatch& patch, OutputState state);
   absl::Status MakeSpare(const std::atomic<bool>* stop);
+  // After a publication: see spare_at_once_.
+  void MakeSpareAtOnce();
   void Remember(const ImagePatch& patch);
 
   const std::string path_;
@@ -122,6 +126,7 @@ class FileSink : public ImageSink {
   absl::optional<FileIdentity> published_;
   bool executable_ = true;
   bool broken_ = false;  // a commit in place failed and could not be undone
+  bool spare_at_once_ = false;  // a patch was refused for want of a spare; Settle would come too late again
   CommitKind last_commit_ = CommitKind::kNone;
 
   Spare spare_;

@@ -263,6 +263,25 @@ TEST_F(FileSinkTest, RemovedOutputComesBackFromTheSpare) {
   EXPECT_EQ(StatOf(path_).st_mode & 07777, 0750u);
 }
 
+// What Bazel does: it removes an output before the link and write-protects it at once after.
+TEST_F(FileSinkTest, KeepsUpWithABuildThatNeverLetsItSettle) {
+  ASSERT_TRUE(PublishLetters(sink_, 'A').ok());
+  fs::permissions(path_, fs::perms(0555));
+  sink_.Settle();
+  fs::remove(path_);
+  EXPECT_EQ(sink_.CheckPatchable().code(), absl::StatusCode::kFailedPrecondition);  // nobody could know
+  ASSERT_TRUE(PublishLetters(sink_, 'A').ok());
+  for (const char letter : {'B', 'C', 'D'}) {
+    fs::permissions(path_, fs::perms(0555));
+    sink_.Settle();
+    if (letter != 'C') fs::remove(path_);
+    ASSERT_TRUE(sink_.CheckPatchable().ok()) << letter << sink_.CheckPatchable();
+    ASSERT_TRUE(sink_.Commit(LetterPatch(letter)).ok());
+    EXPECT_EQ(Execute(path_), std::string(3, letter));
+    EXPECT_EQ(StatOf(path_).st_mode & 07777, 0755u);
+  }
+}
+
 TEST_F(FileSinkTest, SpareIsRemovedWithTheSession) {
   {
     FileSink sink(path_, 022, PublishPolicy::kExchange);
