@@ -42,7 +42,8 @@ class FakeSink : public ImageSink {
       EXPECT_GE(mutation.offset, end) << "mutations are sorted and disjoint";
       end = mutation.offset + mutation.bytes.size();
       if (end > image.size()) return absl::InternalError("outside of the image");
-      std::copy(mutation.bytes.begin(), mutation.bytes.end(), image.begin() + static_cast<ptrdiff_t>(mutation.offset));
+      std::copy(mutation.bytes.begin(), mutation.bytes.end(),
+                image.begin() + static_cast<ptrdiff_t>(mutation.offset));
     }
     return absl::OkStatus();
   }
@@ -102,13 +103,20 @@ class UnsteadyFiles : public MemoryFiles {
 
 // mov $value, %eax; ret
 std::vector<uint8_t> Work(char value) {
-  return ObjBuilder().Section(".text.work", std::string("\xb8") + value + std::string("\0\0\0\xc3", 4))
-      .Symbol("work", ".text.work").StackNote().Build();
+  return ObjBuilder()
+      .Section(".text.work", std::string("\xb8") + value + std::string("\0\0\0\xc3", 4))
+      .Symbol("work", ".text.work")
+      .StackNote()
+      .Build();
 }
 
 std::vector<uint8_t> Start() {
-  return ObjBuilder().Section(".text._start", std::string("\xe8\0\0\0\0\xc3", 6)).Symbol("_start", ".text._start")
-      .Reloc(".text._start", 1, R_X86_64_PLT32, "work", -4).StackNote().Build();
+  return ObjBuilder()
+      .Section(".text._start", std::string("\xe8\0\0\0\0\xc3", 6))
+      .Symbol("_start", ".text._start")
+      .Reloc(".text._start", 1, R_X86_64_PLT32, "work", -4)
+      .StackNote()
+      .Build();
 }
 
 class LinkSessionTest : public ::testing::Test {
@@ -313,8 +321,12 @@ TEST_F(LinkSessionTest, InputRewrittenWhileThePatchIsPlannedIsReadAgain) {
 TEST_F(LinkSessionTest, LinkErrorLeavesEverythingAsItWas) {
   LinkFirst();
   // An address does not fit into one byte.
-  files_.Put("work.o", ObjBuilder().Section(".text.work", std::string("\xb8\1\0\0\0\xc3", 6)).Symbol("work", ".text.work")
-                           .Reloc(".text.work", 1, R_X86_64_8, "work", 0).StackNote().Build());
+  files_.Put("work.o", ObjBuilder()
+                           .Section(".text.work", std::string("\xb8\1\0\0\0\xc3", 6))
+                           .Symbol("work", ".text.work")
+                           .Reloc(".text.work", 1, R_X86_64_8, "work", 0)
+                           .StackNote()
+                           .Build());
   ExpectFailure({"work.o", ".text.work", "R_X86_64_8"});
   files_.Put("work.o", Work(2));
   const LinkReport report = Expect(Outcome::kPatched, GateReason::kNone);
@@ -324,10 +336,16 @@ TEST_F(LinkSessionTest, LinkErrorLeavesEverythingAsItWas) {
 // work() ends with a short jump to near(), which reaches it only from close by.
 std::vector<uint8_t> JumpsNear(size_t length) {
   const std::string body = std::string(length, '\x90') + "\xeb" + std::string(1, '\0');
-  return ObjBuilder().Section(".text.work", body).Symbol("work", ".text.work")
-      .Section(".text.near", "\xc3").Symbol("near", ".text.near")
-      .Section(".text.far", std::string(5000, '\x90')).Symbol("far", ".text.far")
-      .Reloc(".text.work", length + 1, R_X86_64_PC8, "near", -1).StackNote().Build();
+  return ObjBuilder()
+      .Section(".text.work", body)
+      .Symbol("work", ".text.work")
+      .Section(".text.near", "\xc3")
+      .Symbol("near", ".text.near")
+      .Section(".text.far", std::string(5000, '\x90'))
+      .Symbol("far", ".text.far")
+      .Reloc(".text.work", length + 1, R_X86_64_PC8, "near", -1)
+      .StackNote()
+      .Build();
 }
 
 TEST_F(LinkSessionTest, ErrorOfAPatchIsNoneOfTheFullLink) {
@@ -368,8 +386,12 @@ TEST_F(LinkSessionTest, FallBackIsByteIdenticalToAColdLink) {
   LinkFirst();
   files_.Put("work.o", Work(2));
   Expect(Outcome::kPatched, GateReason::kNone);
-  files_.Put("work.o", ObjBuilder().Section(".text.work", std::string("\xb8\4\0\0\0\xc3", 6)).Symbol("work", ".text.work")
-                           .Symbol("another", ".text.work").StackNote().Build());
+  files_.Put("work.o", ObjBuilder()
+                           .Section(".text.work", std::string("\xb8\4\0\0\0\xc3", 6))
+                           .Symbol("work", ".text.work")
+                           .Symbol("another", ".text.work")
+                           .StackNote()
+                           .Build());
   Expect(Outcome::kFellBackFull, GateReason::kDefinedSetChanged);
   FakeSink cold_sink;
   LinkSession cold(&cold_sink);
@@ -380,7 +402,8 @@ TEST_F(LinkSessionTest, FallBackIsByteIdenticalToAColdLink) {
 
 TEST_F(LinkSessionTest, RelinkNeedsALink) {
   Diagnostics diagnostics;
-  EXPECT_EQ(session_.Relink(std::nullopt, files_, diagnostics).status().code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_EQ(session_.Relink(std::nullopt, files_, diagnostics).status().code(),
+            absl::StatusCode::kFailedPrecondition);
 }
 
 }  // namespace

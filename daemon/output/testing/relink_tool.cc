@@ -1,18 +1,14 @@
-// Keeps the sessions of some outputs hot for test scripts, without a daemon or a protocol: relink_tool IN OUT reads
-// commands from IN and answers on OUT (FIFOs, or files such as /dev/stdin). One command a line:
+// Keeps the sessions of some outputs hot for test scripts, without a daemon or a protocol: relink_tool IN OUT
+// reads commands from IN and answers on OUT (FIFOs, or files such as /dev/stdin). One command a line:
 //
-//   link FOLDER ARGUMENTS   links as `ld` would in FOLDER; ARGUMENTS names a file of arguments that end in NUL
-//   relink OUTPUT [PATH[=CONTENT_ID]]...   links again with the last options; with paths, exactly those changed
-//   verify OUTPUT           compares the output with a cold link of the same inputs
-//   quit
+//   link FOLDER ARGUMENTS   links as `ld` would in FOLDER; ARGUMENTS names a file of arguments that end in
+//   NUL relink OUTPUT [PATH[=CONTENT_ID]]...   links again with the last options; with paths, exactly those
+//   changed verify OUTPUT           compares the output with a cold link of the same inputs quit
 //
-// An answer is some lines that start with "ld: " or "difference: ", and one that starts with "result: ", of key=value
-// fields; detail=, which may hold blanks, and
-// output= are the last. The process ends with the one that started it.
-#include <fcntl.h>
-#include <sys/mman.h>
+// An answer is some lines that start with "ld: " or "difference: ", and one that starts with "result: ", of
+// key=value fields; detail=, which may hold blanks, and output= are the last. The process ends with the one
+// that started it.
 #include <sys/prctl.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <csignal>
@@ -30,59 +26,12 @@
 #include "core/input/command_line.h"
 #include "core/session/cold_link.h"
 #include "core/session/link_session.h"
+#include "core/session/testing/disk_files.h"
 #include "core/verify/verify.h"
 #include "daemon/output/file_sink.h"
 
 namespace kitlink {
 namespace {
-
-class MappedFile : public InputBytes {
- public:
-  MappedFile(const FileStamp& stamp, ByteView bytes) : stamp_(stamp), bytes_(bytes) {}
-  ~MappedFile() override {
-    if (!bytes_.empty()) munmap(const_cast<uint8_t*>(bytes_.data()), bytes_.size());
-  }
-  ByteView bytes() const override { return bytes_; }
-  const FileStamp& stamp() const override { return stamp_; }
-  bool torn() const override { return false; }
-
- private:
-  FileStamp stamp_;
-  ByteView bytes_;
-};
-
-FileStamp StampOf(const struct stat& info) {
-  FileStamp stamp;
-  stamp.device = info.st_dev;
-  stamp.inode = info.st_ino;
-  stamp.size = static_cast<uint64_t>(info.st_size);
-  stamp.mtime_ns = int64_t{info.st_mtim.tv_sec} * 1000000000 + info.st_mtim.tv_nsec;
-  stamp.ctime_ns = int64_t{info.st_ctim.tv_sec} * 1000000000 + info.st_ctim.tv_nsec;
-  return stamp;
-}
-
-// Paths are relative to the process's folder, which each command sets.
-class DiskFiles : public FileSource {
- public:
-  absl::StatusOr<std::shared_ptr<InputBytes>> Open(absl::string_view path) override {
-    const int fd = open(std::string(path).c_str(), O_RDONLY | O_CLOEXEC);
-    if (fd < 0) return absl::NotFoundError(absl::StrCat(path, ": no such file"));
-    struct stat info;
-    void* bytes = nullptr;
-    const bool regular = fstat(fd, &info) == 0 && S_ISREG(info.st_mode);
-    const size_t size = regular ? static_cast<size_t>(info.st_size) : 0;
-    if (size != 0) bytes = mmap(nullptr, size, PROT_READ, MAP_PRIVATE, fd, 0);
-    close(fd);
-    if (!regular) return absl::InvalidArgumentError(absl::StrCat(path, ": not a regular file"));
-    if (bytes == MAP_FAILED) return absl::InternalError(absl::StrCat(path, ": cannot be mapped"));
-    return std::make_shared<MappedFile>(StampOf(info), ByteView(static_cast<uint8_t*>(bytes), size));
-  }
-  absl::StatusOr<FileStamp> Stat(absl::string_view path) override {
-    struct stat info;
-    if (stat(std::string(path).c_str(), &info) != 0) return absl::NotFoundError(absl::StrCat(path, ": no such file"));
-    return StampOf(info);
-  }
-};
 
 struct Output {
   explicit Output(const std::string& path) : sink(path, 022, PublishPolicy::kAuto), session(&sink) {}
@@ -125,11 +74,12 @@ class Tool {
     const AtomCounts& atoms = report->atoms;
     Result(absl::StrCat("outcome=", OutcomeName(report->outcome), " reason=", Describe(report->reason).name,
                         " changed=", atoms.changed, " moved=", atoms.moved, " added=", atoms.added,
-                        " removed=", atoms.removed, " total=", atoms.total, " ranges=", report->patched_ranges.size(),
-                        " bytes=", report->bytes_written, " generation=", report->generation,
-                        " full_resolves=", report->counters.full_resolves,
+                        " removed=", atoms.removed, " total=", atoms.total,
+                        " ranges=", report->patched_ranges.size(), " bytes=", report->bytes_written,
+                        " generation=", report->generation, " full_resolves=", report->counters.full_resolves,
                         " inputs_read=", report->counters.inputs_read, " build_id=", report->build_id,
-                        " us=", report->timings_us.total, " detail=", absl::CEscape(report->reason_detail), " output=", path_));
+                        " us=", report->timings_us.total, " detail=", absl::CEscape(report->reason_detail),
+                        " output=", path_));
   }
 
   void LinkFor(const std::string& folder, const std::string& arguments) {
@@ -143,7 +93,8 @@ class Tool {
     if (!words.empty()) words.pop_back();
     absl::StatusOr<LinkOptions> options = ParseCommandLine(words, files_, diagnostics);
     if (!options.ok()) return Report(options.status(), diagnostics);
-    const std::string path = options->output.front() == '/' ? options->output : absl::StrCat(folder, "/", options->output);
+    const std::string path =
+        options->output.front() == '/' ? options->output : absl::StrCat(folder, "/", options->output);
     std::unique_ptr<Output>& output = outputs_[path];
     if (output == nullptr) output = std::make_unique<Output>(path);
     output->folder = folder;
@@ -155,7 +106,8 @@ class Tool {
 
   Output* Find(const std::string& path) {
     auto it = outputs_.find(path);
-    if (it == outputs_.end() || it->second->session.options() == nullptr || chdir(it->second->folder.c_str()) != 0) {
+    if (it == outputs_.end() || it->second->session.options() == nullptr ||
+        chdir(it->second->folder.c_str()) != 0) {
       Result("error=nothing was linked to this output");
       return nullptr;
     }
@@ -194,14 +146,15 @@ class Tool {
     if (!image.ok()) return Report(image.status(), diagnostics);
     const auto verdict = verify::CompareImages(*reference, (*image)->bytes());
     if (!verdict.ok()) return Report(verdict.status(), diagnostics);
-    for (const auto& difference : verdict->differences) fprintf(out_, "difference: %s\n", difference.what.c_str());
+    for (const auto& difference : verdict->differences)
+      fprintf(out_, "difference: %s\n", difference.what.c_str());
     Result(absl::StrCat("verdict=", verdict->equivalent() ? "EQUIVALENT" : "DIFFERENT",
                         " atoms=", verdict->atoms_compared, " sites=", verdict->sites_compared));
   }
 
   FILE* out_;
-  DiskFiles files_;
-  std::string path_;  // of the output that was linked last
+  testing::DiskFiles files_;  // paths are relative to the process's folder, which each command sets
+  std::string path_;          // of the output that was linked last
   std::map<std::string, std::unique_ptr<Output>> outputs_;
 };
 

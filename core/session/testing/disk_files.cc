@@ -1,0 +1,63 @@
+#include "core/session/testing/disk_files.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <string>
+
+#include "absl/strings/str_cat.h"
+
+namespace kitlink::testing {
+namespace {
+
+class MappedBytes : public InputBytes {
+ public:
+  MappedBytes(const FileStamp& stamp, ByteView bytes) : stamp_(stamp), bytes_(bytes) {}
+  ~MappedBytes() override {
+    if (!bytes_.empty()) munmap(const_cast<uint8_t*>(bytes_.data()), bytes_.size());
+  }
+  ByteView bytes() const override { return bytes_; }
+  const FileStamp& stamp() const override { return stamp_; }
+  bool torn() const override { return false; }
+
+ private:
+  FileStamp stamp_;
+  ByteView bytes_;
+};
+
+FileStamp StampOf(const struct stat& info) {
+  FileStamp stamp;
+  stamp.device = info.st_dev;
+  stamp.inode = info.st_ino;
+  stamp.size = static_cast<uint64_t>(info.st_size);
+  stamp.mtime_ns = int64_t{info.st_mtim.tv_sec} * 1000000000 + info.st_mtim.tv_nsec;
+  stamp.ctime_ns = int64_t{info.st_ctim.tv_sec} * 1000000000 + info.st_ctim.tv_nsec;
+  return stamp;
+}
+
+}  // namespace
+
+absl::StatusOr<std::shared_ptr<InputBytes>> DiskFiles::Open(absl::string_view path) {
+  const int fd = open(std::string(path).c_str(), O_RDONLY | O_CLOEXEC);
+  if (fd < 0) return absl::NotFoundError(absl::StrCat(path, ": no such file"));
+  struct stat info;
+  void* bytes = nullptr;
+  const bool regular = fstat(fd, &info) == 0 && S_ISREG(info.st_mode);
+  const size_t size = regular ? static_cast<size_t>(info.st_size) : 0;
+  if (size != 0) bytes = mmap(nullptr, size, PROT_READ, MAP_PRIVATE, fd, 0);
+  close(fd);
+  if (!regular) return absl::InvalidArgumentError(absl::StrCat(path, ": not a regular file"));
+  if (bytes == MAP_FAILED) return absl::InternalError(absl::StrCat(path, ": cannot be mapped"));
+  return std::make_shared<MappedBytes>(StampOf(info), ByteView(static_cast<uint8_t*>(bytes), size));
+}
+
+absl::StatusOr<FileStamp> DiskFiles::Stat(absl::string_view path) {
+  struct stat info;
+  if (stat(std::string(path).c_str(), &info) != 0)
+    return absl::NotFoundError(absl::StrCat(path, ": no such file"));
+  return StampOf(info);
+}
+
+}  // namespace kitlink::testing
