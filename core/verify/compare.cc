@@ -4,8 +4,10 @@
 #include "absl/strings/str_cat.h"
 #include "core/verify/debug.h"
 #include "core/verify/dynamic.h"
+#include "core/verify/headers.h"
 #include "core/verify/image.h"
 #include "core/verify/loader.h"
+#include "core/verify/relocations.h"
 #include "core/verify/roots.h"
 #include "core/verify/symbols.h"
 #include "core/verify/unwind.h"
@@ -39,6 +41,7 @@ absl::StatusOr<VerifyReport> CompareImages(const Reference& reference, ByteView 
   CompareLayout(walk);
   CompareRelocations(walk);
   unwind.Finish();
+  CompareHeaders(walk);
   CompareDynamic(walk);
   CompareSymbols(walk);
   CompareDebug(walk);

@@ -244,7 +244,7 @@ void CompareDebug(Walk& walk) {
     if (std::find(std::begin(kUnitSections), std::end(kUnitSections), a.section) != std::end(kUnitSections))
       continue;
     // Strings that no unit refers to are left over from units that are gone, or from merging.
-    if (a.mergeable && absl::StartsWith(a.section, ".debug_")) continue;
+    if (a.mergeable && absl::StartsWith(a.section, ".debug_") && a.section != ".debug_gdb_scripts") continue;
     if (PlaceByContent(walk, i)) {
       walk.Run();
     } else if (missing.insert(a.section).second) {

@@ -4,22 +4,15 @@
 #include <string>
 #include <vector>
 
-#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
-#include "core/verify/cursor.h"
 #include "core/verify/lookup.h"
 
 namespace kitlink::verify {
 namespace {
 
 std::string Hex(uint64_t n) { return absl::StrFormat("0x%x", n); }
-
-std::string Interpreter(const Image& image) {
-  const Elf64_Phdr* p = image.Segment(PT_INTERP);
-  return p == nullptr ? "" : std::string(AsString(image.bytes().subspan(p->p_offset, p->p_filesz)));
-}
 
 // Every entry of two sets that is in one of them only.
 void CompareSets(Walk& walk, const std::set<std::string>& cold, const std::set<std::string>& here,
@@ -29,52 +22,6 @@ void CompareSets(Walk& walk, const std::set<std::string>& cold, const std::set<s
   }
   for (const std::string& s : here) {
     if (cold.count(s) == 0) walk.Differ(absl::StrCat(what, ": ", s, ", which a cold link has not"));
-  }
-}
-
-// (owner, type, content) of every note; a build-id's content is what tells two links apart, so only its size
-// counts.
-std::set<std::string> Notes(const Image& image) {
-  std::set<std::string> notes;
-  for (const Elf64_Phdr& p : image.segments()) {
-    if (p.p_type != PT_NOTE) continue;
-    Cursor in(image.bytes().subspan(p.p_offset, p.p_filesz), 0);
-    const uint64_t alignment = p.p_align == 8 ? 8 : 4;
-    while (in.ok() && !in.AtEnd()) {
-      const uint32_t name_size = in.U32(), size = in.U32(), type = in.U32();
-      const std::string name(AsString(in.Take(name_size)));
-      in.Skip(AlignUp(in.offset(), alignment) - in.offset());
-      const absl::string_view content = AsString(in.Take(size));
-      if (!in.ok()) break;
-      const bool build_id = type == NT_GNU_BUILD_ID && name == std::string("GNU\0", 4);
-      notes.insert(absl::StrCat(name.c_str(), " ", type, " of ", size, " bytes",
-                                build_id ? "" : absl::StrCat(": ", absl::BytesToHexString(content))));
-      const uint64_t padding = AlignUp(in.offset(), alignment) - in.offset();
-      in.Skip(padding);
-    }
-  }
-  return notes;
-}
-
-void CompareHeaders(Walk& walk) {
-  const Image &cold = walk.cold().image(), &here = walk.image().image();
-  if (cold.header().e_type != here.header().e_type)
-    walk.Differ("the image is of another type (program or library)");
-  if (cold.header().e_flags != here.header().e_flags) walk.Differ("the ELF header's flags differ");
-  if (Interpreter(cold) != Interpreter(here)) walk.Differ("the interpreter differs");
-  CompareSets(walk, Notes(cold), Notes(here), "notes");
-  for (auto [type, name] : {std::pair(PT_GNU_STACK, "PT_GNU_STACK"), std::pair(PT_TLS, "PT_TLS"),
-                            std::pair(PT_GNU_RELRO, "PT_GNU_RELRO"), std::pair(PT_DYNAMIC, "PT_DYNAMIC"),
-                            std::pair(PT_GNU_PROPERTY, "PT_GNU_PROPERTY")}) {
-    const Elf64_Phdr *a = cold.Segment(type), *b = here.Segment(type);
-    if ((a == nullptr) != (b == nullptr)) {
-      walk.Differ(absl::StrCat(name, a == nullptr ? ", which a cold link has not" : " is missing"));
-    } else if (a != nullptr && a->p_flags != b->p_flags) {
-      walk.Differ(absl::StrCat(name, " has other flags than in a cold link"));
-    } else if (a != nullptr && type == PT_TLS && a->p_align != b->p_align) {
-      walk.Differ(
-          absl::StrCat("PT_TLS is aligned to ", b->p_align, " here, to ", a->p_align, " in a cold link"));
-    }
   }
 }
 
@@ -90,21 +37,24 @@ std::vector<std::string> Strings(const Image& image, int64_t tag) {
 void CompareTags(Walk& walk) {
   const Image &cold = walk.cold().image(), &here = walk.image().image();
   auto tags = [](const Image& image) {
-    std::set<int64_t> set;
+    std::multiset<int64_t> set;
     for (const Elf64_Dyn& d : image.dynamic()) {
       if (d.d_tag != DT_RELACOUNT || d.d_un.d_val != 0) set.insert(d.d_tag);
     }
     return set;
   };
-  const std::set<int64_t> a = tags(cold), b = tags(here);
+  const std::multiset<int64_t> a = tags(cold), b = tags(here);
   for (int64_t tag : a) {
     if (b.count(tag) == 0) walk.Differ(absl::StrCat("dynamic tag ", Hex(tag), " is missing"));
   }
-  for (int64_t tag : b) {
+  for (int64_t tag : std::set<int64_t>(b.begin(), b.end())) {
     if (a.count(tag) == 0) walk.Differ(absl::StrCat("dynamic tag ", Hex(tag), ", which a cold link has not"));
+    if (b.count(tag) > 1 && a.count(tag) == 1) walk.Differ(absl::StrCat("dynamic tag ", Hex(tag), " is there twice"));
   }
   for (auto [tag, name] : {std::pair(DT_NEEDED, "DT_NEEDED"), std::pair(DT_SONAME, "DT_SONAME"),
-                           std::pair(DT_RPATH, "DT_RPATH"), std::pair(DT_RUNPATH, "DT_RUNPATH")}) {
+                           std::pair(DT_RPATH, "DT_RPATH"), std::pair(DT_RUNPATH, "DT_RUNPATH"),
+           std::pair(DT_AUXILIARY, "DT_AUXILIARY"), std::pair(DT_FILTER, "DT_FILTER"),
+           std::pair(DT_AUDIT, "DT_AUDIT"), std::pair(DT_DEPAUDIT, "DT_DEPAUDIT")}) {
     const auto x = Strings(cold, tag), y = Strings(here, tag);
     if (x != y) {
       walk.Differ(absl::StrCat(name, " is [", absl::StrJoin(y, ", "), "] here, [", absl::StrJoin(x, ", "),
@@ -113,7 +63,8 @@ void CompareTags(Walk& walk) {
   }
   for (int64_t tag :
        {int64_t{DT_FLAGS}, int64_t{DT_FLAGS_1}, int64_t{DT_INIT_ARRAYSZ}, int64_t{DT_FINI_ARRAYSZ},
-        int64_t{DT_PREINIT_ARRAYSZ}, int64_t{DT_PLTREL}, int64_t{DT_RELAENT}, int64_t{DT_SYMENT}}) {
+        int64_t{DT_PREINIT_ARRAYSZ}, int64_t{DT_PLTREL}, int64_t{DT_RELAENT}, int64_t{DT_SYMENT},
+        int64_t{DT_VERDEFNUM}, int64_t{DT_DEBUG}, int64_t{DT_RELRENT}}) {
     const auto x = cold.DynamicValue(tag), y = here.DynamicValue(tag);
     if (x && y && *x != *y) {
       walk.Differ(
@@ -128,11 +79,6 @@ void CompareTags(Walk& walk) {
       walk.Differ(absl::StrCat("dynamic tag ", Hex(tag), " is ", walk.Describe(*y), " here, ",
                                walk.NameOf(first), " in a cold link"));
     }
-  }
-  const ImageSection* dynsym = here.SectionNamed(".dynsym");
-  if (here.DynamicValue(DT_SYMTAB) &&
-      (dynsym == nullptr || dynsym->header.sh_addr != *here.DynamicValue(DT_SYMTAB))) {
-    walk.Differ("DT_SYMTAB and the section header of .dynsym disagree");
   }
 }
 
@@ -207,6 +153,10 @@ void CompareValue(Walk& walk, const ImageSymbol& cold, const ImageSymbol& here) 
     }
     return;
   }
+  if (here.symbol.st_shndx >= b.sections().size() || cold.symbol.st_shndx >= a.sections().size() ||
+      !ContinuesSection(b.sections()[here.symbol.st_shndx].name, a.sections()[cold.symbol.st_shndx].name)) {
+    walk.Differ(absl::StrCat(where, ": names another section"));
+  }
   const uint64_t x = a.AddressOf(cold), y = b.AddressOf(here);
   const Value from = walk.cold().Canonical(x), to = walk.image().Canonical(y);
   if (from.kind == Value::Kind::kSymbol || to.kind == Value::Kind::kSymbol) {  // copied from a library
@@ -260,6 +210,18 @@ std::set<std::string> DynamicNames(const LoadedImage& image, bool defined) {
   return names;
 }
 
+// Relocations without a symbol name row 0, and the loader adds its value.
+void CheckFirstRow(Walk& walk) {
+  const Image& here = walk.image().image();
+  for (const auto* table : {&here.dynsym(), &here.symtab()}) {
+    if (table->empty()) continue;
+    const Elf64_Sym& s = table->front().symbol;
+    if (s.st_name != 0 || s.st_info != 0 || s.st_other != 0 || s.st_shndx != 0 || s.st_value != 0 || s.st_size != 0) {
+      walk.Differ(absl::StrCat("the first row of ", table == &here.symtab() ? ".symtab" : ".dynsym", " is not empty"));
+    }
+  }
+}
+
 // An undefined function with a value is a program's canonical PLT entry: pointers to it, in libraries too,
 // lead there.
 void CompareImportValues(Walk& walk) {
@@ -283,11 +245,11 @@ void CompareImportValues(Walk& walk) {
 }  // namespace
 
 void CompareDynamic(Walk& walk) {
-  CompareHeaders(walk);
   CompareTags(walk);
   CompareSets(walk, Versions(walk.cold().image()), Versions(walk.image().image()), "versions");
   CompareSets(walk, DynamicNames(walk.cold(), false), DynamicNames(walk.image(), false), "imports");
   CompareSets(walk, DynamicNames(walk.cold(), true), DynamicNames(walk.image(), true), "exports");
+  CheckFirstRow(walk);
   CompareImportValues(walk);
   CompareExports(walk);
   walk.Run();

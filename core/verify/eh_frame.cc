@@ -195,6 +195,7 @@ void FrameTable::ReadEntries(uint64_t address) {
     }
     entry.program = StripNops(in.Rest());
     if (!in.ok()) return Problem(absl::StrCat("the FDE at ", Hex(address + at), " is malformed"));
+    all_.push_back(entry.address);
     if (entry.size != 0 && entry.start != 0) entries_.push_back(std::move(entry));
     at += 4 + uint64_t{length};
   }
@@ -220,6 +221,9 @@ void FrameTable::CheckTable() {
     const FrameEntry* entry = find(row.fde);
     if (entry == nullptr) {
       // A row may lead to an FDE that covers nothing (code that is gone); it must still be an FDE.
+      if (!std::binary_search(all_.begin(), all_.end(), row.fde)) {
+        Problem(absl::StrCat(".eh_frame_hdr leads to ", Hex(row.fde), ", where no FDE is"));
+      }
       continue;
     }
     if (entry->start != row.start) {

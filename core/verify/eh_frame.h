@@ -54,6 +54,7 @@ class FrameTable {
   bool present_ = false;
   std::optional<uint64_t> frames_;
   std::vector<Row> rows_;
+  std::vector<uint64_t> all_;        // addresses of all FDEs, those that cover nothing included; sorted
   std::vector<FrameEntry> entries_;  // in file order, hence sorted by `address`
   std::vector<std::string> problems_;
 };

@@ -133,6 +133,7 @@ absl::Status Image::ParseSymbols(uint32_t type, std::vector<ImageSymbol>& out) {
     }
     const Elf64_Shdr& strings = sections_[s.header.sh_link].header;
     ByteView table = bytes_.subspan(strings.sh_offset, strings.sh_size);
+    if (!table.empty() && table[0] != 0) return Malformed(absl::StrCat(s.name, ": its string table names what has no name"));
     for (uint32_t i = 0; i < raw.size(); ++i) {
       std::optional<absl::string_view> name = StringIn(table, raw[i].st_name);
       if (!name && raw[i].st_name != 0) {

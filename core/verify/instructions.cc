@@ -265,15 +265,17 @@ Operand DecodeDtpOffset(const Code& code, const FieldView& view, const Reference
   return Make(Operation::kValue, Value::Tls(base + code.Number() - code.addend()));
 }
 
-Operand DecodeGotRelative(const Code& code) {
-  const Image& image = code.image().image();
-  std::optional<uint64_t> got = image.DynamicValue(DT_PLTGOT);
-  if (const ImageSymbol* s = image.FindSymbol("_GLOBAL_OFFSET_TABLE_"); s != nullptr)
-    got = s->symbol.st_value;
-  for (absl::string_view name : {".got.plt", ".got"}) {
-    const ImageSection* s = image.SectionNamed(name);
-    if (!got && s != nullptr) got = s->header.sh_addr;
+// The size of a symbol that others may define is for the loader to fill in.
+Operand DecodeSize(const Code& code, const FieldView& view, const ReferenceSite& site) {
+  if (view.loaded && code.image().RelocationAt(code.Address(0)) != nullptr) {
+    return Make(Operation::kValue, code.image().Word(code.Address(0), site.addend));
   }
+  const uint64_t mask = site.width >= 8 ? ~uint64_t{0} : (uint64_t{1} << (site.width * 8)) - 1;
+  return Make(Operation::kValue, Value::Constant((code.Number() - code.addend()) & mask));
+}
+
+Operand DecodeGotRelative(const Code& code) {
+  const std::optional<uint64_t> got = code.image().got();
   if (!got) return Make(Operation::kValue, Value::Bad("a distance to a GOT that is not there"));
   return Make(Operation::kValue, code.image().Canonical(*got + code.Number() - code.addend()));
 }
@@ -300,6 +302,7 @@ Operand DecodeField(const FieldView& view, const ReferenceSite& site) {
     case Form::kGotRelative:
       return DecodeGotRelative(code);
     case Form::kSize:
+      return DecodeSize(code, view, site);
     case Form::kOther:
       break;
   }
@@ -307,7 +310,7 @@ Operand DecodeField(const FieldView& view, const ReferenceSite& site) {
 }
 
 std::pair<uint64_t, uint64_t> RewrittenBytes(const ReferenceSite& site) {
-  if (site.form == Form::kSize || site.form == Form::kOther) return {site.offset, 0};
+  if (site.form == Form::kOther) return {site.offset, 0};
   if (site.form != Form::kGotPcRelative && site.form != Form::kTlsSequence) return {site.offset, site.width};
   const uint64_t lead = std::min<uint64_t>(site.lead, site.offset);
   return {site.offset - lead, lead + site.width + site.trail};

@@ -18,8 +18,11 @@ const char kSources[] = "main.c data.c tls.c exceptions.cc";
 const std::vector<std::string>& Conventions(const std::string& linker) {
   // Symbol tables: undefined names with or without version, hidden symbols local or hidden, names of tables
   // and bounds. Notes: build-id style, merging of properties. Copied variables: section names; weak alias or
-  // not. lld's mark in .comment. DT_JMPREL for thread variables or IFUNCs alone. The end of an empty table.
+  // not. lld's mark in .comment. DT_JMPREL for thread variables or IFUNCs alone. The end of an empty table. Which
+  // sections tables are in and what their headers say; GNU as the ABI of programs with IFUNCs.
   static const std::vector<std::string> all = {".symtab",
+                                               "sections: ",
+                                               "names another ABI",
                                                "notes: ",
                                                "PT_GNU_PROPERTY",
                                                "bss.rel.ro",
@@ -46,8 +49,8 @@ const std::vector<std::string>& Conventions(const std::string& linker) {
                                                 "no PLT entry of its own",
                                                 "__start_rows",
                                                 "__stop_rows"};
-  // GNU ld as well in programs at a fixed address.
-  static const std::vector<std::string> bfd = {"(weak) is missing", "[maybe]"};
+  // GNU ld as well in programs at a fixed address; its libraries have no PT_PHDR.
+  static const std::vector<std::string> bfd = {"(weak) is missing", "[maybe]", "PT_PHDR is missing"};
   static const std::vector<std::string> none;
   if (linker == "all") return all;
   if (linker == "gold") return gold;

@@ -23,6 +23,20 @@ uint64_t SkipEndbr(ByteView code) {
   return code.size() >= 4 && Load<uint32_t>(code.data()) == 0xfa1e0ff3u ? 4 : 0;
 }
 
+// Bytes that the loader writes for it; what a copy takes depends on the library.
+uint64_t BytesOf(uint32_t type) {
+  switch (type) {
+    case R_X86_64_TLSDESC:
+      return 16;
+    case R_X86_64_SIZE32:
+      return 4;
+    case R_X86_64_COPY:
+      return 1;
+    default:
+      return 8;
+  }
+}
+
 }  // namespace
 
 std::string RelocationName(uint32_t type) {
@@ -49,6 +63,10 @@ std::string RelocationName(uint32_t type) {
       return "R_X86_64_TLSDESC";
     case R_X86_64_IRELATIVE:
       return "R_X86_64_IRELATIVE";
+    case R_X86_64_SIZE32:
+      return "R_X86_64_SIZE32";
+    case R_X86_64_SIZE64:
+      return "R_X86_64_SIZE64";
     default:
       return absl::StrCat("relocation type ", type);
   }
@@ -63,16 +81,17 @@ LoadedImage LoadedImage::Load(const Image& image) {
   LoadedImage loaded;
   loaded.image_ = &image;
   loaded.ReadVersions();
+  loaded.FindGot();
   auto value = [&](int64_t tag) { return image.DynamicValue(tag).value_or(0); };
   const uint64_t rela = value(DT_RELA), rela_size = value(DT_RELASZ);
   const uint64_t plt = value(DT_JMPREL), plt_size = value(DT_PLTRELSZ);
   if (rela_size != 0) {
-    loaded.ReadTable(rela, rela_size, false);
+    loaded.ReadTable(rela, rela_size, Table::kRela);
     loaded.CheckRelativeCount(rela, rela_size);
   }
   // GNU ld lets DT_RELASZ include the PLT's table when the two are adjacent; ld.so then skips them once.
   const bool inside = plt >= rela && plt_size != 0 && InBounds(plt - rela, plt_size, rela_size);
-  if (plt_size != 0 && !inside) loaded.ReadTable(plt, plt_size, true);
+  if (plt_size != 0 && !inside) loaded.ReadTable(plt, plt_size, Table::kPlt);
   if (value(DT_RELRSZ) != 0) loaded.ReadRelr(value(DT_RELR), value(DT_RELRSZ));
   if (plt_size != 0) loaded.CheckLazyPlt(plt, plt_size);
   if (image.dynamic().empty()) loaded.FindStaticTable();
@@ -90,7 +109,7 @@ LoadedImage LoadedImage::Load(const Image& image) {
   return loaded;
 }
 
-void LoadedImage::ReadTable(uint64_t address, uint64_t size, bool plt) {
+void LoadedImage::ReadTable(uint64_t address, uint64_t size, Table kind) {
   std::optional<ByteView> table = image_->FileBytes(address, size);
   if (!table || size % kRela != 0) {
     Problem(absl::StrCat("the dynamic relocation table at 0x", absl::Hex(address),
@@ -100,13 +119,16 @@ void LoadedImage::ReadTable(uint64_t address, uint64_t size, bool plt) {
   for (uint64_t at = 0; at < size; at += kRela) {
     const Elf64_Rela r = kitlink::Load<Elf64_Rela>(table->data() + at);
     const uint32_t type = ELF64_R_TYPE(r.r_info), symbol = ELF64_R_SYM(r.r_info);
+    if (kind == Table::kStatic && type != R_X86_64_IRELATIVE) {  // start-up code gives up on anything else
+      Problem(absl::StrCat("a static program's table of resolvers holds a ", RelocationName(type)));
+    }
     if (type == R_X86_64_NONE) continue;
     if (symbol != 0 && symbol >= image_->dynsym().size()) {
       Problem(absl::StrCat("a dynamic relocation at 0x", absl::Hex(r.r_offset), " names dynamic symbol ",
                            symbol, ", which does not exist"));
       continue;
     }
-    if (plt && type != R_X86_64_JUMP_SLOT && type != R_X86_64_IRELATIVE && type != R_X86_64_TLSDESC) {
+    if (kind == Table::kPlt && type != R_X86_64_JUMP_SLOT && type != R_X86_64_IRELATIVE && type != R_X86_64_TLSDESC) {
       Problem(absl::StrCat("DT_JMPREL holds a ", RelocationName(type), " at 0x", absl::Hex(r.r_offset)));
     }
     const bool base_only = type == R_X86_64_RELATIVE || type == R_X86_64_IRELATIVE;
@@ -150,19 +172,49 @@ void LoadedImage::ReadRelr(uint64_t address, uint64_t size) {
   }
 }
 
+void LoadedImage::FindGot() {
+  got_ = image_->DynamicValue(DT_PLTGOT);
+  if (const ImageSymbol* s = image_->FindSymbol("_GLOBAL_OFFSET_TABLE_"); s != nullptr) got_ = s->symbol.st_value;
+  for (absl::string_view name : {".got.plt", ".got"}) {
+    const ImageSection* s = image_->SectionNamed(name);
+    if (!got_ && s != nullptr) got_ = s->header.sh_addr;
+  }
+}
+
+// The cells before those of functions: the first is zero or leads to .dynamic, the others are the loader's, which takes
+// the second for prelink's when it is not zero.
+void LoadedImage::CheckReservedCells(uint64_t got) {
+  uint8_t bytes[24];
+  if (!image_->Read(got, MutableBytes(bytes, 24))) {
+    Problem("DT_PLTGOT is not mapped");
+    return;
+  }
+  const uint64_t first = kitlink::Load<uint64_t>(bytes);
+  const Elf64_Phdr* dynamic = image_->Segment(PT_DYNAMIC);
+  if (first != 0 && (dynamic == nullptr || first != dynamic->p_vaddr)) {
+    Problem("the first cell of DT_PLTGOT is neither zero nor where .dynamic is");
+  }
+  if (kitlink::Load<uint64_t>(bytes + 8) != 0 || kitlink::Load<uint64_t>(bytes + 16) != 0) {
+    Problem("the loader's own cells of DT_PLTGOT are not zero");
+  }
+  for (const DynamicRelocation& r : relocations_) {
+    if (r.address < got + 24 && r.address + 8 > got + 8) Problem("a relocation of the loader's own cells of DT_PLTGOT");
+  }
+}
+
 // A static program without a dynamic section relocates itself from __rela_iplt_start to __rela_iplt_end.
 void LoadedImage::FindStaticTable() {
   const ImageSymbol* start = image_->FindSymbol("__rela_iplt_start");
   const ImageSymbol* end = image_->FindSymbol("__rela_iplt_end");
   if (start != nullptr && end != nullptr) {
     const uint64_t from = start->symbol.st_value, to = end->symbol.st_value;
-    if (to > from) ReadTable(from, to - from, true);
+    if (to > from) ReadTable(from, to - from, Table::kStatic);
     return;
   }
   for (absl::string_view name : {".rela.plt", ".rela.iplt", ".rela.dyn"}) {
     const ImageSection* s = image_->SectionNamed(name);
     if (s == nullptr || s->header.sh_type != SHT_RELA || (s->header.sh_flags & SHF_ALLOC) == 0) continue;
-    ReadTable(s->header.sh_addr, s->header.sh_size, true);
+    ReadTable(s->header.sh_addr, s->header.sh_size, Table::kStatic);
     return;
   }
 }
@@ -198,6 +250,7 @@ void LoadedImage::CheckLazyPlt(uint64_t table, uint64_t size) {
   std::optional<ByteView> rows = image_->FileBytes(table, size);
   std::optional<uint64_t> got = image_->DynamicValue(DT_PLTGOT);
   if (now != 0 || !rows) return;
+  if (got) CheckReservedCells(*got);
   // push GOT+8(%rip); [bnd] jmp *GOT+16(%rip); mold puts an endbr64 and a push of its own before.
   auto calls_loader = [&](uint64_t address) {
     ByteView code = image_->FileBytesFrom(address);
@@ -245,7 +298,7 @@ void LoadedImage::CheckWords() {
     const std::string where = absl::StrCat(RelocationName(r.type), " at 0x", absl::Hex(r.address));
     if (!first && r.address < end)
       Problem(absl::StrCat("more than one dynamic relocation for a word: ", where));
-    const uint64_t size = r.type == R_X86_64_TLSDESC ? 16 : r.type == R_X86_64_COPY ? 1 : 8;
+    const uint64_t size = BytesOf(r.type);
     end = r.address + size;
     first = false;
     const Elf64_Phdr* p = image_->LoadedBy(r.address, size);
@@ -320,6 +373,13 @@ Value LoadedImage::SymbolValue(uint32_t index, int64_t addend) const {
   return Canonical(s.symbol.st_value).Plus(addend);
 }
 
+Value LoadedImage::SymbolSize(uint32_t index, int64_t addend) const {
+  if (index == 0) return Value::Constant(static_cast<uint64_t>(addend));
+  const Value v = SymbolValue(index, 0);
+  if (v.kind == Value::Kind::kSymbol) return Value::Size(v.name, static_cast<uint64_t>(addend));
+  return Value::Constant(image_->dynsym()[index].symbol.st_size + static_cast<uint64_t>(addend));
+}
+
 Value LoadedImage::SymbolTls(uint32_t index, int64_t addend) const {
   const Elf64_Phdr* tls = image_->Segment(PT_TLS);
   if (index == 0) return Value::Tls((tls == nullptr ? 0 : tls->p_vaddr) + addend);
@@ -354,6 +414,9 @@ Value LoadedImage::Word(uint64_t address, int64_t bias) const {
     case R_X86_64_TPOFF64:
     case R_X86_64_DTPOFF64:
       return SymbolTls(r->symbol, addend);
+    case R_X86_64_SIZE32:
+    case R_X86_64_SIZE64:
+      return SymbolSize(r->symbol, addend);
     case R_X86_64_DTPMOD64:
       return Value::TlsModule(r->symbol == 0 ? "" : NameOf(r->symbol));
     default:

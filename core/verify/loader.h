@@ -32,6 +32,7 @@ struct Value {
     kAddress,    // base + `number`
     kIfunc,      // what the resolver at base + `number` returns
     kSymbol,     // whatever wins the lookup of `name`, plus `number`
+    kSize,       // the size of whatever wins the lookup of `name`, plus `number`
     kTls,        // the thread variable at template address `number`
     kTlsSymbol,  // the thread variable `name`, plus `number`
     kTlsModule,  // this module's TLS block as a whole (or, with `name`, the module of that symbol)
@@ -50,6 +51,7 @@ struct Value {
   static Value TlsSymbol(std::string n, uint64_t addend) {
     return {Kind::kTlsSymbol, addend, std::move(n), 0};
   }
+  static Value Size(std::string n, uint64_t addend) { return {Kind::kSize, addend, std::move(n), 0}; }
   static Value TlsModule(std::string n) { return {Kind::kTlsModule, 0, std::move(n), 0}; }
   static Value Bad(std::string why) { return {Kind::kBad, 0, std::move(why), 0}; }
 
@@ -82,7 +84,7 @@ class LoadedImage {
   // The relocation of the word that starts at `address`, or null.
   const DynamicRelocation* RelocationAt(uint64_t address) const;
 
-  // The loaded value of the 8-byte word at `address`, minus `bias` (what was added to the target on top).
+  // The loaded value of the 8-byte word (of 4 bytes for R_X86_64_SIZE32) at `address`, minus `bias` (what was added to the target on top).
   Value Word(uint64_t address, int64_t bias = 0) const;
   // What a thread-local access through the pair of GOT words at `address` finds (tls_index of general
   // dynamic).
@@ -102,22 +104,32 @@ class LoadedImage {
   // Bytes of the code at `address` that such a jump takes; 0 when it is none.
   uint64_t JumpLength(uint64_t address) const;
 
+  // What distances to the global offset table are counted from; nullopt when there is none.
+  std::optional<uint64_t> got() const { return got_; }
+
   // "name@version" of a dynamic symbol as lookups see it: hidden or not does not matter for a reference.
   std::string NameOf(uint32_t dynsym_index) const;
 
  private:
-  void ReadTable(uint64_t address, uint64_t size, bool plt);
+  // Who applies a table: the loader, the loader when it likes (DT_JMPREL), or a static program's own start-up code.
+  enum class Table : uint8_t { kRela, kPlt, kStatic };
+  void ReadTable(uint64_t address, uint64_t size, Table kind);
   void ReadRelr(uint64_t address, uint64_t size);
   void FindStaticTable();
   void ReadVersions();
   void CheckRelativeCount(uint64_t rela, uint64_t size);
   void CheckWords();
   void CheckLazyPlt(uint64_t table, uint64_t size);
+  Value SymbolSize(uint32_t index, int64_t addend) const;
   Value SymbolValue(uint32_t index, int64_t addend) const;
   Value SymbolTls(uint32_t index, int64_t addend) const;
   bool Problem(std::string what);
 
+  void FindGot();
+  void CheckReservedCells(uint64_t got);
+
   const Image* image_ = nullptr;
+  std::optional<uint64_t> got_;
   std::vector<std::string> problems_;
   std::vector<DynamicRelocation> relocations_;
   std::vector<DynamicRelocation> copies_;                  // sorted by address

@@ -1,7 +1,6 @@
 #include "core/verify/roots.h"
 
 #include <algorithm>
-#include <set>
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/strings/str_cat.h"
@@ -168,68 +167,6 @@ void WalkTheRest(Walk& walk) {
       walk.Differ(absl::StrCat(a.name, ": found nowhere here"));
     }
   }
-}
-
-void CompareLayout(Walk& walk) {
-  const std::vector<ReferenceAtom>& atoms = walk.reference().atoms;
-  struct Range {
-    uint64_t start, end;
-    uint32_t atom;
-  };
-  std::vector<Range> ranges;
-  for (uint32_t i = 0; i < atoms.size(); ++i) {
-    if (!atoms[i].alloc || atoms[i].size == 0 || atoms[i].mergeable || (atoms[i].tls && atoms[i].nobits))
-      continue;
-    if (walk.place(i) != kUnplaced) ranges.push_back({walk.place(i), walk.place(i) + atoms[i].size, i});
-  }
-  for (const auto& [address, island] : walk.islands())
-    ranges.push_back({address, address + island.length, kNoAtom});
-  std::sort(ranges.begin(), ranges.end(), [](const Range& a, const Range& b) { return a.start < b.start; });
-  auto name = [&](const Range& r) { return r.atom == kNoAtom ? "an island" : atoms[r.atom].name; };
-  for (size_t i = 1; i < ranges.size(); ++i) {
-    if (ranges[i].start < ranges[i - 1].end) {
-      walk.Differ(
-          absl::StrCat(name(ranges[i]), ": overlaps ", name(ranges[i - 1]), " at ", Hex(ranges[i].start)));
-    }
-  }
-  std::set<std::string> sections;
-  for (const ReferenceAtom& a : atoms) {
-    if (!a.ordered || !sections.insert(a.section).second) continue;
-    const ImageSection* cold = walk.cold().image().SectionNamed(a.section);
-    const ImageSection* here = walk.image().image().SectionNamed(a.section);
-    if (cold != nullptr && here != nullptr && cold->header.sh_size != here->header.sh_size) {
-      walk.Differ(absl::StrCat("ordered section ", a.section, " has ", here->header.sh_size, " bytes here, ",
-                               cold->header.sh_size, " in a cold link"));
-    }
-  }
-}
-
-void CompareRelocations(Walk& walk) {
-  const Image& here = walk.image().image();
-  for (const DynamicRelocation& r : walk.image().relocations()) {
-    if (r.type == R_X86_64_COPY) continue;
-    const std::string what = absl::StrCat(RelocationName(r.type), " at ", Hex(r.address));
-    if (AtomOffset at = walk.PlacedAt(r.address, false); at.atom != kNoAtom) {
-      if (walk.cold().RelocationAt(walk.reference().atoms[at.atom].address + at.offset) == nullptr) {
-        walk.Differ(absl::StrCat(walk.NameOf(at), ": a stray ", what, ", none in a cold link"));
-      }
-      continue;
-    }
-    const ImageSection* section = here.SectionCovering(r.address, 1, false);
-    if (section == nullptr || !Walk::IsTable({.name = {}, .section = std::string(section->name)})) {
-      walk.Differ(absl::StrCat("a stray ", what,
-                               section == nullptr ? "" : absl::StrCat(" in ", section->name),
-                               ", where no atom lies"));
-    }
-  }
-  auto copies = [](const LoadedImage& image) {
-    std::set<std::string> names;
-    for (const DynamicRelocation& r : image.relocations()) {
-      if (r.type == R_X86_64_COPY) names.insert(image.NameOf(r.symbol));
-    }
-    return names;
-  };
-  if (copies(walk.cold()) != copies(walk.image())) walk.Differ("other variables are copied from libraries");
 }
 
 }  // namespace kitlink::verify

@@ -14,12 +14,6 @@ void WalkFromRoots(Walk& walk);
 // nowhere.
 void WalkTheRest(Walk& walk);
 
-// Order and adjacency of ordered atoms; no two atoms at one place; islands outside of atoms.
-void CompareLayout(Walk& walk);
-
-// Every dynamic relocation belongs to a word that has one in the cold link, or to a GOT; copies are the same.
-void CompareRelocations(Walk& walk);
-
 }  // namespace kitlink::verify
 
 #endif  // CORE_VERIFY_ROOTS_H_

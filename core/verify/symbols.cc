@@ -73,6 +73,18 @@ bool SameTarget(Walk& walk, const ImageSymbol& cold, const ImageSymbol& here) {
   return walk.SameBoundary(cold.name, walk.cold().image().AddressOf(cold), address);
 }
 
+// By row: the name of the source file that a local symbol belongs to, that of the last STT_FILE row before it. Rows
+// without a name are room for more.
+std::vector<absl::string_view> FilesOf(const Image& image) {
+  std::vector<absl::string_view> files;
+  absl::string_view file;
+  for (const ImageSymbol& s : image.symtab()) {
+    if (s.type() == STT_FILE && !s.name.empty()) file = s.name;
+    files.push_back(s.binding() == STB_LOCAL ? file : absl::string_view());
+  }
+  return files;
+}
+
 void CompareOrder(Walk& walk) {
   const Image& here = walk.image().image();
   for (const ImageSection& s : here.sections()) {
@@ -92,6 +104,7 @@ void CompareOrder(Walk& walk) {
 
 void CompareSymbols(Walk& walk) {
   CompareOrder(walk);
+  const std::vector<absl::string_view> cold_files = FilesOf(walk.cold().image()), files = FilesOf(walk.image().image());
   std::map<Key, std::vector<const ImageSymbol*>> unmatched;
   for (const ImageSymbol& s : walk.image().image().symtab()) {
     if (Compared(s)) unmatched[KeyOf(s)].push_back(&s);
@@ -102,6 +115,11 @@ void CompareSymbols(Walk& walk) {
     bool found = false;
     for (size_t i = 0; it != unmatched.end() && i < it->second.size() && !found; ++i) {
       if (!SameTarget(walk, s, *it->second[i])) continue;
+      const absl::string_view cold_file = cold_files[s.index], file = files[it->second[i]->index];
+      if (file != cold_file) {
+        walk.Differ(absl::StrCat(".symtab: ", s.name, " belongs to the file ", file, " here, to ", cold_file,
+                                 " in a cold link"));
+      }
       it->second.erase(it->second.begin() + static_cast<ptrdiff_t>(i));
       found = true;
     }

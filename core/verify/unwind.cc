@@ -1,7 +1,7 @@
 #include "core/verify/unwind.h"
 
 #include <algorithm>
-#include <set>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
@@ -102,10 +102,14 @@ void UnwindComparison::Finish() {
     }
   }
   // No two FDEs may claim one pc, whether the table knows both or not: linear searches would find either.
-  std::set<std::pair<uint64_t, uint64_t>> seen;
-  for (const FrameEntry& e : here_.entries()) {
-    if (!seen.emplace(e.start, e.size).second)
-      walk_.Differ(absl::StrCat("two FDEs for ", walk_.Describe(e.start)));
+  std::vector<const FrameEntry*> sorted;
+  for (const FrameEntry& e : here_.entries()) sorted.push_back(&e);
+  std::sort(sorted.begin(), sorted.end(),
+            [](const FrameEntry* a, const FrameEntry* b) { return a->start < b->start; });
+  for (size_t i = 1; i < sorted.size(); ++i) {
+    if (sorted[i - 1]->Covers(sorted[i]->start)) {
+      walk_.Differ(absl::StrCat("two FDEs for ", walk_.Describe(sorted[i]->start)));
+    }
   }
 }
 

@@ -193,6 +193,8 @@ std::string Walk::Describe(const Value& value) const {
       return absl::StrCat("what ", Describe(value.number), " resolves to");
     case Value::Kind::kSymbol:
       return absl::StrCat("the symbol ", value.name, plus);
+    case Value::Kind::kSize:
+      return absl::StrCat("the size of ", value.name, plus);
     case Value::Kind::kTls:
       return absl::StrCat("thread variable ", Describe(value.number, true));
     case Value::Kind::kTlsSymbol:

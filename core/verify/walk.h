@@ -116,6 +116,7 @@ class Walk {
   void CompareSite(uint32_t atom, const ReferenceSite& site, const FieldView& cold, const FieldView& here,
                    uint64_t& consumed_until);
   bool CompareTarget(const ReferenceSite& site, const Operand& cold, const Operand& here, bool loaded);
+  bool CompareAbsolute(const ReferenceSite& site, const Value& cold, const Value& here);
   bool CompareUnnamed(const ReferenceSite& site, const Value& cold, const Value& here, bool direct);
   bool CompareNonLoaded(uint32_t target, uint64_t cold, uint64_t here);
   bool FollowTo(AtomOffset target, uint64_t address, bool direct);

@@ -143,6 +143,20 @@ bool Walk::CompareNonLoaded(uint32_t target, uint64_t cold, uint64_t here) {
   return Take(target, place);
 }
 
+bool Walk::CompareAbsolute(const ReferenceSite& site, const Value& cold, const Value& here) {
+  // As written in the field: the loader's model takes a number that happens to be a copied variable's address for it.
+  auto written = [](const Value& v) { return v.origin != 0 ? v.origin : v.number; };
+  auto plain = [](const Value& v) {
+    return v.kind == Kind::kConstant || v.kind == Kind::kAddress || (v.kind == Kind::kSymbol && v.origin != 0);
+  };
+  if (!plain(cold)) return cold == here;  // exported by a library, which anybody may override
+  const uint64_t mask = site.width >= 4 ? 0xffffffffu : (uint64_t{1} << (site.width * 8)) - 1;
+  if (((written(cold) ^ site.absolute) & mask) != 0) NonsenseSite(site.atom, site, cold);
+  // Where nothing moves, a number is a number, whether something happens to lie there or not.
+  const bool fixed = !cold_.image().relocatable() && !image_.image().relocatable();
+  return plain(here) && written(here) == written(cold) && (fixed || here.kind == cold.kind);
+}
+
 bool Walk::CompareUnnamed(const ReferenceSite& site, const Value& cold, const Value& here, bool direct) {
   // An undefined weak symbol of a program at a fixed address, by mov or by lea.
   const bool fixed = !cold_.image().relocatable() && !image_.image().relocatable();
@@ -185,6 +199,9 @@ bool Walk::SameValue(const Value& from, const Value& to, bool direct) {
 
 bool Walk::CompareTarget(const ReferenceSite& site, const Operand& cold, const Operand& here, bool loaded) {
   const bool direct = !loaded || !MeansEntry(site, reference_.atoms[site.atom].executable);
+  if (site.target_atom == kNoAtom && site.absolute != 0 && loaded) {
+    return CompareAbsolute(site, cold.target, here.target);
+  }
   if (site.target_atom == kNoAtom) {
     return CompareUnnamed(site, FollowPlt(cold_, cold.target, kUnplaced),
                           FollowPlt(image_, here.target, kUnplaced), direct);
@@ -238,7 +255,7 @@ bool Walk::CompareTarget(const ReferenceSite& site, const Operand& cold, const O
 
 void Walk::CompareSite(uint32_t atom, const ReferenceSite& site, const FieldView& cold, const FieldView& here,
                        uint64_t& consumed_until) {
-  if (site.form == Form::kSize || site.form == Form::kOther) return;
+  if (site.form == Form::kOther) return;
   if (site.offset < consumed_until) return;  // the call of a thread-local access that both linkers removed
   ++report_.sites_compared;
   const Operand from = DecodeField(cold, site), to = DecodeField(here, site);
@@ -262,6 +279,13 @@ void Walk::CompareSite(uint32_t atom, const ReferenceSite& site, const FieldView
                           " here, the module's thread block in a cold link"));
     }
     if (from.operation == Operation::kTlsDescriptorCall || from.operation == Operation::kTlsBlock) return;
+  }
+  if (site.form == Form::kSize) {
+    if (from.target != to.target) {
+      Differ(absl::StrCat(where, "holds ", Describe(to.target), " here, ", Describe(from.target),
+                          " in a cold link, for the size of ", site.symbol));
+    }
+    return;
   }
   if (CompareTarget(site, from, to, cold.loaded)) return;
   const ReferenceAtom* t = site.target_atom == kNoAtom ? nullptr : &reference_.atoms[site.target_atom];
