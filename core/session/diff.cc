@@ -20,12 +20,13 @@ bool LeftOut(const LinkOptions& options, const InputSection& section) {
 
 }  // namespace
 
-UnitDiff DiffUnit(const Memory& memory, UnitId unit, std::unique_ptr<ObjectFile> object) {
+UnitDiff DiffUnit(const Memory& memory, UnitId unit, std::unique_ptr<ObjectFile> object, const UnitGroups* groups) {
   const UnitMemory& old = memory.units[unit.value];
   UnitDiff diff;
   diff.unit = unit;
+  diff.kept_and_lost = groups != nullptr ? *groups : UnitGroups{old.kept_groups, old.lost_groups};
   NormalizeObject(object.get());
-  diff.globals = GlobalsOf(*object, memory.names);
+  diff.globals = GlobalsOf(*object, [&](absl::string_view name) { return memory.names.Find(name); });
   for (const SectionGroup& group : object->groups) {
     if (group.comdat) diff.groups.push_back(memory.names.Find(group.signature));
   }
@@ -43,7 +44,7 @@ UnitDiff DiffUnit(const Memory& memory, UnitId unit, std::unique_ptr<ObjectFile>
     SectionDiff& out = diff.sections[s];
     if (LeftOut(memory.options, section)) continue;
     const bool lost = section.group >= 0 && object->groups[section.group].comdat &&
-                      Contains(old.lost_groups, memory.names.Find(object->groups[section.group].signature));
+                      Contains(diff.kept_and_lost.lost, memory.names.Find(object->groups[section.group].signature));
     if (auto it = by_name.find(std::make_pair(section.name, lost)); it != by_name.end() && !it->second.empty()) {
       out.old = it->second.back();
       it->second.pop_back();
@@ -74,6 +75,29 @@ UnitDiff DiffUnit(const Memory& memory, UnitId unit, std::unique_ptr<ObjectFile>
   std::sort(diff.removed.begin(), diff.removed.end());
   diff.object = std::move(object);
   return diff;
+}
+
+std::variant<std::vector<UnitDiff>, GateRefusal> DiffStrictly(ChangedObjects units, const Memory& memory) {
+  std::vector<UnitDiff> diffs;
+  for (auto& [unit, object] : units) diffs.push_back(DiffUnit(memory, unit, std::move(object)));
+  return diffs;
+}
+
+std::variant<std::vector<UnitDiff>, GateRefusal> DiffExactly(ChangedObjects units, Memory* memory) {
+  std::vector<std::pair<UnitId, const ObjectFile*>> objects;
+  for (const auto& [unit, object] : units) {
+    for (size_t i = object->first_global; i < object->symbols.size(); ++i) memory->Intern(object->symbols[i].name);
+    for (const SectionGroup& group : object->groups) memory->Intern(group.signature);
+    objects.push_back({unit, object.get()});
+  }
+  auto decided = DecideGroups(*memory, objects);
+  if (GateRefusal* refusal = std::get_if<GateRefusal>(&decided)) return std::move(*refusal);
+  const std::vector<UnitGroups>& groups = std::get<std::vector<UnitGroups>>(decided);
+  std::vector<UnitDiff> diffs;
+  for (size_t i = 0; i < units.size(); ++i) {
+    diffs.push_back(DiffUnit(*memory, units[i].first, std::move(units[i].second), &groups[i]));
+  }
+  return diffs;
 }
 
 }  // namespace kitlink

@@ -5,10 +5,13 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <utility>
+#include <variant>
 #include <vector>
 
 #include "core/base/ids.h"
 #include "core/input/model.h"
+#include "core/session/groups.h"
 #include "core/session/memory.h"
 
 namespace kitlink {
@@ -36,10 +39,21 @@ struct UnitDiff {
   std::vector<uint32_t> removed;       // placed atoms that are gone: indices in UnitMemory::atoms
   std::vector<GlobalMemory> globals;   // of the new object
   std::vector<SymbolId> groups;        // COMDAT signatures of the new object, sorted
+  UnitGroups kept_and_lost;            // which of them the unit keeps
 };
 
 // Matches the sections of `object` with what the session remembers of `unit`: by name, and among equal names by order.
-UnitDiff DiffUnit(const Memory& memory, UnitId unit, std::unique_ptr<ObjectFile> object);
+// `groups` says which COMDAT groups the unit keeps now; nullptr: as it was.
+UnitDiff DiffUnit(const Memory& memory, UnitId unit, std::unique_ptr<ObjectFile> object, const UnitGroups* groups = nullptr);
+
+using ChangedObjects = std::vector<std::pair<UnitId, std::unique_ptr<ObjectFile>>>;
+
+// Diffs all changed units. Strictly: COMDAT groups are taken to be kept and lost by whom they were.
+std::variant<std::vector<UnitDiff>, GateRefusal> DiffStrictly(ChangedObjects units, const Memory& memory);
+
+// Exactly: names and groups may be new. Gives new names an id, which is all that changes in `memory`, and decides who
+// keeps each group; refuses what DecideGroups refuses.
+std::variant<std::vector<UnitDiff>, GateRefusal> DiffExactly(ChangedObjects units, Memory* memory);
 
 }  // namespace kitlink
 

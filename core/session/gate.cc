@@ -185,23 +185,51 @@ Refusal CheckLiveness(const Memory& memory, const UnitDiff& diff) {
   return std::nullopt;
 }
 
+// What any gate asks of a unit by itself.
 Refusal CheckUnit(const Memory& memory, const UnitDiff& diff) {
-  const UnitMemory& was = memory.units[diff.unit.value];
-  if (!was.captured) return GateRefusal{GateReason::kUnitNotCaptured, diff.object->DisplayName()};
-  if (Refusal refusal = CompareTraits(was, diff)) return refusal;
-  if (Refusal refusal = CompareGlobals(memory, diff)) return refusal;
-  if (Refusal refusal = CompareGroups(memory, diff)) return refusal;
   if (Refusal refusal = CheckSections(memory, diff)) return refusal;
   return CheckLiveness(memory, diff);
 }
 
+Refusal CheckStrictly(const Memory& memory, const UnitDiff& diff) {
+  if (Refusal refusal = CompareGlobals(memory, diff)) return refusal;
+  if (Refusal refusal = CompareGroups(memory, diff)) return refusal;
+  return CheckUnit(memory, diff);
+}
+
+Refusal CheckCaptured(const Memory& memory, const UnitDiff& diff) {
+  const UnitMemory& was = memory.units[diff.unit.value];
+  if (!was.captured) return GateRefusal{GateReason::kUnitNotCaptured, diff.object->DisplayName()};
+  return CompareTraits(was, diff);
+}
+
 }  // namespace
 
+GateRefusal RefuseGlobal(const Memory& memory, const GlobalMemory& was, const GlobalMemory& is) {
+  if (Refusal refusal = CompareGlobal(memory, was, is)) return *std::move(refusal);
+  return {GateReason::kSymbolKindChanged, NameOf(memory, was.symbol)};
+}
+
 std::variant<GatePass, GateRefusal> CheckStrictGate(const Memory& memory, std::vector<UnitDiff> units) {
+  for (UnitDiff& diff : units) {
+    if (Refusal refusal = CheckCaptured(memory, diff)) return *refusal;
+    if (Refusal refusal = CheckStrictly(memory, diff)) return *refusal;
+    const std::vector<GlobalMemory>& was = memory.units[diff.unit.value].globals;
+    for (size_t g = 0; g < was.size(); ++g) diff.globals[g].owner = was[g].owner;
+  }
+  return GatePass(std::move(units), {});
+}
+
+std::variant<GatePass, GateRefusal> CheckExactGate(const Memory& memory, std::vector<UnitDiff> units) {
+  for (const UnitDiff& diff : units) {
+    if (Refusal refusal = CheckCaptured(memory, diff)) return *refusal;
+  }
+  std::variant<NameChanges, GateRefusal> names = ResolveNames(memory, &units);
+  if (GateRefusal* refusal = std::get_if<GateRefusal>(&names)) return std::move(*refusal);
   for (const UnitDiff& diff : units) {
     if (Refusal refusal = CheckUnit(memory, diff)) return *refusal;
   }
-  return GatePass(std::move(units));
+  return GatePass(std::move(units), std::get<NameChanges>(std::move(names)));
 }
 
 }  // namespace kitlink

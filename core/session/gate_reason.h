@@ -4,6 +4,7 @@
 #define CORE_SESSION_GATE_REASON_H_
 
 #include <cstdint>
+#include <string>
 
 #include "absl/types/span.h"
 
@@ -19,6 +20,12 @@ struct GateReasonInfo {
   GateReason reason;
   const char* name;  // "undefined-set-changed": stable, scripts match on it
   const char* text;  // one line for people
+};
+
+// Why not.
+struct GateRefusal {
+  GateReason reason = GateReason::kNone;
+  std::string detail;  // names the file, section or symbol
 };
 
 const GateReasonInfo& Describe(GateReason reason);

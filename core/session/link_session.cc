@@ -48,9 +48,6 @@ void WarnOfWhatIsMissing(const LinkOptions& options, Diagnostics& diagnostics) {
   if (options.move == MovePolicy::kReapply || options.move == MovePolicy::kGot) {
     diagnostics.Warning("--move: only thunk is there so far; functions that move leave islands");
   }
-  if (options.gate == GatePolicy::kExact) {
-    diagnostics.Warning("--gate=exact is not there yet; the strict gate decides");
-  }
 }
 
 // Names that mean something else than the units say: a relink takes them as they stand in the units.
@@ -157,12 +154,15 @@ absl::StatusOr<std::variant<LinkReport, GateRefusal>> LinkSession::Impl::Patch(c
   report.counters.bytes_read = changed.bytes_read;
   report.timings_us.read = watch.Lap();
 
-  std::vector<UnitDiff> diffs;
-  for (auto& [unit, object] : changed.units) diffs.push_back(DiffUnit(*memory, unit, std::move(object)));
+  const bool exact = request.options.gate == GatePolicy::kExact;
+  auto compared =
+      exact ? DiffExactly(std::move(changed.units), memory.get()) : DiffStrictly(std::move(changed.units), *memory);
+  if (auto* refusal = std::get_if<GateRefusal>(&compared)) return {std::move(*refusal)};
+  std::vector<UnitDiff> diffs = std::get<std::vector<UnitDiff>>(std::move(compared));
   for (const UnitDiff& diff : diffs) report.counters.symbols_resolved += diff.globals.size();
   report.timings_us.diff = watch.Lap();
 
-  auto gate = CheckStrictGate(*memory, std::move(diffs));
+  auto gate = exact ? CheckExactGate(*memory, std::move(diffs)) : CheckStrictGate(*memory, std::move(diffs));
   if (auto* refusal = std::get_if<GateRefusal>(&gate)) return {std::move(*refusal)};
   const GatePass pass = std::get<GatePass>(std::move(gate));
   report.timings_us.gate = watch.Lap();

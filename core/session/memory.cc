@@ -4,6 +4,7 @@
 #include <atomic>
 #include <utility>
 
+#include "absl/container/flat_hash_set.h"
 #include "core/base/digest.h"
 #include "core/base/parallel.h"
 #include "core/dwarf/padding.h"
@@ -22,6 +23,9 @@ class Capture {
     memory_->arch = link->arch;
     memory_->output = TraitsOf(options);
     memory_->values = image_.values();
+    for (const InputArgument& input : options.inputs) {
+      if (input.flags.lazy) lazy_paths_.insert(input.name);
+    }
   }
 
   absl::StatusOr<std::unique_ptr<Memory>> Run(const WrittenImage& written, const ImageReader& read) {
@@ -33,9 +37,11 @@ class Capture {
     CaptureFiles();
     CaptureUnits();
     CaptureSymbols();
+    CaptureUsers();
     FindInteriorReferences();
     CheckStamps();
-    memory_->names = std::move(program_.names);
+    memory_->names = SymbolNames(std::move(program_.names), static_cast<uint32_t>(program_.symbols.size()));
+    NoteBystanders();
     return std::move(memory_);
   }
 
@@ -168,13 +174,14 @@ class Capture {
     out.member = in.object->member;
     out.traits = in.object->traits;
     out.local_cells = !in.promoted.empty();
+    out.lazy = !out.member.empty() || lazy_paths_.contains(in.object->path);
     if (!out.member.empty()) out.content = HashContent(in.object->image);
     for (uint32_t s = 0; s < in.object->sections.size(); ++s) {
       const Atom& atom = program_.atoms[in.first_atom + s];
       if (atom.state == Atom::kAbsent) continue;
       out.atoms.push_back(CaptureAtom(*in.object, s, atom, AtomId(in.first_atom + s)));
     }
-    out.globals = GlobalsOf(*in.object, program_.names);
+    out.globals = GlobalsOf(*in.object, [&](absl::string_view name) { return program_.names.Find(name); });
     for (GlobalMemory& global : out.globals) {
       if (!global.symbol.valid()) continue;
       const Symbol& symbol = program_.symbols[global.symbol.value];
@@ -227,12 +234,64 @@ class Capture {
       out.body = out.address;
       out.size = in.size;
       out.traits = TraitsOf(in);
+      out.kind = KindOf(in.kind);
+      out.visibility = in.visibility;
+      out.exported = in.exported;
+      out.shared = in.shared_reference;
+      out.strong = in.strongly_referenced;
+      if (in.kind == SymbolKind::kDefined || in.kind == SymbolKind::kAbsolute) out.owner = UnitId(in.file);
       if (in.kind == SymbolKind::kDefined && in.atom.valid()) {
         out.executable = (program_.section(in.atom).flags & kSecExec) != 0;
         // Its address is its PLT entry's; the resolver's is what a row of .rela.plt says.
         if (out.traits.ifunc) out.body = image_.placement().Address(in.atom) + in.value;
       }
     });
+  }
+
+  static SymbolMemory::Kind KindOf(SymbolKind kind) {
+    switch (kind) {
+      case SymbolKind::kUndefined: return SymbolMemory::kUndefined;
+      case SymbolKind::kDefined: return SymbolMemory::kDefined;
+      case SymbolKind::kAbsolute: return SymbolMemory::kAbsolute;
+      case SymbolKind::kShared: return SymbolMemory::kShared;
+      case SymbolKind::kLinker: return SymbolMemory::kLinker;
+    }
+    return SymbolMemory::kUndefined;
+  }
+
+  void CaptureUsers() {
+    const uint32_t symbols = static_cast<uint32_t>(program_.symbols.size());
+    std::vector<std::vector<SymbolId>> names(memory_->units.size()), groups(memory_->units.size());
+    ParallelFor(memory_->units.size(), 16, [&](size_t u) {
+      const UnitMemory& unit = memory_->units[u];
+      for (const GlobalMemory& global : unit.globals) {
+        if (global.symbol.valid()) names[u].push_back(global.symbol);
+      }
+      for (const auto* list : {&unit.kept_groups, &unit.lost_groups}) {
+        for (SymbolId id : *list) {
+          if (id.valid()) groups[u].push_back(id);
+        }
+      }
+    });
+    memory_->users.Build(symbols, names);
+    memory_->group_users.Build(symbols, groups);
+  }
+
+  // Names that no unit has, but that would mean something if one had: those of libraries, and of members that nobody
+  // needed.
+  void NoteBystanders() {
+    absl::flat_hash_set<const void*> pulled;
+    for (const Unit& unit : program_.units) pulled.insert(unit.object->image.data());
+    for (const std::unique_ptr<Archive>& archive : program_.archives) {
+      for (const ArchiveMember& member : archive->members) {
+        if (pulled.contains(member.bytes.data())) continue;
+        for (absl::string_view name : member.defines) memory_->symbols[memory_->Intern(name).value].lazy = true;
+      }
+    }
+    for (const Library& library : program_.libraries) {
+      for (const SharedSymbol& symbol : library.file->defined) memory_->symbols[memory_->Intern(symbol.name).value].shared = true;
+      for (absl::string_view name : library.file->undefined) memory_->symbols[memory_->Intern(name).value].shared = true;
+    }
   }
 
   // Moving a function is only possible when all others refer to its entry, resizing one when none refers to its size.
@@ -278,6 +337,7 @@ class Capture {
   PlannedImage& image_;
   const int64_t started_ns_;
   FileSource& files_;
+  absl::flat_hash_set<std::string> lazy_paths_;  // between --start-lib and --end-lib
   std::unique_ptr<Memory> memory_;
 };
 
@@ -332,12 +392,13 @@ uint64_t MemberListDigest(const Archive& archive) {
   return digest;
 }
 
-std::vector<GlobalMemory> GlobalsOf(const ObjectFile& object, const NameTable& names) {
+std::vector<GlobalMemory> GlobalsOf(const ObjectFile& object, absl::FunctionRef<SymbolId(absl::string_view)> find) {
   std::vector<GlobalMemory> globals;
   for (uint32_t i = object.first_global; i < object.symbols.size(); ++i) {
     const InputSymbol& symbol = object.symbols[i];
     GlobalMemory global;
-    global.symbol = names.Find(symbol.name);
+    global.index = i;
+    global.symbol = find(symbol.name);
     global.binding = symbol.binding;
     global.type = symbol.type;
     global.visibility = symbol.visibility;
@@ -361,8 +422,22 @@ std::vector<GlobalMemory> GlobalsOf(const ObjectFile& object, const NameTable& n
   return globals;
 }
 
+SymbolId Memory::Intern(absl::string_view name) {
+  const SymbolId id = names.Intern(name);
+  if (id.value >= symbols.size()) symbols.resize(names.count());
+  return id;
+}
+
+const GlobalMemory* FindGlobal(const std::vector<GlobalMemory>& globals, SymbolId symbol) {
+  const auto it = std::lower_bound(globals.begin(), globals.end(), symbol,
+                                   [](const GlobalMemory& g, SymbolId wanted) { return g.symbol < wanted; });
+  return it == globals.end() || it->symbol != symbol ? nullptr : &*it;
+}
+
+const GlobalMemory* UnitMemory::Find(SymbolId symbol) const { return FindGlobal(globals, symbol); }
+
 uint64_t Memory::bytes_held() const {
-  uint64_t total = names.bytes() + symbols.capacity() * sizeof(SymbolMemory) + tables->bytes_held();
+  uint64_t total = names.bytes() + users.bytes() + group_users.bytes() + symbols.capacity() * sizeof(SymbolMemory) + tables->bytes_held();
   for (const UnitMemory& unit : units) {
     total += sizeof(UnitMemory) + unit.atoms.capacity() * sizeof(AtomMemory) +
              unit.globals.capacity() * sizeof(GlobalMemory) +

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
+#include "absl/functional/function_ref.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "core/arch/arch.h"
@@ -22,7 +23,8 @@
 #include "core/layout/space.h"
 #include "core/output/hot_tables.h"
 #include "core/session/cold.h"
-#include "core/symbols/name_table.h"
+#include "core/session/symbol_names.h"
+#include "core/session/users.h"
 
 namespace kitlink {
 
@@ -56,6 +58,7 @@ struct GlobalMemory {
   SymbolType type = SymbolType::kNone;
   Visibility visibility = Visibility::kDefault;
   bool owner = false;      // its definition is the one that counts
+  uint32_t index = 0;      // in the symbols of the object that was read last
   uint64_t size = 0;       // of a COMMON symbol
   uint64_t alignment = 0;  // of a COMMON symbol; an absolute one's value
 };
@@ -72,9 +75,27 @@ struct UnitMemory {
   std::vector<SymbolId> kept_groups, lost_groups;  // COMDAT signatures, sorted
   std::vector<IslandMemory> islands;
   bool local_cells = false;  // local symbols own GOT cells
+  bool lazy = false;  // takes part only as long as somebody needs what it defines: an archive member
+
+  // What the unit says of `symbol`; nullptr when it does not name it.
+  const GlobalMemory* Find(SymbolId symbol) const;
 };
 
 struct SymbolMemory {
+  enum Kind : uint8_t {
+    kNone,       // no unit names it
+    kUndefined,  // nobody defines it: a weak reference, or a library's that is left to run time
+    kDefined,    // in a section of `owner`
+    kAbsolute,   // by `owner`
+    kShared,     // by a shared library
+    kLinker,     // by the linker
+  } kind = kNone;
+  Visibility visibility = Visibility::kDefault;  // the strictest that any unit asks for
+  bool lazy = false;      // an archive member that takes no part defines it
+  bool shared = false;    // a shared library defines it or refers to it
+  bool exported = false;  // in the dynamic symbol table as a definition
+  bool strong = false;    // some unit refers to it strongly; kept for what is not kDefined
+  UnitId owner;
   uint64_t address = 0;  // that was published: what code and data refer to
   uint64_t body = 0;     // where the definition is now
   uint64_t size = 0;
@@ -130,9 +151,11 @@ struct Memory {
   const Arch* arch = nullptr;
   OutputTraits output;
   ImageValues values;
-  NameTable names;
+  SymbolNames names;
   std::vector<UnitMemory> units;      // by UnitId
   std::vector<SymbolMemory> symbols;  // by SymbolId
+  Users users;         // of the units' globals
+  Users group_users;   // of COMDAT signatures: kept and lost
   std::vector<SectionMemory> sections;  // by SectionId
   std::vector<MergedMemory> merged;
   std::vector<FileMemory> files;
@@ -143,8 +166,13 @@ struct Memory {
   bool has_padding_abbrev = false;
   uint64_t atom_count = 0;
 
+  // The id of a name, with room for what is known of it.
+  SymbolId Intern(absl::string_view name);
   uint64_t bytes_held() const;
 };
+
+// The entry of a sorted list of globals that is about `symbol`; nullptr when there is none.
+const GlobalMemory* FindGlobal(const std::vector<GlobalMemory>& globals, SymbolId symbol);
 
 // Makes the memory of `link`, whose image was written and published. Takes the program's name table. `read` reads the
 // published image. Units whose files have changed since are left uncaptured. `started_ns` is when the link began, since
@@ -170,8 +198,8 @@ uint64_t ReferencesDigest(const ObjectFile& object, uint32_t section);
 // What an archive offers: its members' names and the names they define.
 uint64_t MemberListDigest(const Archive& archive);
 
-// What `object` says of its global names, sorted by symbol. Names that `names` does not know get invalid ids.
-std::vector<GlobalMemory> GlobalsOf(const ObjectFile& object, const NameTable& names);
+// What `object` says of its global names, sorted by symbol. Names that `find` does not know get invalid ids.
+std::vector<GlobalMemory> GlobalsOf(const ObjectFile& object, absl::FunctionRef<SymbolId(absl::string_view)> find);
 
 }  // namespace kitlink
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "absl/container/flat_hash_map.h"
 #include "absl/strings/str_cat.h"
 #include "core/session/trim.h"
 #include "core/session/unit_placement.h"
@@ -48,10 +49,34 @@ uint64_t CountChanged(const Memory& memory, const std::vector<PlacedUnit>& units
   return changed;
 }
 
+// Rows of names that came and went.
+std::optional<GateRefusal> UpdateNames(const GatePass& pass, const Memory& memory, std::vector<Mutation>* mutations) {
+  const auto refuse = [&](SymbolId id, const absl::Status& status) {
+    const GateReason reason = absl::IsResourceExhausted(status) ? GateReason::kSlackExhausted : GateReason::kDefinedSetChanged;
+    return GateRefusal{reason, absl::StrCat(memory.names.Name(id), ": ", status.message())};
+  };
+  for (SymbolId id : pass.names().removed) {
+    if (absl::Status status = memory.tables->RemoveSymbol(id, mutations); !status.ok()) return refuse(id, status);
+  }
+  absl::flat_hash_map<UnitId, const ObjectFile*> objects;
+  for (const UnitDiff& diff : pass.units()) objects[diff.unit] = diff.object.get();
+  for (const NameChanges::Added& added : pass.names().added) {
+    const InputSymbol& definition = objects.at(added.unit)->symbols[added.index];
+    NewSymbol symbol;
+    symbol.symbol = added.symbol;
+    symbol.name = memory.names.Name(added.symbol);
+    symbol.type = definition.type;
+    symbol.binding = definition.binding;
+    symbol.visibility = definition.visibility;
+    if (absl::Status status = memory.tables->AddSymbol(symbol, mutations); !status.ok()) return refuse(added.symbol, status);
+  }
+  return std::nullopt;
+}
+
 }  // namespace
 
 std::variant<Plan, GateRefusal> PlanPatch(const GatePass& pass, const Memory& memory, const ImageReader& read) {
-  PlacementState state(memory);
+  PlacementState state(memory, pass);
   std::vector<Mutation> mutations;
   std::vector<PlacedUnit> units(pass.units().size());
   for (size_t u = 0; u < units.size(); ++u) {
@@ -60,6 +85,7 @@ std::variant<Plan, GateRefusal> PlanPatch(const GatePass& pass, const Memory& me
   // Beyond this point no address changes.
   Plan plan;
   memory.tables->Begin();
+  if (auto refusal = UpdateNames(pass, memory, &mutations)) return *refusal;
   for (const PlacedUnit& unit : units) {
     if (auto refusal = WriteUnit(unit, state, memory.tables.get(), &mutations, &plan.relocations)) return *refusal;
   }
@@ -80,12 +106,19 @@ std::variant<Plan, GateRefusal> PlanPatch(const GatePass& pass, const Memory& me
     plan.units.push_back({unit.diff->unit, std::move(unit.memory)});
   }
   plan.atoms.total += plan.atoms.added - plan.atoms.removed;
+  plan.users = pass.names().users;
   state.Finish(&plan);
   return plan;
 }
 
 void AdoptPlan(Plan plan, Memory* memory) {
-  for (auto& [id, unit] : plan.units) memory->units[id.value] = std::move(unit);
+  for (auto& [id, unit] : plan.units) {
+    for (const auto* list : {&unit.kept_groups, &unit.lost_groups}) {
+      for (SymbolId group : *list) memory->group_users.Add(group, id);
+    }
+    memory->units[id.value] = std::move(unit);
+  }
+  for (const auto& [symbol, unit] : plan.users) memory->users.Add(symbol, unit);
   for (auto& [id, symbol] : plan.symbols) memory->symbols[id.value] = symbol;
   for (auto& [id, space] : plan.spaces) memory->sections[id.value].space = std::move(space);
   for (auto& [index, growth] : plan.merged) {

@@ -71,11 +71,19 @@ class UnitPlacer {
     unit.captured = true;
     unit.traits = object_.traits;
     unit.globals = diff_.globals;
-    unit.kept_groups = old_.kept_groups;
-    unit.lost_groups = old_.lost_groups;
-    unit.islands = old_.islands;
+    unit.kept_groups = diff_.kept_and_lost.kept;
+    unit.lost_groups = diff_.kept_and_lost.lost;
     unit.local_cells = old_.local_cells;
-    for (size_t g = 0; g < unit.globals.size(); ++g) unit.globals[g].owner = old_.globals[g].owner;
+    unit.lazy = old_.lazy;
+    for (const IslandMemory& old : old_.islands) {
+      IslandMemory island = old;
+      std::erase_if(island.symbols, [&](SymbolId id) { return state_.symbol(id).kind == SymbolMemory::kNone; });
+      if (island.symbols.empty()) {  // nobody jumps here any more
+        placed_.vacated.push_back({island.section, island.offset, island.capacity});
+      } else {
+        unit.islands.push_back(std::move(island));
+      }
+    }
   }
 
   void FindOwnSymbols() {
@@ -84,13 +92,15 @@ class UnitPlacer {
       const InputSymbol& symbol = object_.symbols[i];
       if (symbol.section >= object_.sections.size()) continue;
       const SymbolId id = memory_.names.Find(symbol.name);
-      auto it = std::lower_bound(old_.globals.begin(), old_.globals.end(), id,
-                                 [](const GlobalMemory& g, SymbolId wanted) { return g.symbol < wanted; });
-      if (it == old_.globals.end() || it->symbol != id || !it->owner) continue;
+      const GlobalMemory* global = FindGlobal(diff_.globals, id);
+      if (global == nullptr || !global->owner) continue;
       const bool label = symbol.type == SymbolType::kNone && symbol.value != 0;
       own_[symbol.section].push_back({id, symbol.section, symbol.value, symbol.size, label});
     }
   }
+
+  // True of a name that has no published address yet.
+  bool IsNew(SymbolId id) const { return memory_.symbols[id.value].kind == SymbolMemory::kNone; }
 
   const SectionMemory& Home(SectionId id) const { return memory_.sections[id.value]; }
   uint64_t AddressOf(SectionId section, uint64_t offset) const { return Home(section).address + offset; }
@@ -113,7 +123,7 @@ class UnitPlacer {
     for (const OwnSymbol& own : own_[s]) {
       const SymbolMemory& symbol = state_.symbol(own.id);
       const uint64_t published = symbol.traits.ifunc ? symbol.body : symbol.address;
-      if (Inside(published, begin, std::max<uint64_t>(atom.capacity, 1)) && published != begin + own.value) return false;
+      if (!IsNew(own.id) && Inside(published, begin, std::max<uint64_t>(atom.capacity, 1)) && published != begin + own.value) return false;
     }
     return true;
   }
@@ -136,6 +146,7 @@ class UnitPlacer {
     if (!code && PublishedIn(s, atom, home)) return Refuse(GateReason::kDataGrew, s, "");
     if (code) {
       for (const OwnSymbol& own : own_[s]) {
+        if (IsNew(own.id)) continue;
         const SymbolMemory& symbol = state_.symbol(own.id);
         if (own.label) {
           // A jump would do for who calls it, not for who takes the difference to the function before it.
@@ -154,7 +165,7 @@ class UnitPlacer {
 
   bool PublishedIn(uint32_t s, const AtomMemory& atom, const SectionMemory& home) const {
     return std::any_of(own_[s].begin(), own_[s].end(), [&](const OwnSymbol& own) {
-      return Inside(state_.symbol(own.id).address, home.address + atom.offset, std::max<uint64_t>(atom.capacity, 1));
+      return !IsNew(own.id) && Inside(state_.symbol(own.id).address, home.address + atom.offset, std::max<uint64_t>(atom.capacity, 1));
     });
   }
 
@@ -189,7 +200,7 @@ class UnitPlacer {
       for (const std::vector<OwnSymbol>& list : own_) {
         for (const OwnSymbol& own : list) {
           const SymbolMemory& symbol = state_.symbol(own.id);
-          if (code && symbol.executable && Inside(symbol.address, begin, slot.capacity)) island.symbols.push_back(own.id);
+          if (code && !IsNew(own.id) && symbol.executable && Inside(symbol.address, begin, slot.capacity)) island.symbols.push_back(own.id);
         }
       }
       if (island.symbols.empty()) {
@@ -312,7 +323,7 @@ class UnitPlacer {
           body = place.address + own.value;
         } else if (diff_.sections[own.section].fate == SectionDiff::kMerged) {
           body = placed_.pieces[own.section].Address(own.value);
-        } else if (symbol.address != 0) {
+        } else if (symbol.address != 0 || IsNew(own.id)) {
           return Refuse(GateReason::kLivenessChanged, own.section, absl::StrCat(": ", memory_.names.Name(own.id)));
         } else {
           continue;
@@ -323,6 +334,11 @@ class UnitPlacer {
         }
         symbol.body = body;
         symbol.size = own.size;
+        if (IsNew(own.id)) {
+          symbol.address = body;
+          state_.SetSymbol(own.id, symbol);
+          continue;
+        }
         const uint64_t published = symbol.traits.ifunc ? state_.symbol(own.id).body : symbol.address;
         if (body != published && !HasIsland(own.id)) {
           return Refuse(GateReason::kDataGrew, own.section, absl::StrCat(": ", memory_.names.Name(own.id), " moved"));
@@ -425,6 +441,29 @@ uint64_t PieceMap::Address(uint64_t offset) const {
   auto it = std::upper_bound(starts.begin(), starts.end(), offset);
   const size_t k = it == starts.begin() ? 0 : static_cast<size_t>(it - starts.begin()) - 1;
   return addresses[k] + (offset - starts[k]);
+}
+
+PlacementState::PlacementState(const Memory& memory, const GatePass& pass) : memory_(memory) {
+  absl::flat_hash_map<UnitId, const ObjectFile*> objects;
+  for (const UnitDiff& diff : pass.units()) objects[diff.unit] = diff.object.get();
+  for (SymbolId id : pass.names().removed) {
+    SymbolMemory gone;
+    gone.lazy = memory.symbols[id.value].lazy;
+    SetSymbol(id, gone);
+  }
+  for (const NameChanges::Added& added : pass.names().added) {
+    const ObjectFile& object = *objects.at(added.unit);
+    const InputSymbol& definition = object.symbols[added.index];
+    SymbolMemory symbol;
+    symbol.kind = SymbolMemory::kDefined;
+    symbol.visibility = definition.visibility;
+    symbol.lazy = memory.symbols[added.symbol.value].lazy;
+    symbol.owner = added.unit;
+    symbol.traits.tls = definition.type == SymbolType::kTls;
+    symbol.traits.function = definition.type == SymbolType::kFunction;
+    symbol.executable = (object.sections[definition.section].flags & kSecExec) != 0;
+    SetSymbol(added.symbol, symbol);
+  }
 }
 
 Space& PlacementState::space(SectionId id) {

@@ -41,7 +41,8 @@ struct PlacedUnit {
 // Shared by the units of one plan: room and symbols as they are so far.
 class PlacementState {
  public:
-  explicit PlacementState(const Memory& memory) : memory_(memory) {}
+  // Names that came and went are known from the beginning: the new ones without an address.
+  PlacementState(const Memory& memory, const GatePass& pass);
 
   const Memory& memory() const { return memory_; }
   Space& space(SectionId id);

@@ -1,0 +1,312 @@
+#include "core/session/name_changes.h"
+
+#include <algorithm>
+#include <optional>
+#include <string>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/container/flat_hash_set.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+
+namespace kitlink {
+namespace {
+
+using Refusal = std::optional<GateRefusal>;
+
+// How many users may be looked at to find out whether an archive member is still needed.
+constexpr int kMostSteps = 100000;
+
+bool Same(const GlobalMemory& a, const GlobalMemory& b) {
+  return a.role == b.role && a.binding == b.binding && a.type == b.type && a.visibility == b.visibility &&
+         a.size == b.size && a.alignment == b.alignment;
+}
+
+bool Strong(const GlobalMemory* global) {
+  return global != nullptr && global->role == GlobalMemory::kUndefined && global->binding != SymbolBinding::kWeak;
+}
+
+bool Special(const GlobalMemory* global) {
+  return global != nullptr && (global->role == GlobalMemory::kCommon || global->role == GlobalMemory::kAbsolute);
+}
+
+// What one changed unit says of one name that it says something else of now.
+struct Touch {
+  size_t diff = 0;
+  const GlobalMemory* was = nullptr;  // nullptr: it did not name it
+  GlobalMemory* is = nullptr;
+  bool defines = false;  // its definition counts: it is not in a COMDAT group that the unit lost
+};
+
+// An archive member that less is asked of than before.
+struct MustStay {
+  UnitId unit;
+  SymbolId symbol;   // which name it is about
+  SymbolId without;  // no longer a reason to take the member
+};
+
+class NameResolver {
+ public:
+  NameResolver(const Memory& memory, std::vector<UnitDiff>* diffs) : memory_(memory), diffs_(*diffs) {}
+
+  std::variant<NameChanges, GateRefusal> Run() {
+    for (size_t d = 0; d < diffs_.size(); ++d) index_[diffs_[d].unit] = d;
+    for (size_t d = 0; d < diffs_.size(); ++d) Compare(d);
+    for (SymbolId id : order_) {
+      if (Refusal refusal = Decide(id, touched_[id])) return *std::move(refusal);
+    }
+    for (const MustStay& member : must_stay_) {
+      int steps = kMostSteps;
+      absl::flat_hash_set<UnitId> seen;
+      if (!StillNeeded(member.unit, member.without, &seen, &steps)) {
+        return Refuse(GateReason::kUndefinedSetChanged, member.symbol, ": its archive member may no longer be needed");
+      }
+    }
+    return std::move(changes_);
+  }
+
+ private:
+  // Collects the entries of two sorted lists that differ; those that do not keep their owner.
+  void Compare(size_t d) {
+    const std::vector<GlobalMemory>& was = memory_.units[diffs_[d].unit.value].globals;
+    std::vector<GlobalMemory>& is = diffs_[d].globals;
+    for (size_t w = 0, i = 0; w < was.size() || i < is.size();) {
+      const bool old_only = i == is.size() || (w < was.size() && was[w].symbol < is[i].symbol);
+      const bool new_only = !old_only && (w == was.size() || is[i].symbol < was[w].symbol);
+      if (!old_only && !new_only && Same(was[w], is[i])) {
+        is[i++].owner = was[w++].owner;
+        continue;
+      }
+      Touch touch;
+      touch.diff = d;
+      if (!new_only) touch.was = &was[w++];
+      if (!old_only) touch.is = &is[i++];
+      touch.defines = touch.is != nullptr && Defines(diffs_[d], *touch.is);
+      const SymbolId id = touch.is != nullptr ? touch.is->symbol : touch.was->symbol;
+      auto [it, fresh] = touched_.try_emplace(id);
+      if (fresh) order_.push_back(id);
+      it->second.push_back(touch);
+    }
+  }
+
+  // True when the definition is in a section that takes part.
+  bool Defines(const UnitDiff& diff, const GlobalMemory& global) const {
+    if (global.role != GlobalMemory::kDefined) return false;
+    const uint32_t section = diff.object->symbols[global.index].section;
+    return section >= diff.sections.size() || diff.sections[section].fate != SectionDiff::kDiscarded;
+  }
+
+  GateRefusal Refuse(GateReason reason, SymbolId id, absl::string_view what) const {
+    return {reason, absl::StrCat(memory_.names.Name(id), what)};
+  }
+
+  // What is known of all other units' say.
+  struct Others {
+    bool any = false, strong = false, defined = false;
+  };
+  Others LookAtOthers(SymbolId id, const std::vector<Touch>& touches) const {
+    Others others;
+    for (UnitId unit : memory_.users.Of(id)) {
+      if (std::any_of(touches.begin(), touches.end(), [&](const Touch& t) { return diffs_[t.diff].unit == unit; })) continue;
+      const GlobalMemory* global = memory_.units[unit.value].Find(id);
+      if (global == nullptr) continue;
+      others.any = true;
+      others.strong |= Strong(global);
+      others.defined |= global->role != GlobalMemory::kUndefined;
+      if (others.strong && others.defined) break;
+    }
+    return others;
+  }
+
+  Refusal Decide(SymbolId id, std::vector<Touch>& touches) {
+    const SymbolMemory& symbol = memory_.symbols[id.value];
+    if (absl::StrContains(memory_.names.Name(id), '@')) {
+      return Refuse(GateReason::kDefinedSetChanged, id, " has a version");
+    }
+    bool comes = false, goes = false;
+    for (const Touch& touch : touches) {
+      const bool owned = touch.was != nullptr && touch.was->owner;
+      if (Special(touch.was) || Special(touch.is)) {
+        return Refuse(Special(touch.is) ? ReasonFor(*touch.is) : ReasonFor(*touch.was), id, " is COMMON or absolute");
+      }
+      if (owned && touch.defines) return RefuseGlobal(memory_, *touch.was, *touch.is);
+      goes |= owned;
+      comes |= touch.defines;
+      if (touch.was == nullptr) changes_.users.push_back({id, diffs_[touch.diff].unit});
+    }
+    if (comes && goes) return Refuse(GateReason::kDefinedSetChanged, id, " is defined elsewhere now");
+    if (comes) return DecideAdded(id, symbol, touches);
+    if (goes) return DecideRemoved(id, symbol, touches);
+    return DecideReferences(id, symbol, touches);
+  }
+
+  static GateReason ReasonFor(const GlobalMemory& global) {
+    switch (global.role) {
+      case GlobalMemory::kCommon: return GateReason::kCommonChanged;
+      case GlobalMemory::kUndefined: return GateReason::kUndefinedSetChanged;
+      default: return GateReason::kDefinedSetChanged;
+    }
+  }
+
+  // Nobody's definition that counts came or went.
+  Refusal DecideReferences(SymbolId id, const SymbolMemory& symbol, const std::vector<Touch>& touches) {
+    const Others others = LookAtOthers(id, touches);
+    bool any = others.any, strong = others.strong, was_strong = false, rivals = false;
+    for (const Touch& touch : touches) {
+      any |= touch.is != nullptr;
+      strong |= Strong(touch.is);
+      was_strong |= Strong(touch.was) && !Strong(touch.is);
+      rivals |= touch.is != nullptr && touch.is->role == GlobalMemory::kDefined;
+      if (Refusal refusal = CheckVisibility(id, symbol, touch)) return refusal;
+    }
+    const GateReason reason = GateReason::kUndefinedSetChanged;
+    switch (symbol.kind) {
+      case SymbolMemory::kNone:
+        return Refuse(reason, id, " is new");
+      case SymbolMemory::kUndefined:
+        if (strong) return Refuse(reason, id, " is undefined");
+        [[fallthrough]];
+      case SymbolMemory::kLinker:
+        if (rivals || !any) return Refuse(reason, id, " is no longer named");
+        return std::nullopt;
+      case SymbolMemory::kShared:
+        if (rivals || !any || strong != symbol.strong) return Refuse(reason, id, " is imported in another way");
+        return std::nullopt;
+      case SymbolMemory::kAbsolute:
+      case SymbolMemory::kDefined:
+        break;
+    }
+    // A member is needed only for what is asked of it. A definition that another unit brings, and loses at once, asks for
+    // nothing, and keeps others from asking.
+    const bool member = memory_.units[symbol.owner.value].lazy;
+    if (member && (was_strong || rivals)) must_stay_.push_back({symbol.owner, id, rivals ? id : SymbolId()});
+    if (member && symbol.lazy && strong && !others.strong) return Refuse(reason, id, " has more than one definition to be found");
+    return std::nullopt;
+  }
+
+  Refusal CheckVisibility(SymbolId id, const SymbolMemory& symbol, const Touch& touch) const {
+    const auto plain = [&](const GlobalMemory* global) {
+      return global == nullptr || global->visibility == Visibility::kDefault ||
+             (symbol.kind == SymbolMemory::kDefined && global->visibility == symbol.visibility && OwnerSaysSo(id, symbol));
+    };
+    if (plain(touch.was) && plain(touch.is)) return std::nullopt;
+    return Refuse(GateReason::kSymbolKindChanged, id, ": a reference with another visibility came or went");
+  }
+
+  // The strictest visibility is the definition's own: it does not depend on references.
+  bool OwnerSaysSo(SymbolId id, const SymbolMemory& symbol) const {
+    const GlobalMemory* global = memory_.units[symbol.owner.value].Find(id);
+    return global != nullptr && global->visibility == symbol.visibility;
+  }
+
+  Refusal DecideAdded(SymbolId id, const SymbolMemory& symbol, std::vector<Touch>& touches) {
+    const GateReason reason = GateReason::kDefinedSetChanged;
+    if (symbol.kind != SymbolMemory::kNone) return Refuse(reason, id, " meant something else");
+    if (symbol.shared) return Refuse(reason, id, " is a name of a shared library, too");
+    if (IsRoot(id)) return Refuse(reason, id, " is a name that the options mention");
+    Touch* owner = nullptr;
+    for (Touch& touch : touches) {
+      if (!touch.defines) continue;
+      if (owner != nullptr) return Refuse(reason, id, " is defined more than once");
+      owner = &touch;
+    }
+    const GlobalMemory& definition = *owner->is;
+    if (definition.type == SymbolType::kIfunc) return Refuse(GateReason::kSymbolKindChanged, id, " is an IFUNC");
+    if (MayBeExported(definition)) return Refuse(reason, id, " may have to be exported");
+    for (const Touch& touch : touches) {
+      if (touch.is == nullptr || &touch == owner) continue;
+      if (touch.is->visibility != Visibility::kDefault && touch.is->visibility != definition.visibility) {
+        return Refuse(GateReason::kSymbolKindChanged, id, " is referred to with another visibility");
+      }
+    }
+    const UnitDiff& diff = diffs_[owner->diff];
+    if (symbol.lazy && memory_.units[diff.unit.value].lazy) return Refuse(reason, id, " is defined by two members");
+    const uint32_t section = diff.object->symbols[definition.index].section;
+    if (section >= diff.sections.size()) return Refuse(reason, id, " has no section");
+    const SectionDiff::Fate fate = diff.sections[section].fate;
+    if (fate != SectionDiff::kMatched && fate != SectionDiff::kAdded && fate != SectionDiff::kMerged) {
+      return Refuse(reason, id, " is in a section that is left out");
+    }
+    owner->is->owner = true;
+    changes_.added.push_back({id, diff.unit, definition.index});
+    return std::nullopt;
+  }
+
+  Refusal DecideRemoved(SymbolId id, const SymbolMemory& symbol, const std::vector<Touch>& touches) {
+    const GateReason reason = GateReason::kDefinedSetChanged;
+    if (LookAtOthers(id, touches).any) return Refuse(reason, id, " is gone, and others name it");
+    for (const Touch& touch : touches) {
+      if (touch.is != nullptr) return Refuse(reason, id, " is defined elsewhere now");
+    }
+    if (symbol.shared || symbol.exported) return Refuse(reason, id, " is a name of a shared library, too");
+    if (IsRoot(id)) return Refuse(reason, id, " is a name that the options mention");
+    if (symbol.traits.ifunc) return Refuse(GateReason::kSymbolKindChanged, id, " is an IFUNC");
+    if (memory_.units[symbol.owner.value].lazy) must_stay_.push_back({symbol.owner, id, id});
+    changes_.removed.push_back(id);
+    return std::nullopt;
+  }
+
+  bool IsRoot(SymbolId id) const {
+    const LinkOptions& options = memory_.options;
+    const absl::string_view name = memory_.names.Name(id);
+    const auto is = [&](absl::string_view other) { return other == name; };
+    return is(options.entry) || is("_start") || is(options.init) || is(options.fini) ||
+           std::any_of(options.undefined.begin(), options.undefined.end(), is);
+  }
+
+  bool MayBeExported(const GlobalMemory& global) const {
+    if (global.visibility == Visibility::kHidden || global.visibility == Visibility::kInternal) return false;
+    const LinkOptions& options = memory_.options;
+    return options.kind == OutputKind::kShared || options.export_dynamic || !options.export_symbols.empty() ||
+           !options.dynamic_lists.empty() || !options.version_script.empty() ||
+           (global.binding == SymbolBinding::kUnique && !options.is_static);
+  }
+
+  const GlobalMemory* Now(UnitId unit, SymbolId id) const {
+    const auto it = index_.find(unit);
+    return it == index_.end() ? memory_.units[unit.value].Find(id) : FindGlobal(diffs_[it->second].globals, id);
+  }
+
+  // True when a full link would still take the unit: a strong reference leads to it from one that takes part anyway.
+  // `without` is no longer counted. May say no for want of patience.
+  bool StillNeeded(UnitId unit, SymbolId without, absl::flat_hash_set<UnitId>* seen, int* steps) const {
+    if (!memory_.units[unit.value].lazy) return true;
+    if (!seen->insert(unit).second) return false;
+    const auto it = index_.find(unit);
+    const std::vector<GlobalMemory>& globals = it == index_.end() ? memory_.units[unit.value].globals : diffs_[it->second].globals;
+    for (const GlobalMemory& global : globals) {
+      if (global.role == GlobalMemory::kUndefined || global.symbol == without) continue;
+      const SymbolMemory& symbol = memory_.symbols[global.symbol.value];
+      if (symbol.owner != unit || symbol.lazy) continue;
+      if (IsRoot(global.symbol)) return true;
+      const std::vector<UnitId> users = memory_.users.Of(global.symbol);
+      if ((*steps -= static_cast<int>(users.size())) < 0) return false;
+      // Whoever defines it as well may be found first.
+      const bool rivals = std::any_of(users.begin(), users.end(), [&](UnitId user) {
+        const GlobalMemory* say = user == unit ? nullptr : Now(user, global.symbol);
+        return say != nullptr && say->role != GlobalMemory::kUndefined;
+      });
+      if (rivals) continue;
+      for (UnitId user : users) {
+        if (user != unit && Strong(Now(user, global.symbol)) && StillNeeded(user, without, seen, steps)) return true;
+      }
+    }
+    return false;
+  }
+
+  const Memory& memory_;
+  std::vector<UnitDiff>& diffs_;
+  absl::flat_hash_map<UnitId, size_t> index_;
+  absl::flat_hash_map<SymbolId, std::vector<Touch>> touched_;
+  std::vector<SymbolId> order_;
+  std::vector<MustStay> must_stay_;
+  NameChanges changes_;
+};
+
+}  // namespace
+
+std::variant<NameChanges, GateRefusal> ResolveNames(const Memory& memory, std::vector<UnitDiff>* diffs) {
+  return NameResolver(memory, diffs).Run();
+}
+
+}  // namespace kitlink

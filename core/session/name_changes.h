@@ -1,0 +1,39 @@
+// Resolves the names that a change touches, and only those.
+#ifndef CORE_SESSION_NAME_CHANGES_H_
+#define CORE_SESSION_NAME_CHANGES_H_
+
+#include <cstdint>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include "core/base/ids.h"
+#include "core/session/diff.h"
+#include "core/session/gate_reason.h"
+#include "core/session/memory.h"
+
+namespace kitlink {
+
+// What resolving the touched names anew has come to.
+struct NameChanges {
+  struct Added {
+    SymbolId symbol;
+    UnitId unit;         // that defines it
+    uint32_t index = 0;  // in its object's symbols
+  };
+  std::vector<Added> added;       // definitions of names that meant nothing before
+  std::vector<SymbolId> removed;  // definitions that are gone, with all that referred to them
+  std::vector<std::pair<SymbolId, UnitId>> users;  // units that name a symbol which they did not name before
+};
+
+// Compares what the changed units say of global names with what they said, and decides each touched name as a full link
+// would. Refuses where the answer is not one of: the name means what it meant; it is new, and one unit defines it;
+// nobody names it any more. Costs O(touched names and those who name them). Sets GlobalMemory::owner in `diffs`.
+std::variant<NameChanges, GateRefusal> ResolveNames(const Memory& memory, std::vector<UnitDiff>* diffs);
+
+// The refusal for one entry that differs; both are about the same symbol.
+GateRefusal RefuseGlobal(const Memory& memory, const GlobalMemory& was, const GlobalMemory& is);
+
+}  // namespace kitlink
+
+#endif  // CORE_SESSION_NAME_CHANGES_H_
