@@ -1,6 +1,7 @@
 #include "core/session/detect.h"
 
 #include <algorithm>
+#include <iterator>
 
 #include "absl/strings/str_cat.h"
 #include "core/input/archive.h"
@@ -118,7 +119,9 @@ class ChangeReader {
     std::vector<OpenedFile> opened;
     absl::StatusOr<std::unique_ptr<Archive>> archive = ReadArchive(file.path, bytes, files_, opened);
     if (!archive.ok()) return Refuse(GateReason::kUnreadableInput, archive.status().message());
-    if (MemberListDigest(**archive) != file.member_list) return Refuse(GateReason::kArchiveChanged, file.path);
+    if (MemberListDigest(**archive) != file.member_list) {
+      if (auto refusal = Relist(f, **archive)) return refusal;
+    }
     absl::flat_hash_map<absl::string_view, std::vector<const ArchiveMember*>> by_name;
     for (const ArchiveMember& member : (*archive)->members) by_name[member.name].push_back(&member);
     for (UnitId id : file.units) {
@@ -134,6 +137,47 @@ class ChangeReader {
     return std::nullopt;
   }
 
+  // An archive with other members than before, or that define other names. It is still the same to the link when the
+  // members that take part are there, in the same order, and nobody asks for what the others offer.
+  std::optional<GateRefusal> Relist(uint32_t f, const Archive& archive) {
+    const FileMemory& file = memory_.files[f];
+    const auto whole = [](const InputArgument& input) { return input.flags.whole_archive; };
+    const std::vector<InputArgument>& inputs = request_.options.inputs;
+    if (request_.options.gate != GatePolicy::kExact || file.thin || archive.thin ||
+        std::any_of(inputs.begin(), inputs.end(), whole)) {
+      return Refuse(GateReason::kArchiveChanged, file.path);
+    }
+    absl::flat_hash_map<absl::string_view, std::pair<size_t, size_t>> at;  // name -> (how many, where)
+    for (size_t m = 0; m < archive.members.size(); ++m) {
+      auto& [count, position] = at[archive.members[m].name];
+      ++count;
+      position = m;
+    }
+    size_t next = 0;
+    std::vector<bool> taken(archive.members.size());
+    for (UnitId id : file.units) {
+      const UnitMemory& unit = memory_.units[id.value];
+      const auto it = at.find(unit.member);
+      if (it == at.end() || it->second.first != 1 || unit.ordinal != 0 || it->second.second < next) {
+        return Refuse(GateReason::kArchiveChanged, absl::StrCat(file.path, ": ", unit.member));
+      }
+      next = it->second.second + 1;
+      taken[it->second.second] = true;
+    }
+    ChangedUnits::Relisted relisted;
+    relisted.file = f;
+    relisted.member_list = MemberListDigest(archive);
+    for (size_t m = 0; m < archive.members.size(); ++m) {
+      const uint64_t offer = OfferDigest(archive.members[m]);
+      relisted.offers.push_back(offer);
+      if (taken[m] || std::binary_search(file.offers.begin(), file.offers.end(), offer)) continue;
+      for (absl::string_view name : archive.members[m].defines) relisted.names.emplace_back(name);
+    }
+    std::sort(relisted.offers.begin(), relisted.offers.end());
+    result_.relisted.push_back(std::move(relisted));
+    return std::nullopt;
+  }
+
   const Memory& memory_;
   const Changes& changes_;
   const LinkRequest& request_;
@@ -142,6 +186,17 @@ class ChangeReader {
 };
 
 }  // namespace
+
+void ChangedUnits::Append(ChangedUnits more) {
+  const auto append = [](auto* to, auto& from) {
+    to->insert(to->end(), std::make_move_iterator(from.begin()), std::make_move_iterator(from.end()));
+  };
+  append(&units, more.units);
+  append(&stamps, more.stamps);
+  append(&bytes, more.bytes);
+  append(&relisted, more.relisted);
+  bytes_read += more.bytes_read;
+}
 
 const std::string& Changes::PathOf(const Memory& memory, uint32_t file) const {
   for (const Renamed& entry : renamed) {
@@ -214,6 +269,10 @@ void AdoptFiles(const Changes& changes, const ChangedUnits& read, int64_t starte
     memory->file_of.erase(file.path);
     file.path = entry.path;
     memory->file_of[file.path] = entry.file;
+  }
+  for (const ChangedUnits::Relisted& relisted : read.relisted) {
+    memory->files[relisted.file].member_list = relisted.member_list;
+    memory->files[relisted.file].offers = relisted.offers;
   }
   for (const auto* list : {&read.stamps, &changes.same}) {
     for (const auto& [f, stamp] : *list) {

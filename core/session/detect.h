@@ -48,6 +48,18 @@ struct ChangedUnits {
   std::vector<std::pair<uint32_t, FileStamp>> stamps;  // of the files read, taken before reading
   std::vector<std::shared_ptr<InputBytes>> bytes;      // what was read
   uint64_t bytes_read = 0;
+  // Archives whose lists of members changed, though not those of the members that take part: what they have now, and the
+  // names that members offer which were not there before.
+  struct Relisted {
+    uint32_t file = 0;
+    uint64_t member_list = 0;
+    std::vector<uint64_t> offers;
+    std::vector<std::string> names;
+  };
+  std::vector<Relisted> relisted;
+
+  // Adds what else was read.
+  void Append(ChangedUnits more);
 };
 
 // Reads what changed. Members of an archive that are what they were are left out. InvalidArgument when the content is not

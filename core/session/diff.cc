@@ -67,6 +67,11 @@ UnitDiff DiffUnit(const Memory& memory, UnitId unit, std::unique_ptr<ObjectFile>
       case AtomMemory::kDiscarded: out.fate = SectionDiff::kDiscarded; break;
     }
   }
+  for (GlobalMemory& global : diff.globals) {
+    const uint32_t section = object->symbols[global.index].section;
+    global.lost = global.role == GlobalMemory::kDefined && section < diff.sections.size() &&
+                  diff.sections[section].fate == SectionDiff::kDiscarded;
+  }
   for (const auto& [name, left] : by_name) {
     for (uint32_t a : left) {
       if (old.atoms[a].state == AtomMemory::kPlaced) diff.removed.push_back(a);
@@ -77,25 +82,21 @@ UnitDiff DiffUnit(const Memory& memory, UnitId unit, std::unique_ptr<ObjectFile>
   return diff;
 }
 
-std::variant<std::vector<UnitDiff>, GateRefusal> DiffStrictly(ChangedObjects units, const Memory& memory) {
+std::vector<UnitDiff> DiffStrictly(ChangedObjects units, const Memory& memory) {
   std::vector<UnitDiff> diffs;
   for (auto& [unit, object] : units) diffs.push_back(DiffUnit(memory, unit, std::move(object)));
   return diffs;
 }
 
-std::variant<std::vector<UnitDiff>, GateRefusal> DiffExactly(ChangedObjects units, Memory* memory) {
-  std::vector<std::pair<UnitId, const ObjectFile*>> objects;
-  for (const auto& [unit, object] : units) {
-    for (size_t i = object->first_global; i < object->symbols.size(); ++i) memory->Intern(object->symbols[i].name);
-    for (const SectionGroup& group : object->groups) memory->Intern(group.signature);
-    objects.push_back({unit, object.get()});
-  }
-  auto decided = DecideGroups(*memory, objects);
-  if (GateRefusal* refusal = std::get_if<GateRefusal>(&decided)) return std::move(*refusal);
-  const std::vector<UnitGroups>& groups = std::get<std::vector<UnitGroups>>(decided);
+void InternNames(const ObjectFile& object, Memory* memory) {
+  for (size_t i = object.first_global; i < object.symbols.size(); ++i) memory->Intern(object.symbols[i].name);
+  for (const SectionGroup& group : object.groups) memory->Intern(group.signature);
+}
+
+std::vector<UnitDiff> DiffExactly(ChangedObjects units, const std::vector<UnitGroups>& groups, const Memory& memory) {
   std::vector<UnitDiff> diffs;
   for (size_t i = 0; i < units.size(); ++i) {
-    diffs.push_back(DiffUnit(*memory, units[i].first, std::move(units[i].second), &groups[i]));
+    diffs.push_back(DiffUnit(memory, units[i].first, std::move(units[i].second), &groups[i]));
   }
   return diffs;
 }

@@ -48,12 +48,14 @@ UnitDiff DiffUnit(const Memory& memory, UnitId unit, std::unique_ptr<ObjectFile>
 
 using ChangedObjects = std::vector<std::pair<UnitId, std::unique_ptr<ObjectFile>>>;
 
-// Diffs all changed units. Strictly: COMDAT groups are taken to be kept and lost by whom they were.
-std::variant<std::vector<UnitDiff>, GateRefusal> DiffStrictly(ChangedObjects units, const Memory& memory);
+// Diffs all changed units, taking COMDAT groups to be kept and lost by whom they were.
+std::vector<UnitDiff> DiffStrictly(ChangedObjects units, const Memory& memory);
 
-// Exactly: names and groups may be new. Gives new names an id, which is all that changes in `memory`, and decides who
-// keeps each group; refuses what DecideGroups refuses.
-std::variant<std::vector<UnitDiff>, GateRefusal> DiffExactly(ChangedObjects units, Memory* memory);
+// Diffs all changed units; `groups`, beside them, says who keeps what now.
+std::vector<UnitDiff> DiffExactly(ChangedObjects units, const std::vector<UnitGroups>& groups, const Memory& memory);
+
+// Gives the names of an object that are new an id, which is all that changes in `memory`.
+void InternNames(const ObjectFile& object, Memory* memory);
 
 }  // namespace kitlink
 

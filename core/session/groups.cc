@@ -1,11 +1,8 @@
 #include "core/session/groups.h"
 
 #include <algorithm>
-#include <optional>
-#include <string>
 
 #include "absl/container/flat_hash_map.h"
-#include "absl/strings/str_cat.h"
 
 namespace kitlink {
 namespace {
@@ -34,35 +31,29 @@ class GroupDecider {
     }
   }
 
-  std::variant<std::vector<UnitGroups>, GateRefusal> Run() {
-    std::vector<UnitGroups> groups(units_.size());
+  GroupDecision Run() {
+    GroupDecision decision;
+    decision.groups.resize(units_.size());
     for (size_t i = 0; i < units_.size(); ++i) {
-      const UnitMemory& was = memory_.units[units_[i].first.value];
-      for (SymbolId id : was.kept_groups) {
-        if (Contains(now_[i], id)) continue;
-        if (Keeper(id).valid()) return Passes(i, id);
-      }
+      // What it had, for what it has no longer; what it has, for whom it belongs to.
+      for (SymbolId id : memory_.units[units_[i].first.value].kept_groups) Want(id, &decision.wanted);
       for (SymbolId id : now_[i]) {
-        if (Contains(was.kept_groups, id)) {
-          if (Keeper(id) != units_[i].first) return Passes(i, id);
-          groups[i].kept.push_back(id);
-        } else if (Contains(was.lost_groups, id)) {
-          groups[i].lost.push_back(id);  // if its keeper has lost it, that one refuses
-        } else {
-          const std::optional<UnitId> before = KeeperBefore(id);
-          const UnitId keeper = Keeper(id);
-          if (before && *before != keeper) return Passes(i, id);
-          (keeper == units_[i].first ? groups[i].kept : groups[i].lost).push_back(id);
-        }
+        Want(id, &decision.wanted);
+        UnitGroups& groups = decision.groups[i];
+        (Keeper(id) == units_[i].first ? groups.kept : groups.lost).push_back(id);
       }
     }
-    return groups;
+    return decision;
   }
 
  private:
-  GateRefusal Passes(size_t i, SymbolId id) const {
-    return {GateReason::kComdatSetChanged,
-            absl::StrCat(units_[i].second->DisplayName(), ": group ", memory_.names.Name(id), " is another unit's now")};
+  // A group that passes from one unit to another changes both.
+  void Want(SymbolId id, std::vector<UnitId>* wanted) const {
+    const UnitId before = KeeperBefore(id), now = Keeper(id);
+    if (before == now) return;
+    for (UnitId unit : {before, now}) {
+      if (unit.valid() && !index_.contains(unit)) wanted->push_back(unit);
+    }
   }
 
   bool HasNow(UnitId unit, SymbolId id) const {
@@ -83,11 +74,11 @@ class GroupDecider {
     return first;
   }
 
-  std::optional<UnitId> KeeperBefore(SymbolId id) const {
+  UnitId KeeperBefore(SymbolId id) const {
     for (UnitId unit : memory_.group_users.Of(id)) {
       if (Contains(memory_.units[unit.value].kept_groups, id)) return unit;
     }
-    return std::nullopt;
+    return UnitId();
   }
 
   const Memory& memory_;
@@ -98,8 +89,7 @@ class GroupDecider {
 
 }  // namespace
 
-std::variant<std::vector<UnitGroups>, GateRefusal> DecideGroups(
-    const Memory& memory, const std::vector<std::pair<UnitId, const ObjectFile*>>& units) {
+GroupDecision DecideGroups(const Memory& memory, const std::vector<std::pair<UnitId, const ObjectFile*>>& units) {
   return GroupDecider(memory, units).Run();
 }
 

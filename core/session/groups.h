@@ -3,12 +3,10 @@
 #define CORE_SESSION_GROUPS_H_
 
 #include <utility>
-#include <variant>
 #include <vector>
 
 #include "core/base/ids.h"
 #include "core/input/model.h"
-#include "core/session/gate_reason.h"
 #include "core/session/memory.h"
 
 namespace kitlink {
@@ -18,11 +16,15 @@ struct UnitGroups {
   std::vector<SymbolId> kept, lost;
 };
 
-// Decides each group of the changed units as a full link would: the first unit in order of precedence keeps it. Refuses
-// when a group would pass from one unit to another: what a bystander lost would have to be read. The names of all
-// signatures must be known to `memory`. The result is beside `units`.
-std::variant<std::vector<UnitGroups>, GateRefusal> DecideGroups(
-    const Memory& memory, const std::vector<std::pair<UnitId, const ObjectFile*>>& units);
+// Who keeps what, or the units that have to be read before that can be done: bystanders that a group passes from or to.
+struct GroupDecision {
+  std::vector<UnitGroups> groups;  // beside the units
+  std::vector<UnitId> wanted;      // not empty: `groups` means nothing
+};
+
+// Decides each group of the changed units as a full link would: the first unit in order of precedence keeps it. The names
+// of all signatures must be known to `memory`.
+GroupDecision DecideGroups(const Memory& memory, const std::vector<std::pair<UnitId, const ObjectFile*>>& units);
 
 }  // namespace kitlink
 

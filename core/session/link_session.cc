@@ -76,6 +76,7 @@ struct LinkSession::Impl {
 
   absl::StatusOr<LinkReport> Link(const LinkRequest& request, FileSource& files, Diagnostics& diagnostics);
   absl::StatusOr<std::variant<LinkReport, GateRefusal>> Patch(const LinkRequest& request, FileSource& files);
+  std::variant<std::vector<UnitDiff>, GateRefusal> Diff(bool exact, FileSource& files, ChangedUnits* changed);
   std::variant<Plan, GateRefusal> PlanWithReferrers(bool exact, std::vector<UnitDiff> diffs, FileSource& files,
                                                     ChangedUnits* changed, LinkTimings* timings);
   std::optional<GateRefusal> CheckPrior(const LinkRequest& request) const;
@@ -159,8 +160,7 @@ absl::StatusOr<std::variant<LinkReport, GateRefusal>> LinkSession::Impl::Patch(c
   report.timings_us.read = watch.Lap();
 
   const bool exact = request.options.gate == GatePolicy::kExact;
-  auto compared =
-      exact ? DiffExactly(std::move(changed.units), memory.get()) : DiffStrictly(std::move(changed.units), *memory);
+  auto compared = Diff(exact, files, &changed);
   if (auto* refusal = std::get_if<GateRefusal>(&compared)) return {std::move(*refusal)};
   std::vector<UnitDiff> diffs = std::get<std::vector<UnitDiff>>(std::move(compared));
   for (const UnitDiff& diff : diffs) report.counters.symbols_resolved += diff.globals.size();
@@ -187,6 +187,28 @@ absl::StatusOr<std::variant<LinkReport, GateRefusal>> LinkSession::Impl::Patch(c
   return {std::move(report)};
 }
 
+// The changed units and what became of each. Exactly: also those that a COMDAT group passes to or from.
+std::variant<std::vector<UnitDiff>, GateRefusal> LinkSession::Impl::Diff(bool exact, FileSource& files,
+                                                                         ChangedUnits* changed) {
+  if (!exact) return DiffStrictly(std::move(changed->units), *memory);
+  for (const ChangedUnits::Relisted& archive : changed->relisted) {
+    if (auto refusal = CheckOffers(archive.names, memory.get())) return *std::move(refusal);
+  }
+  for (int round = 0;; ++round) {
+    std::vector<std::pair<UnitId, const ObjectFile*>> objects;
+    for (const auto& [unit, object] : changed->units) {
+      InternNames(*object, memory.get());
+      objects.push_back({unit, object.get()});
+    }
+    GroupDecision decision = DecideGroups(*memory, objects);
+    if (decision.wanted.empty()) return DiffExactly(std::move(changed->units), decision.groups, *memory);
+    const absl::btree_set<UnitId> wanted(decision.wanted.begin(), decision.wanted.end());
+    std::optional<ChangedUnits> more = ReadUnits(*memory, wanted, files);
+    if (!more || round == kMostRounds) return GateRefusal{GateReason::kComdatSetChanged, "a group is another unit's now"};
+    changed->Append(*std::move(more));
+  }
+}
+
 // Gate and Plan. Where only the referrers of something stand in the way, they are read and written as if they had changed.
 std::variant<Plan, GateRefusal> LinkSession::Impl::PlanWithReferrers(bool exact, std::vector<UnitDiff> diffs,
                                                                      FileSource& files, ChangedUnits* changed,
@@ -209,9 +231,8 @@ std::variant<Plan, GateRefusal> LinkSession::Impl::PlanWithReferrers(bool exact,
     std::optional<ChangedUnits> more = ReadReferrers(*memory, refusal->republish, known, files);
     if (!more) return planned;
     for (auto& [unit, object] : more->units) diffs.push_back(DiffUnit(*memory, unit, std::move(object)));
-    changed->stamps.insert(changed->stamps.end(), more->stamps.begin(), more->stamps.end());
-    changed->bytes.insert(changed->bytes.end(), more->bytes.begin(), more->bytes.end());
-    changed->bytes_read += more->bytes_read;
+    more->units.clear();
+    changed->Append(*std::move(more));
   }
 }
 

@@ -108,7 +108,10 @@ class Capture {
     for (const std::unique_ptr<Archive>& archive : program_.archives) {
       auto it = memory_->file_of.find(archive->path);
       if (it == memory_->file_of.end()) continue;
-      memory_->files[it->second].member_list = MemberListDigest(*archive);
+      FileMemory& file = memory_->files[it->second];
+      file.member_list = MemberListDigest(*archive);
+      for (const ArchiveMember& member : archive->members) file.offers.push_back(OfferDigest(member));
+      std::sort(file.offers.begin(), file.offers.end());
       memory_->files[it->second].thin = archive->thin;
     }
     for (const InputArgument& input : memory_->options.inputs) {
@@ -186,6 +189,9 @@ class Capture {
       if (!global.symbol.valid()) continue;
       const Symbol& symbol = program_.symbols[global.symbol.value];
       global.owner = symbol.kind == SymbolKind::kDefined && symbol.file == u && global.role == GlobalMemory::kDefined;
+      const uint32_t section = in.object->symbols[global.index].section;
+      global.lost = global.role == GlobalMemory::kDefined && section < in.object->sections.size() &&
+                    program_.atoms[in.first_atom + section].state == Atom::kDiscarded;
     }
     for (const SectionGroup& group : in.object->groups) {
       if (!group.comdat) continue;
@@ -383,11 +389,17 @@ uint64_t ReferencesDigest(const ObjectFile& object, uint32_t section) {
   return digest;
 }
 
+uint64_t OfferDigest(const ArchiveMember& member) {
+  uint64_t digest = FnvWords(AsBytes(member.name), member.defines.size());
+  for (absl::string_view name : member.defines) digest = FnvWords(AsBytes(name), digest);
+  return digest;
+}
+
 uint64_t MemberListDigest(const Archive& archive) {
   uint64_t digest = archive.members.size();
   for (const ArchiveMember& member : archive.members) {
-    digest = FnvWords(AsBytes(member.name), digest);
-    for (absl::string_view name : member.defines) digest = FnvWords(AsBytes(name), digest);
+    const uint64_t offer = OfferDigest(member);
+    digest = FnvWords(ByteView(reinterpret_cast<const uint8_t*>(&offer), sizeof(offer)), digest);
   }
   return digest;
 }
@@ -445,7 +457,9 @@ uint64_t Memory::bytes_held() const {
     for (const AtomMemory& atom : unit.atoms) total += atom.name.capacity() > 15 ? atom.name.capacity() : 0;
   }
   for (const MergedMemory& m : merged) total += m.offsets.capacity() * (sizeof(PieceDigest) + 9);
-  for (const FileMemory& file : files) total += sizeof(FileMemory) + 2 * file.path.capacity();
+  for (const FileMemory& file : files) {
+    total += sizeof(FileMemory) + 2 * file.path.capacity() + file.offers.capacity() * sizeof(uint64_t);
+  }
   return total;
 }
 

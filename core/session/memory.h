@@ -58,6 +58,7 @@ struct GlobalMemory {
   SymbolType type = SymbolType::kNone;
   Visibility visibility = Visibility::kDefault;
   bool owner = false;      // its definition is the one that counts
+  bool lost = false;       // its definition went with a COMDAT group: it is only a reference
   uint32_t index = 0;      // in the symbols of the object that was read last
   uint64_t size = 0;       // of a COMMON symbol
   uint64_t alignment = 0;  // of a COMMON symbol; an absolute one's value
@@ -144,6 +145,7 @@ struct FileMemory {
   bool thin = false;          // an archive whose members are files of their own
   std::vector<UnitId> units;  // of an object: its one; of an archive: the members that take part
   uint64_t member_list = 0;   // of an archive: digest of all members' names and what they define
+  std::vector<uint64_t> offers;  // of an archive: digest of what each of its members offers, sorted
 };
 
 struct Memory {
@@ -195,7 +197,9 @@ std::string FirstCandidate(const LinkOptions& options, const InputArgument& argu
 // What sections of `object` refer to, independent of order: the names of global targets, the sections of local ones.
 uint64_t ReferencesDigest(const ObjectFile& object, uint32_t section);
 
-// What an archive offers: its members' names and the names they define.
+// What a member offers: its name and the names it defines.
+uint64_t OfferDigest(const ArchiveMember& member);
+// What an archive offers: all its members do, in order.
 uint64_t MemberListDigest(const Archive& archive);
 
 // What `object` says of its global names, sorted by symbol. Names that `find` does not know get invalid ids.

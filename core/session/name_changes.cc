@@ -19,11 +19,14 @@ constexpr int kMostSteps = 100000;
 
 bool Same(const GlobalMemory& a, const GlobalMemory& b) {
   return a.role == b.role && a.binding == b.binding && a.type == b.type && a.visibility == b.visibility &&
-         a.size == b.size && a.alignment == b.alignment;
+         a.size == b.size && a.alignment == b.alignment && a.lost == b.lost;
 }
 
+// A definition that its COMDAT group took along is a reference to the one that counts.
+bool Refers(const GlobalMemory& global) { return global.role == GlobalMemory::kUndefined || global.lost; }
+
 bool Strong(const GlobalMemory* global) {
-  return global != nullptr && global->role == GlobalMemory::kUndefined && global->binding != SymbolBinding::kWeak;
+  return global != nullptr && Refers(*global) && global->binding != SymbolBinding::kWeak;
 }
 
 bool Special(const GlobalMemory* global) {
@@ -81,19 +84,12 @@ class NameResolver {
       touch.diff = d;
       if (!new_only) touch.was = &was[w++];
       if (!old_only) touch.is = &is[i++];
-      touch.defines = touch.is != nullptr && Defines(diffs_[d], *touch.is);
+      touch.defines = touch.is != nullptr && touch.is->role == GlobalMemory::kDefined && !touch.is->lost;
       const SymbolId id = touch.is != nullptr ? touch.is->symbol : touch.was->symbol;
       auto [it, fresh] = touched_.try_emplace(id);
       if (fresh) order_.push_back(id);
       it->second.push_back(touch);
     }
-  }
-
-  // True when the definition is in a section that takes part.
-  bool Defines(const UnitDiff& diff, const GlobalMemory& global) const {
-    if (global.role != GlobalMemory::kDefined) return false;
-    const uint32_t section = diff.object->symbols[global.index].section;
-    return section >= diff.sections.size() || diff.sections[section].fate != SectionDiff::kDiscarded;
   }
 
   GateRefusal Refuse(GateReason reason, SymbolId id, absl::string_view what) const {
@@ -112,7 +108,7 @@ class NameResolver {
       if (global == nullptr) continue;
       others.any = true;
       others.strong |= Strong(global);
-      others.defined |= global->role != GlobalMemory::kUndefined;
+      others.defined |= !Refers(*global);
       if (others.strong && others.defined) break;
     }
     return others;
@@ -329,6 +325,32 @@ class NameResolver {
 };
 
 }  // namespace
+
+std::optional<GateRefusal> CheckOffers(const std::vector<std::string>& names, Memory* memory) {
+  for (const std::string& name : names) {
+    const SymbolId id = memory->Intern(name);
+    SymbolMemory& symbol = memory->symbols[id.value];
+    bool safe = false;
+    switch (symbol.kind) {
+      case SymbolMemory::kNone: safe = !IsRootName(*memory, id); break;
+      case SymbolMemory::kUndefined: safe = !symbol.strong; break;
+      case SymbolMemory::kDefined:
+      case SymbolMemory::kAbsolute: {
+        // A definition of an object that is there anyway comes first; a COMMON one, made by the linker, does not.
+        const UnitMemory& owner = memory->units[symbol.owner.value];
+        safe = !owner.lazy && owner.file < memory->files.size();
+        break;
+      }
+      case SymbolMemory::kShared:
+      case SymbolMemory::kLinker: break;
+    }
+    if (!safe || absl::StrContains(name, '@')) {
+      return GateRefusal{GateReason::kArchiveChanged, absl::StrCat("a member that was not needed defines ", name, " now")};
+    }
+    symbol.lazy = true;
+  }
+  return std::nullopt;
+}
 
 bool IsRootName(const Memory& memory, SymbolId id) {
   const LinkOptions& options = memory.options;

@@ -3,6 +3,8 @@
 #define CORE_SESSION_NAME_CHANGES_H_
 
 #include <cstdint>
+#include <optional>
+#include <string>
 #include <utility>
 #include <variant>
 #include <vector>
@@ -31,6 +33,10 @@ struct NameChanges {
 // would. Refuses where the answer is not one of: the name means what it meant; it is new, and one unit defines it; another
 // of the changed units defines it now, in the same way; nobody names it any more. Costs O(touched names and those who name them). Sets GlobalMemory::owner in `diffs`.
 std::variant<NameChanges, GateRefusal> ResolveNames(const Memory& memory, std::vector<UnitDiff>* diffs);
+
+// Archive members that take no part offer these names from now on. Refuses when a full link might take one for it; else
+// notes that they are offered, which is true whatever becomes of the relink.
+std::optional<GateRefusal> CheckOffers(const std::vector<std::string>& names, Memory* memory);
 
 // True of names that the options mention, or that the loader goes by: what they stand for is known outside of the units.
 bool IsRootName(const Memory& memory, SymbolId id);

@@ -65,6 +65,21 @@ class ReferrerReader {
 
 }  // namespace
 
+std::optional<ChangedUnits> ReadUnits(const Memory& memory, const absl::btree_set<UnitId>& units, FileSource& files) {
+  if (units.size() > kMostReferrers) return std::nullopt;
+  absl::btree_map<uint32_t, std::vector<UnitId>> by_file;
+  for (UnitId id : units) {
+    const UnitMemory& unit = memory.units[id.value];
+    if (!unit.captured || unit.file >= memory.files.size()) return std::nullopt;
+    by_file[unit.file].push_back(id);
+  }
+  ReferrerReader reader(memory, files);
+  for (const auto& [file, list] : by_file) {
+    if (!reader.Read(file, list)) return std::nullopt;
+  }
+  return reader.Take();
+}
+
 std::optional<ChangedUnits> ReadReferrers(const Memory& memory, const std::vector<SymbolId>& symbols,
                                           const absl::flat_hash_set<UnitId>& known, FileSource& files) {
   absl::btree_set<UnitId> wanted;
@@ -74,17 +89,7 @@ std::optional<ChangedUnits> ReadReferrers(const Memory& memory, const std::vecto
       if (wanted.size() > kMostReferrers) return std::nullopt;
     }
   }
-  absl::btree_map<uint32_t, std::vector<UnitId>> by_file;
-  for (UnitId unit : wanted) {
-    const UnitMemory& known_unit = memory.units[unit.value];
-    if (!known_unit.captured || known_unit.file >= memory.files.size()) return std::nullopt;
-    by_file[known_unit.file].push_back(unit);
-  }
-  ReferrerReader reader(memory, files);
-  for (const auto& [file, units] : by_file) {
-    if (!reader.Read(file, units)) return std::nullopt;
-  }
-  return reader.Take();
+  return ReadUnits(memory, wanted, files);
 }
 
 }  // namespace kitlink

@@ -5,6 +5,7 @@
 #include <optional>
 #include <vector>
 
+#include "absl/container/btree_set.h"
 #include "absl/container/flat_hash_set.h"
 #include "core/base/file_source.h"
 #include "core/base/ids.h"
@@ -13,8 +14,11 @@
 
 namespace kitlink {
 
-// The units that name one of `symbols` and are not among `known`, from inputs that are what they were when they were
-// linked. Nothing when one of them is not to be had like that, or when there are so many that a full link is as good.
+// These units, from inputs that are what they were when they were linked. Nothing when one of them is not to be had like
+// that, or when there are so many that a full link is as good.
+std::optional<ChangedUnits> ReadUnits(const Memory& memory, const absl::btree_set<UnitId>& units, FileSource& files);
+
+// The units that name one of `symbols` and are not among `known`; as ReadUnits.
 std::optional<ChangedUnits> ReadReferrers(const Memory& memory, const std::vector<SymbolId>& symbols,
                                           const absl::flat_hash_set<UnitId>& known, FileSource& files);
 
