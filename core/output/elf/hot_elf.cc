@@ -30,6 +30,28 @@ struct TableBytes {
   std::vector<uint8_t> rela, frame_header, dynamic;
 };
 
+// Divides a unit's names between its two stretches of .strtab: the first, as long as they fit.
+class NameSplit {
+ public:
+  explicit NameSplit(const LocalRows& rows) : room_(rows.name_bytes) {}
+  // True when the next name, which has `size` bytes, goes to the first one.
+  bool Take(uint64_t size) {
+    const uint64_t bytes = size + 1;  // with its end
+    if (bytes > room_) {
+      more_ += bytes;
+      return false;
+    }
+    room_ -= bytes;
+    return true;
+  }
+  // Bytes that the second one must have.
+  uint64_t more() const { return more_; }
+
+ private:
+  uint64_t room_;
+  uint64_t more_ = 0;
+};
+
 class HotElf : public HotTables {
  public:
   HotElf(const LinkOptions& options, const Program& program, const ElfImage& image, const Arch& arch,
@@ -209,43 +231,52 @@ class HotElf : public HotTables {
     if (!symtab_.present) return absl::OkStatus();
     LocalRows rows = symtab_.locals[update.unit.value];
     std::vector<uint32_t> kept;
-    uint32_t name_bytes = 0;
+    NameSplit split(rows);
     const uint32_t end = std::min<uint32_t>(update.object->first_global, update.object->symbols.size());
     for (uint32_t i = 1; i < end; ++i) {
       if (!KeepLocal(update, update.object->symbols[i])) continue;
       kept.push_back(i);
-      name_bytes += static_cast<uint32_t>(update.object->symbols[i].name.size()) + 1;
+      split.Take(update.object->symbols[i].name.size());
     }
     if (kept.size() > rows.capacity) {
       return absl::ResourceExhaustedError(".symtab: no free rows for more local symbols");
     }
-    if (name_bytes > rows.name_bytes) {
-      if (staged_names_ + name_bytes > symtab_.strtab_size) {
-        return absl::ResourceExhaustedError(".strtab: no room for more names");
-      }
-      rows.names = static_cast<uint32_t>(staged_names_);
-      rows.name_bytes = name_bytes;
-      staged_names_ += name_bytes;
-    }
+    if (absl::Status status = ReserveNames(split.more(), &rows); !status.ok()) return status;
     rows.used = static_cast<uint32_t>(kept.size());
-    Mutation table, names;
-    table.phase = names.phase = PatchPhase::kTables;
+    Mutation table, names, more;
+    table.phase = names.phase = more.phase = PatchPhase::kTables;
     table.offset = symtab_offset_ + uint64_t{rows.first} * sizeof(Elf64_Sym);
     table.bytes.resize(uint64_t{rows.capacity} * sizeof(Elf64_Sym));
     names.offset = strtab_offset_ + rows.names;
+    more.offset = strtab_offset_ + rows.more_names;
+    NameSplit again(rows);
     for (uint32_t r = 0; r < rows.capacity; ++r) {
       Elf64_Sym row = FillerRow();
       if (r < kept.size()) {
         const InputSymbol& symbol = update.object->symbols[kept[r]];
-        row = LocalRow(update, symbol, rows.names + static_cast<uint32_t>(names.bytes.size()));
-        names.bytes.insert(names.bytes.end(), symbol.name.begin(), symbol.name.end());
-        names.bytes.push_back(0);
+        Mutation& to = again.Take(symbol.name.size()) ? names : more;
+        row = LocalRow(update, symbol, static_cast<uint32_t>(to.offset - strtab_offset_ + to.bytes.size()));
+        to.bytes.insert(to.bytes.end(), symbol.name.begin(), symbol.name.end());
+        to.bytes.push_back(0);
       }
       Store(&table.bytes[uint64_t{r} * sizeof(Elf64_Sym)], row);
     }
-    if (!table.bytes.empty()) mutations->push_back(std::move(table));
-    if (!names.bytes.empty()) mutations->push_back(std::move(names));
+    for (Mutation* mutation : {&table, &names, &more}) {
+      if (!mutation->bytes.empty()) mutations->push_back(std::move(*mutation));
+    }
     staged_locals_[update.unit.value] = rows;
+    return absl::OkStatus();
+  }
+
+  // Makes sure that the second stretch of a unit's names has room for so many bytes: a new one is twice as large as it
+  // must be, where there is room, so that a file that grows name by name does not leave one behind each time.
+  absl::Status ReserveNames(uint64_t bytes, LocalRows* rows) {
+    if (bytes <= rows->more_name_bytes) return absl::OkStatus();
+    const uint64_t room = symtab_.strtab_size - std::min(staged_names_, symtab_.strtab_size);
+    if (bytes > room) return absl::ResourceExhaustedError(".strtab: no room for more names");
+    rows->more_names = static_cast<uint32_t>(staged_names_);
+    rows->more_name_bytes = static_cast<uint32_t>(std::min(room, 2 * bytes));
+    staged_names_ += rows->more_name_bytes;
     return absl::OkStatus();
   }
 

@@ -49,6 +49,9 @@ struct LocalRows {
   uint32_t capacity = 0;
   uint32_t names = 0;       // where their names begin in .strtab
   uint32_t name_bytes = 0;
+  // Where patches put names for which that stretch has no room; none at first.
+  uint32_t more_names = 0;
+  uint32_t more_name_bytes = 0;
 };
 
 struct SymtabPlan {
