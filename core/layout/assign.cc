@@ -20,6 +20,20 @@ constexpr absl::string_view kPrefixes[] = {
     ".init_array", ".fini_array", ".preinit_array", ".gcc_except_table", ".ctors", ".dtors",
 };
 
+struct Seed {
+  absl::string_view name;
+  uint32_t flags;
+  SectionKind kind;
+};
+constexpr Seed kSeeds[] = {
+    {".text", kSecAlloc | kSecExec, SectionKind::kProgbits},
+    {".rodata", kSecAlloc, SectionKind::kProgbits},
+    {".gcc_except_table", kSecAlloc, SectionKind::kProgbits},
+    {".data.rel.ro", kSecAlloc | kSecWrite, SectionKind::kProgbits},
+    {".data", kSecAlloc | kSecWrite, SectionKind::kProgbits},
+    {".bss", kSecAlloc | kSecWrite, SectionKind::kNobits},
+};
+
 constexpr absl::string_view kKeptTextPrefixes[] = {".text.hot", ".text.unlikely", ".text.startup", ".text.exit"};
 
 bool Under(absl::string_view name, absl::string_view prefix) {
@@ -52,6 +66,7 @@ class Assigner {
     result_.places.resize(program_.atoms.size());
     CutStrings();
     for (uint32_t a = 0; a < program_.atoms.size(); ++a) Consider(AtomId(a));
+    if (options_.incremental) SeedSections();
     MergeAll();
     ParallelFor(result_.sections.size(), [&](size_t s) { LayOut(SectionId(static_cast<uint32_t>(s))); });
     return std::move(result_);
@@ -104,6 +119,19 @@ class Assigner {
       result_.sections.push_back(std::move(out));
     }
     return SectionId(it->second);
+  }
+
+  // Edits bring the first constant, the first table of pointers, the first exception handler: what compilers spread
+  // programs over is there from the beginning, with a reserve.
+  void SeedSections() {
+    for (const auto& [name, flags, kind] : kSeeds) {
+      InputSection seed;
+      seed.name = name;
+      seed.kind = kind;
+      seed.flags = flags;
+      seed.alignment = 32;
+      Join(&result_.sections[SectionFor(seed).value], seed);
+    }
   }
 
   static void Join(OutputSection* out, const InputSection& section) {

@@ -40,7 +40,7 @@ uint64_t PaddedCapacity(const OutputSection& section, ByteView bytes) {
 }
 
 uint64_t TailReserve(const OutputSection& section, uint64_t used) {
-  if (section.exact || used == 0) return 0;
+  if (section.exact || (used == 0 && !section.alloc())) return 0;
   const uint64_t least = (section.flags & kSecExec) ? 32 << 10 : 8 << 10;
   // The tail of a debug section is filled anew whenever something is taken from it, so it is kept short.
   const uint64_t most = section.alloc() ? 8 << 20 : 256 << 10;

@@ -249,8 +249,16 @@ class UnitPlacer {
         ++placed_.atoms.added;
         return Append(s, home);
       }
-      case SectionDiff::kMerged:
-        return PlacePieces(s);
+      case SectionDiff::kMerged: {
+        const Refusal unmerged = PlacePieces(s);
+        if (!unmerged) return std::nullopt;
+        // Nobody relies on strings and constants being merged: one of a new kind, or that finds no room, stands alone.
+        placed_.pieces[s] = {};
+        const SectionId home = FindHome(object_.sections[s]);
+        if (!home.valid()) return unmerged;
+        ++placed_.atoms.added;
+        return Append(s, home);
+      }
       default:
         return std::nullopt;
     }
@@ -406,7 +414,9 @@ class UnitPlacer {
       atom.alignment = section.alignment;
       atom.size = section.size;
       switch (diff.fate) {
-        case SectionDiff::kMerged: atom.state = AtomMemory::kMerged; break;
+        case SectionDiff::kMerged:
+          atom.state = placed_.sections[s].placed ? AtomMemory::kPlaced : AtomMemory::kMerged;
+          break;
         case SectionDiff::kFrames: atom.state = AtomMemory::kFrames; break;
         case SectionDiff::kDiscarded: atom.state = AtomMemory::kDiscarded; break;
         case SectionDiff::kDead: atom.state = AtomMemory::kDead; break;
