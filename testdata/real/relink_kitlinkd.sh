@@ -3,8 +3,10 @@
 # compile command, links again, and lets the result link a program:
 #   relink_kitlinkd.sh [BAZEL_OPTION]...
 # Runs Bazel in the checkout (BAZEL says how to call it) and builds all that is needed. As Bazel does, the output is
-# removed before each link and write-protected after it. Prints a line for each link.
+# removed before each link and write-protected after it. Prints a line for each link. With options of the caller's, any
+# outcome will do: optimised, an edit may change what is inlined elsewhere in the file.
 set -u
+configured=$#
 cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/../.." || exit 2
 root=$PWD
 bazel() { command ${BAZEL:-bazel} "$@" </dev/null; }
@@ -65,7 +67,7 @@ link() {
   local json
   json=$("$prefix/bin/kitlinkc" explain "$work/$output" --json | tail -n 1)
   # shellcheck disable=SC2053
-  [[ $json == *'"outcome":"'$2'","reason":"'$3'"'* ]] || fail "expected $2 ($3)"
+  [[ $configured -gt 0 || $json == *'"outcome":"'$2'","reason":"'$3'"'* ]] || fail "expected $2 ($3)"
   "$prefix/bin/kitlinkc" verify "$work/$output" >"$top/verified" 2>&1 || fail "verify: $(head -5 "$top/verified")"
   put_to_work
 }
