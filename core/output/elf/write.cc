@@ -224,10 +224,7 @@ class Writer {
       row->function = TargetOf(program_, image_, arch_, unit, where.symbol, where.addend).address +
                       static_cast<uint64_t>(where.addend);
       row->record = address;
-      // The length follows the address, in the same encoding.
-      const uint64_t width = arch_.Info(where.type).width, length = where.offset - in.offset + width;
-      row->empty = InBounds(length, width, in.size) &&
-                   std::all_of(&out[length], &out[length] + width, [](uint8_t byte) { return byte == 0; });
+      row->empty = DescribesNoCode(out, where.offset - in.offset, arch_.Info(where.type).width);
     }
   }
 
