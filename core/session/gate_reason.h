@@ -5,8 +5,11 @@
 
 #include <cstdint>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "absl/types/span.h"
+#include "core/base/ids.h"
 
 namespace kitlink {
 
@@ -24,8 +27,14 @@ struct GateReasonInfo {
 
 // Why not.
 struct GateRefusal {
+  GateRefusal() = default;
+  GateRefusal(GateReason why, std::string what) : reason(why), detail(std::move(what)) {}
+
   GateReason reason = GateReason::kNone;
   std::string detail;  // names the file, section or symbol
+  // Not empty: what stands in the way is only that others refer to these symbols. With those who do among the changed
+  // units, the symbols may get other addresses.
+  std::vector<SymbolId> republish;
 };
 
 const GateReasonInfo& Describe(GateReason reason);

@@ -15,6 +15,7 @@
 #include "core/session/gate.h"
 #include "core/session/memory.h"
 #include "core/session/plan.h"
+#include "core/session/referrers.h"
 #include "core/session/side_files.h"
 #include "core/session/watched_inputs.h"
 
@@ -42,6 +43,9 @@ void ListRanges(const ImagePatch& patch, LinkReport* report) {
     report->bytes_written += mutation.bytes.size();
   }
 }
+
+// How often what is to be republished may grow, until a relink gives up.
+constexpr int kMostRounds = 8;
 
 // Policies that the command line knows and the engine does not have yet: never ignored in silence.
 void WarnOfWhatIsMissing(const LinkOptions& options, Diagnostics& diagnostics) {
@@ -72,6 +76,8 @@ struct LinkSession::Impl {
 
   absl::StatusOr<LinkReport> Link(const LinkRequest& request, FileSource& files, Diagnostics& diagnostics);
   absl::StatusOr<std::variant<LinkReport, GateRefusal>> Patch(const LinkRequest& request, FileSource& files);
+  std::variant<Plan, GateRefusal> PlanWithReferrers(bool exact, std::vector<UnitDiff> diffs, FileSource& files,
+                                                    ChangedUnits* changed, LinkTimings* timings);
   std::optional<GateRefusal> CheckPrior(const LinkRequest& request) const;
   absl::StatusOr<LinkReport> LinkInFull(const LinkRequest& request, FileSource& files, Diagnostics& diagnostics);
   void Adopt(const LinkRequest& request, const Changes& changes, const ChangedUnits& read, Plan plan);
@@ -150,8 +156,6 @@ absl::StatusOr<std::variant<LinkReport, GateRefusal>> LinkSession::Impl::Patch(c
   if (!read.ok()) return read.status();
   if (auto* refusal = std::get_if<GateRefusal>(&*read)) return {std::move(*refusal)};
   ChangedUnits changed = std::get<ChangedUnits>(*std::move(read));
-  report.counters.inputs_read = changed.bytes.size();
-  report.counters.bytes_read = changed.bytes_read;
   report.timings_us.read = watch.Lap();
 
   const bool exact = request.options.gate == GatePolicy::kExact;
@@ -162,16 +166,11 @@ absl::StatusOr<std::variant<LinkReport, GateRefusal>> LinkSession::Impl::Patch(c
   for (const UnitDiff& diff : diffs) report.counters.symbols_resolved += diff.globals.size();
   report.timings_us.diff = watch.Lap();
 
-  auto gate = exact ? CheckExactGate(*memory, std::move(diffs)) : CheckStrictGate(*memory, std::move(diffs));
-  if (auto* refusal = std::get_if<GateRefusal>(&gate)) return {std::move(*refusal)};
-  const GatePass pass = std::get<GatePass>(std::move(gate));
-  report.timings_us.gate = watch.Lap();
-
-  auto planned = PlanPatch(pass, *memory, Reader());
+  auto planned = PlanWithReferrers(exact, std::move(diffs), files, &changed, &report.timings_us);
   if (auto* refusal = std::get_if<GateRefusal>(&planned)) return {std::move(*refusal)};
   Plan plan = std::get<Plan>(std::move(planned));
   if (auto refusal = CheckUnchanged(changed, changes, *memory, files)) return {*std::move(refusal)};
-  report.timings_us.plan = watch.Lap();
+  report.timings_us.plan = watch.Lap() - report.timings_us.gate;
 
   // Beyond this point the output changes.
   if (absl::Status status = sink->Commit(plan.patch); !status.ok()) {
@@ -180,10 +179,40 @@ absl::StatusOr<std::variant<LinkReport, GateRefusal>> LinkSession::Impl::Patch(c
   report.timings_us.commit = watch.Lap();
   ListRanges(plan.patch, &report);
   report.atoms = plan.atoms;
+  report.counters.inputs_read = changed.bytes.size();
+  report.counters.bytes_read = changed.bytes_read;
   report.counters.relocations_applied = plan.relocations;
   Adopt(request, changes, changed, std::move(plan));
   report.build_id = memory->tables->build_id();
   return {std::move(report)};
+}
+
+// Gate and Plan. Where only the referrers of something stand in the way, they are read and written as if they had changed.
+std::variant<Plan, GateRefusal> LinkSession::Impl::PlanWithReferrers(bool exact, std::vector<UnitDiff> diffs,
+                                                                     FileSource& files, ChangedUnits* changed,
+                                                                     LinkTimings* timings) {
+  SymbolSet republish;
+  for (int round = 0;; ++round) {
+    Stopwatch watch;
+    auto gate = exact ? CheckExactGate(*memory, std::move(diffs)) : CheckStrictGate(*memory, std::move(diffs));
+    if (auto* refusal = std::get_if<GateRefusal>(&gate)) return std::move(*refusal);
+    GatePass pass = std::get<GatePass>(std::move(gate));
+    timings->gate += watch.Lap();
+    auto planned = PlanPatch(pass, *memory, republish, Reader());
+    GateRefusal* refusal = std::get_if<GateRefusal>(&planned);
+    if (refusal == nullptr) return planned;
+    if (!exact || refusal->republish.empty() || round == kMostRounds) return planned;
+    diffs = std::move(pass).TakeUnits();
+    absl::flat_hash_set<UnitId> known;
+    for (const UnitDiff& diff : diffs) known.insert(diff.unit);
+    republish.insert(refusal->republish.begin(), refusal->republish.end());
+    std::optional<ChangedUnits> more = ReadReferrers(*memory, refusal->republish, known, files);
+    if (!more) return planned;
+    for (auto& [unit, object] : more->units) diffs.push_back(DiffUnit(*memory, unit, std::move(object)));
+    changed->stamps.insert(changed->stamps.end(), more->stamps.begin(), more->stamps.end());
+    changed->bytes.insert(changed->bytes.end(), more->bytes.begin(), more->bytes.end());
+    changed->bytes_read += more->bytes_read;
+  }
 }
 
 // What can be known before any input is looked at.

@@ -134,7 +134,7 @@ class NameResolver {
       comes |= touch.defines;
       if (touch.was == nullptr) changes_.users.push_back({id, diffs_[touch.diff].unit});
     }
-    if (comes && goes) return Refuse(GateReason::kDefinedSetChanged, id, " is defined elsewhere now");
+    if (comes && goes) return DecideMoved(id, symbol, touches);
     if (comes) return DecideAdded(id, symbol, touches);
     if (goes) return DecideRemoved(id, symbol, touches);
     return DecideReferences(id, symbol, touches);
@@ -232,6 +232,37 @@ class NameResolver {
     return std::nullopt;
   }
 
+  Refusal DecideMoved(SymbolId id, const SymbolMemory& symbol, std::vector<Touch>& touches) {
+    const GateReason reason = GateReason::kDefinedSetChanged;
+    if (symbol.shared || symbol.exported || IsRoot(id)) return Refuse(reason, id, " is known outside of the program");
+    if (LookAtOthers(id, touches).defined) return Refuse(reason, id, " is defined more than once");
+    const GlobalMemory* was = nullptr;
+    Touch* owner = nullptr;
+    for (Touch& touch : touches) {
+      if (touch.was != nullptr && touch.was->owner) was = touch.was;
+      if (Refusal refusal = CheckVisibility(id, symbol, touch)) return refusal;
+      if (!touch.defines) continue;
+      if (owner != nullptr) return Refuse(reason, id, " is defined more than once");
+      owner = &touch;
+    }
+    const GlobalMemory& is = *owner->is;
+    if (was->type != is.type || was->binding != is.binding || was->visibility != is.visibility ||
+        is.type == SymbolType::kIfunc || is.type == SymbolType::kTls) {
+      return Refuse(GateReason::kSymbolKindChanged, id, " is another kind of symbol now");
+    }
+    const UnitDiff& diff = diffs_[owner->diff];
+    if (memory_.units[diff.unit.value].lazy) return Refuse(reason, id, " is defined by an archive member now");
+    const uint32_t section = diff.object->symbols[is.index].section;
+    const SectionDiff::Fate fate = section < diff.sections.size() ? diff.sections[section].fate : SectionDiff::kIgnored;
+    if (fate != SectionDiff::kMatched && fate != SectionDiff::kAdded) {
+      return Refuse(reason, id, " is in a section that is left out");
+    }
+    if (memory_.units[symbol.owner.value].lazy) must_stay_.push_back({symbol.owner, id, id});
+    owner->is->owner = true;
+    changes_.moved.push_back({id, diff.unit, is.index});
+    return std::nullopt;
+  }
+
   Refusal DecideRemoved(SymbolId id, const SymbolMemory& symbol, const std::vector<Touch>& touches) {
     const GateReason reason = GateReason::kDefinedSetChanged;
     if (LookAtOthers(id, touches).any) return Refuse(reason, id, " is gone, and others name it");
@@ -246,13 +277,7 @@ class NameResolver {
     return std::nullopt;
   }
 
-  bool IsRoot(SymbolId id) const {
-    const LinkOptions& options = memory_.options;
-    const absl::string_view name = memory_.names.Name(id);
-    const auto is = [&](absl::string_view other) { return other == name; };
-    return is(options.entry) || is("_start") || is(options.init) || is(options.fini) ||
-           std::any_of(options.undefined.begin(), options.undefined.end(), is);
-  }
+  bool IsRoot(SymbolId id) const { return IsRootName(memory_, id); }
 
   bool MayBeExported(const GlobalMemory& global) const {
     if (global.visibility == Visibility::kHidden || global.visibility == Visibility::kInternal) return false;
@@ -304,6 +329,14 @@ class NameResolver {
 };
 
 }  // namespace
+
+bool IsRootName(const Memory& memory, SymbolId id) {
+  const LinkOptions& options = memory.options;
+  const absl::string_view name = memory.names.Name(id);
+  const auto is = [&](absl::string_view other) { return other == name; };
+  return is(options.entry) || is("_start") || is(options.init) || is(options.fini) ||
+         std::any_of(options.undefined.begin(), options.undefined.end(), is);
+}
 
 std::variant<NameChanges, GateRefusal> ResolveNames(const Memory& memory, std::vector<UnitDiff>* diffs) {
   return NameResolver(memory, diffs).Run();

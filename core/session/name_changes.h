@@ -23,13 +23,17 @@ struct NameChanges {
   };
   std::vector<Added> added;       // definitions of names that meant nothing before
   std::vector<SymbolId> removed;  // definitions that are gone, with all that referred to them
+  std::vector<Added> moved;       // definitions that another unit has now: everybody who refers to them must follow
   std::vector<std::pair<SymbolId, UnitId>> users;  // units that name a symbol which they did not name before
 };
 
 // Compares what the changed units say of global names with what they said, and decides each touched name as a full link
-// would. Refuses where the answer is not one of: the name means what it meant; it is new, and one unit defines it;
-// nobody names it any more. Costs O(touched names and those who name them). Sets GlobalMemory::owner in `diffs`.
+// would. Refuses where the answer is not one of: the name means what it meant; it is new, and one unit defines it; another
+// of the changed units defines it now, in the same way; nobody names it any more. Costs O(touched names and those who name them). Sets GlobalMemory::owner in `diffs`.
 std::variant<NameChanges, GateRefusal> ResolveNames(const Memory& memory, std::vector<UnitDiff>* diffs);
+
+// True of names that the options mention, or that the loader goes by: what they stand for is known outside of the units.
+bool IsRootName(const Memory& memory, SymbolId id);
 
 // The refusal for one entry that differs; both are about the same symbol.
 GateRefusal RefuseGlobal(const Memory& memory, const GlobalMemory& was, const GlobalMemory& is);

@@ -49,6 +49,18 @@ uint64_t CountChanged(const Memory& memory, const std::vector<PlacedUnit>& units
   return changed;
 }
 
+// Whoever refers to a symbol that another unit has now must be there.
+std::optional<GateRefusal> CheckMoved(const GatePass& pass, const Memory& memory, const SymbolSet& republish) {
+  GateRefusal refusal;
+  for (const NameChanges::Added& moved : pass.names().moved) {
+    if (!republish.contains(moved.symbol)) refusal.republish.push_back(moved.symbol);
+  }
+  if (refusal.republish.empty()) return std::nullopt;
+  refusal.reason = GateReason::kDefinedSetChanged;
+  refusal.detail = absl::StrCat(memory.names.Name(refusal.republish[0]), " is defined elsewhere now");
+  return refusal;
+}
+
 // Rows of names that came and went.
 std::optional<GateRefusal> UpdateNames(const GatePass& pass, const Memory& memory, std::vector<Mutation>* mutations) {
   const auto refuse = [&](SymbolId id, const absl::Status& status) {
@@ -75,8 +87,10 @@ std::optional<GateRefusal> UpdateNames(const GatePass& pass, const Memory& memor
 
 }  // namespace
 
-std::variant<Plan, GateRefusal> PlanPatch(const GatePass& pass, const Memory& memory, const ImageReader& read) {
-  PlacementState state(memory, pass);
+std::variant<Plan, GateRefusal> PlanPatch(const GatePass& pass, const Memory& memory, const SymbolSet& republish,
+                                          const ImageReader& read) {
+  if (auto refusal = CheckMoved(pass, memory, republish)) return *refusal;
+  PlacementState state(memory, pass, republish);
   std::vector<Mutation> mutations;
   std::vector<PlacedUnit> units(pass.units().size());
   for (size_t u = 0; u < units.size(); ++u) {

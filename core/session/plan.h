@@ -9,12 +9,15 @@
 #include <vector>
 
 #include "absl/container/btree_map.h"
+#include "absl/container/flat_hash_set.h"
 #include "core/output/image_sink.h"
 #include "core/session/gate.h"
 #include "core/session/link_report.h"
 #include "core/session/memory.h"
 
 namespace kitlink {
+
+using SymbolSet = absl::flat_hash_set<SymbolId>;
 
 // New pieces of one merged section.
 struct MergedGrowth {
@@ -35,10 +38,12 @@ struct Plan {
 };
 
 // Plans the rewriting of the units that passed the gate: slots for what grew or is new, islands where functions left,
-// every byte of the units' atoms with relocations applied, and the tables that follow. Only what differs from the image
-// that `read` gives ends up in the patch. Starts a plan of memory.tables and leaves everything else as it is. Refuses
-// when there is no room or no way.
-std::variant<Plan, GateRefusal> PlanPatch(const GatePass& pass, const Memory& memory, const ImageReader& read);
+// every byte of the units' atoms with relocations applied, and the tables that follow. Symbols in `republish` may get
+// other addresses: all units that name them are among those of `pass`. Only what differs from the image that `read` gives
+// ends up in the patch. Starts a plan of memory.tables and leaves everything else as it is. Refuses when there is no room
+// or no way; where republishing more symbols would be a way, the refusal says which.
+std::variant<Plan, GateRefusal> PlanPatch(const GatePass& pass, const Memory& memory, const SymbolSet& republish,
+                                          const ImageReader& read);
 
 // The session's memory after `plan` was committed.
 void AdoptPlan(Plan plan, Memory* memory);

@@ -77,7 +77,9 @@ class UnitPlacer {
     unit.lazy = old_.lazy;
     for (const IslandMemory& old : old_.islands) {
       IslandMemory island = old;
-      std::erase_if(island.symbols, [&](SymbolId id) { return state_.symbol(id).kind == SymbolMemory::kNone; });
+      std::erase_if(island.symbols, [&](SymbolId id) {
+        return state_.symbol(id).kind == SymbolMemory::kNone || state_.free(id);
+      });
       if (island.symbols.empty()) {  // nobody jumps here any more
         placed_.vacated.push_back({island.section, island.offset, island.capacity});
       } else {
@@ -98,9 +100,6 @@ class UnitPlacer {
       own_[symbol.section].push_back({id, symbol.section, symbol.value, symbol.size, label});
     }
   }
-
-  // True of a name that has no published address yet.
-  bool IsNew(SymbolId id) const { return memory_.symbols[id.value].kind == SymbolMemory::kNone; }
 
   const SectionMemory& Home(SectionId id) const { return memory_.sections[id.value]; }
   uint64_t AddressOf(SectionId section, uint64_t offset) const { return Home(section).address + offset; }
@@ -123,7 +122,7 @@ class UnitPlacer {
     for (const OwnSymbol& own : own_[s]) {
       const SymbolMemory& symbol = state_.symbol(own.id);
       const uint64_t published = symbol.traits.ifunc ? symbol.body : symbol.address;
-      if (!IsNew(own.id) && Inside(published, begin, std::max<uint64_t>(atom.capacity, 1)) && published != begin + own.value) return false;
+      if (!state_.free(own.id) && Inside(published, begin, std::max<uint64_t>(atom.capacity, 1)) && published != begin + own.value) return false;
     }
     return true;
   }
@@ -143,18 +142,20 @@ class UnitPlacer {
                     " outgrew its slot");
     }
     const bool code = (section.flags & kSecExec) != 0;
-    if (!code && PublishedIn(s, atom, home)) return Refuse(GateReason::kDataGrew, s, "");
+    if (!code && PublishedIn(s, atom, home)) return OrRepublish(PublishedNames(s), Refuse(GateReason::kDataGrew, s, ""));
     if (code) {
       for (const OwnSymbol& own : own_[s]) {
-        if (IsNew(own.id)) continue;
+        if (state_.free(own.id)) continue;
         const SymbolMemory& symbol = state_.symbol(own.id);
         if (own.label) {
           // A jump would do for who calls it, not for who takes the difference to the function before it.
-          return Refuse(GateReason::kIslandOverlap, s, absl::StrCat(": ", memory_.names.Name(own.id), " is no function"));
+          return OrRepublish(PublishedNames(s), Refuse(GateReason::kIslandOverlap, s,
+                                                       absl::StrCat(": ", memory_.names.Name(own.id), " is no function")));
         }
         if (symbol.interior || symbol.traits.ifunc) {
-          return Refuse(GateReason::kIslandOverlap, s,
-                        absl::StrCat(": others refer to more of ", memory_.names.Name(own.id), " than its entry"));
+          return OrRepublish(PublishedNames(s),
+                             Refuse(GateReason::kIslandOverlap, s,
+                                    absl::StrCat(": others refer to more of ", memory_.names.Name(own.id), " than its entry")));
         }
       }
     }
@@ -163,9 +164,27 @@ class UnitPlacer {
     return std::nullopt;
   }
 
+  // Adds to a refusal which symbols would have to be republished; none when one of them cannot be.
+  Refusal OrRepublish(std::vector<SymbolId> symbols, Refusal refusal) const {
+    const bool possible = std::none_of(symbols.begin(), symbols.end(), [&](SymbolId id) {
+      const SymbolMemory& symbol = state_.symbol(id);
+      return symbol.traits.ifunc || symbol.traits.tls || symbol.kind != SymbolMemory::kDefined || IsRootName(memory_, id);
+    });
+    if (possible) refusal->republish = std::move(symbols);
+    return refusal;
+  }
+
+  std::vector<SymbolId> PublishedNames(uint32_t s) const {
+    std::vector<SymbolId> symbols;
+    for (const OwnSymbol& own : own_[s]) {
+      if (!state_.free(own.id)) symbols.push_back(own.id);
+    }
+    return symbols;
+  }
+
   bool PublishedIn(uint32_t s, const AtomMemory& atom, const SectionMemory& home) const {
     return std::any_of(own_[s].begin(), own_[s].end(), [&](const OwnSymbol& own) {
-      return !IsNew(own.id) && Inside(state_.symbol(own.id).address, home.address + atom.offset, std::max<uint64_t>(atom.capacity, 1));
+      return !state_.free(own.id) && Inside(state_.symbol(own.id).address, home.address + atom.offset, std::max<uint64_t>(atom.capacity, 1));
     });
   }
 
@@ -200,7 +219,7 @@ class UnitPlacer {
       for (const std::vector<OwnSymbol>& list : own_) {
         for (const OwnSymbol& own : list) {
           const SymbolMemory& symbol = state_.symbol(own.id);
-          if (code && !IsNew(own.id) && symbol.executable && Inside(symbol.address, begin, slot.capacity)) island.symbols.push_back(own.id);
+          if (code && !state_.free(own.id) && symbol.executable && Inside(symbol.address, begin, slot.capacity)) island.symbols.push_back(own.id);
         }
       }
       if (island.symbols.empty()) {
@@ -228,7 +247,9 @@ class UnitPlacer {
       for (size_t k = i + 1; k < symbols.size() && next == end; ++k) {
         if (state_.symbol(symbols[k]).address != at) next = state_.symbol(symbols[k]).address;
       }
-      if (next - at < size) return GateRefusal{GateReason::kIslandOverlap, std::string(memory_.names.Name(symbols[i]))};
+      if (next - at < size) {
+        return OrRepublish(symbols, GateRefusal{GateReason::kIslandOverlap, std::string(memory_.names.Name(symbols[i]))});
+      }
     }
     return std::nullopt;
   }
@@ -331,25 +352,26 @@ class UnitPlacer {
           body = place.address + own.value;
         } else if (diff_.sections[own.section].fate == SectionDiff::kMerged) {
           body = placed_.pieces[own.section].Address(own.value);
-        } else if (symbol.address != 0 || IsNew(own.id)) {
+        } else if (symbol.address != 0 || state_.free(own.id)) {
           return Refuse(GateReason::kLivenessChanged, own.section, absl::StrCat(": ", memory_.names.Name(own.id)));
         } else {
           continue;
         }
-        if (symbol.sized && symbol.size != own.size) {
-          return Refuse(GateReason::kDefinedSetChanged, own.section,
-                        absl::StrCat(": others ask for the size of ", memory_.names.Name(own.id)));
+        if (symbol.sized && symbol.size != own.size && !state_.free(own.id)) {
+          return OrRepublish({own.id}, Refuse(GateReason::kDefinedSetChanged, own.section,
+                                              absl::StrCat(": others ask for the size of ", memory_.names.Name(own.id))));
         }
         symbol.body = body;
         symbol.size = own.size;
-        if (IsNew(own.id)) {
+        if (state_.free(own.id)) {
           symbol.address = body;
           state_.SetSymbol(own.id, symbol);
           continue;
         }
         const uint64_t published = symbol.traits.ifunc ? state_.symbol(own.id).body : symbol.address;
         if (body != published && !HasIsland(own.id)) {
-          return Refuse(GateReason::kDataGrew, own.section, absl::StrCat(": ", memory_.names.Name(own.id), " moved"));
+          return OrRepublish({own.id}, Refuse(GateReason::kDataGrew, own.section,
+                                              absl::StrCat(": ", memory_.names.Name(own.id), " moved")));
         }
         state_.SetSymbol(own.id, symbol);
       }
@@ -364,7 +386,8 @@ class UnitPlacer {
       for (SymbolId id : island.symbols) {
         const SymbolMemory& symbol = state_.symbol(id);
         if (bodies.try_emplace(symbol.address, symbol.body).first->second == symbol.body) continue;
-        return GateRefusal{GateReason::kIslandOverlap, absl::StrCat(memory_.names.Name(id), " had another name")};
+        return OrRepublish(island.symbols,
+                           GateRefusal{GateReason::kIslandOverlap, absl::StrCat(memory_.names.Name(id), " had another name")});
       }
     }
     return std::nullopt;
@@ -384,9 +407,10 @@ class UnitPlacer {
           state_.SetSymbol(id, symbol);
         }
         if (!symbol.executable || IsEntryReference(*memory_.arch, reloc)) continue;
-        if (!symbol.traits.ifunc && symbol.body != symbol.address) {
-          return Refuse(GateReason::kIslandOverlap, s,
-                        absl::StrCat(": refers to more of ", memory_.names.Name(id), " than its entry, which has moved"));
+        if (!symbol.traits.ifunc && symbol.body != symbol.address && !state_.free(id)) {
+          return OrRepublish({id}, Refuse(GateReason::kIslandOverlap, s,
+                                          absl::StrCat(": refers to more of ", memory_.names.Name(id),
+                                                       " than its entry, which has moved")));
         }
         symbol.interior = true;
         state_.SetSymbol(id, symbol);
@@ -453,7 +477,8 @@ uint64_t PieceMap::Address(uint64_t offset) const {
   return addresses[k] + (offset - starts[k]);
 }
 
-PlacementState::PlacementState(const Memory& memory, const GatePass& pass) : memory_(memory) {
+PlacementState::PlacementState(const Memory& memory, const GatePass& pass, const SymbolSet& republish)
+    : memory_(memory), republish_(republish) {
   absl::flat_hash_map<UnitId, const ObjectFile*> objects;
   for (const UnitDiff& diff : pass.units()) objects[diff.unit] = diff.object.get();
   for (SymbolId id : pass.names().removed) {
@@ -473,6 +498,13 @@ PlacementState::PlacementState(const Memory& memory, const GatePass& pass) : mem
     symbol.traits.function = definition.type == SymbolType::kFunction;
     symbol.executable = (object.sections[definition.section].flags & kSecExec) != 0;
     SetSymbol(added.symbol, symbol);
+  }
+  for (const NameChanges::Added& moved : pass.names().moved) {
+    const ObjectFile& object = *objects.at(moved.unit);
+    SymbolMemory symbol = memory.symbols[moved.symbol.value];
+    symbol.owner = moved.unit;
+    symbol.executable = (object.sections[object.symbols[moved.index].section].flags & kSecExec) != 0;
+    SetSymbol(moved.symbol, symbol);
   }
 }
 

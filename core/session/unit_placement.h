@@ -42,11 +42,13 @@ struct PlacedUnit {
 class PlacementState {
  public:
   // Names that came and went are known from the beginning: the new ones without an address.
-  PlacementState(const Memory& memory, const GatePass& pass);
+  PlacementState(const Memory& memory, const GatePass& pass, const SymbolSet& republish);
 
   const Memory& memory() const { return memory_; }
   Space& space(SectionId id);
   const SymbolMemory& symbol(SymbolId id) const;
+  // True of a symbol whose published address binds nobody: it is new, or all who refer to it are written anew.
+  bool free(SymbolId id) const { return memory_.symbols[id.value].kind == SymbolMemory::kNone || republish_.contains(id); }
   void SetSymbol(SymbolId id, const SymbolMemory& symbol) { symbols_[id.value] = symbol; }
   // The address of a piece in a merged section, appended when it is new; nothing when there is no room.
   std::optional<uint64_t> Piece(uint32_t merged, ByteView bytes, std::vector<Mutation>* mutations);
@@ -56,6 +58,7 @@ class PlacementState {
 
  private:
   const Memory& memory_;
+  const SymbolSet& republish_;
   absl::btree_map<SectionId, Space> spaces_;
   absl::flat_hash_map<uint32_t, SymbolMemory> symbols_;
   absl::btree_map<uint32_t, MergedGrowth> merged_;
@@ -63,7 +66,7 @@ class PlacementState {
 
 // Decides where every section of `diff` goes. Functions that outgrow their slot, or whose published entries would no
 // longer be where they were, move and leave islands; private data moves freely, because all that refers to it is
-// rewritten with it; public data stays or the patch is refused. Appends the mutations of new merged pieces.
+// rewritten with it; so does what is free to move. Public data stays or the patch is refused. Appends the mutations of new merged pieces.
 std::optional<GateRefusal> PlaceUnit(const UnitDiff& diff, PlacementState* state, PlacedUnit* placed,
                                      std::vector<Mutation>* mutations);
 

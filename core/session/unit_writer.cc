@@ -256,6 +256,9 @@ class UnitWriter {
       update.body = symbol.body;
       update.size = symbol.size;
       update.tls = symbol.traits.tls;
+      update.address = symbol.address;
+      const SymbolMemory& before = memory_.symbols[id.value];
+      update.republished = before.kind == SymbolMemory::kDefined && before.address != symbol.address;
       if (!FindSection(symbol.body, symbol.traits.tls, &update.output_section)) continue;
       if (absl::Status status = tables_.UpdateSymbol(update, &mutations_); !status.ok()) return FromStatus(status);
     }

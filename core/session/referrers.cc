@@ -1,0 +1,90 @@
+#include "core/session/referrers.h"
+
+#include <memory>
+#include <string>
+#include <utility>
+
+#include "absl/container/btree_map.h"
+#include "absl/container/btree_set.h"
+#include "core/input/archive.h"
+#include "core/input/inputs.h"
+
+namespace kitlink {
+namespace {
+
+// A unit is read and written in some tens of microseconds; a name that everybody uses is not worth it.
+constexpr size_t kMostReferrers = 512;
+
+class ReferrerReader {
+ public:
+  ReferrerReader(const Memory& memory, FileSource& files) : memory_(memory), files_(files) {}
+
+  bool Read(uint32_t f, const std::vector<UnitId>& units) {
+    const FileMemory& file = memory_.files[f];
+    absl::StatusOr<std::shared_ptr<InputBytes>> bytes = files_.Open(file.path);
+    if (!bytes.ok() || (*bytes)->stamp() != file.stamp) return false;
+    result_.bytes.push_back(*bytes);
+    result_.stamps.push_back({f, file.stamp});
+    result_.bytes_read += (*bytes)->bytes().size();
+    return file.role == OpenedFile::Role::kArchive ? ReadMembers(file, *bytes, units) : ReadPlain(file, *bytes, units);
+  }
+
+  ChangedUnits Take() { return std::move(result_); }
+
+ private:
+  bool ReadPlain(const FileMemory& file, const std::shared_ptr<InputBytes>& bytes, const std::vector<UnitId>& units) {
+    absl::StatusOr<std::unique_ptr<ObjectFile>> object = ReadObject(file.path, "", bytes, bytes->bytes());
+    if (!object.ok() || units.size() != 1 || file.units.size() != 1) return false;
+    result_.units.push_back({units[0], *std::move(object)});
+    return true;
+  }
+
+  bool ReadMembers(const FileMemory& file, const std::shared_ptr<InputBytes>& bytes, const std::vector<UnitId>& units) {
+    std::vector<OpenedFile> opened;
+    absl::StatusOr<std::unique_ptr<Archive>> archive = ReadArchive(file.path, bytes, files_, opened);
+    if (!archive.ok() || (*archive)->thin) return false;
+    for (UnitId id : units) {
+      const UnitMemory& unit = memory_.units[id.value];
+      uint32_t ordinal = 0;
+      const ArchiveMember* found = nullptr;
+      for (const ArchiveMember& member : (*archive)->members) {
+        if (member.name == unit.member && ordinal++ == unit.ordinal) found = &member;
+      }
+      if (found == nullptr || HashContent(found->bytes) != unit.content) return false;
+      absl::StatusOr<std::unique_ptr<ObjectFile>> object = ReadArchiveMember(**archive, *found);
+      if (!object.ok()) return false;
+      result_.units.push_back({id, *std::move(object)});
+    }
+    return true;
+  }
+
+  const Memory& memory_;
+  FileSource& files_;
+  ChangedUnits result_;
+};
+
+}  // namespace
+
+std::optional<ChangedUnits> ReadReferrers(const Memory& memory, const std::vector<SymbolId>& symbols,
+                                          const absl::flat_hash_set<UnitId>& known, FileSource& files) {
+  absl::btree_set<UnitId> wanted;
+  for (SymbolId symbol : symbols) {
+    for (UnitId unit : memory.users.Of(symbol)) {
+      if (!known.contains(unit) && memory.units[unit.value].Find(symbol) != nullptr) wanted.insert(unit);
+      if (wanted.size() > kMostReferrers) return std::nullopt;
+    }
+  }
+  absl::btree_map<uint32_t, std::vector<UnitId>> by_file;
+  for (UnitId unit : wanted) {
+    const UnitMemory& known_unit = memory.units[unit.value];
+    if (!known_unit.captured || known_unit.file >= memory.files.size()) return std::nullopt;
+    by_file[known_unit.file].push_back(unit);
+  }
+  ReferrerReader reader(memory, files);
+  for (const auto& [file, units] : by_file) {
+    if (!reader.Read(file, units)) return std::nullopt;
+  }
+  return reader.Take();
+}
+
+}  // namespace kitlink
