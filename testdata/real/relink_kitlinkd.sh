@@ -47,13 +47,15 @@ mkdir -p "$work/${output%/*}"
 cp "$execroot/$parameters" "$work/parameters"
 chmod -R u+w "$work"
 
-# The compilation of daemon.cc, as words.
+# The command that compiles daemon.cc, for a shell: the one of several that makes the object that is linked.
+object=$(grep -E '/daemon/daemon(\.pic)?\.o$' "$work/parameters")
 compile=$(bazel aquery "$@" 'mnemonic("CppCompile", //daemon:daemon)' 2>/dev/null |
-  awk '/^action /{ on = /Compiling daemon\/daemon\.cc/ } on && /Command Line:/{ print_it = 1 } print_it { print } print_it && /\)$/{ print_it = 0; print "" }' |
-  grep -A500 'Command Line' | awk 'BEGIN { RS = "" } /daemon\.o\)/' | sed -E 's/^ *Command Line: \(exec //; s/\)$//')
+  awk -v object="$object" '
+    /Command Line: \(exec/ { text = ""; inside = 1; sub(/^ *Command Line: \(exec /, "") }
+    inside { text = text "\n" $0 }
+    inside && /\)$/ { inside = 0; if (index(text, " " object ")")) { sub(/\)$/, "", text); print text; exit } }')
 [ -n "$compile" ] || { echo "no command that compiles daemon.cc" >&2; exit 1; }
-
-edited=$top/daemon.cc object=$work/$(grep '/daemon/daemon\.o$' "$work/parameters")
+edited=$top/daemon.cc
 cp daemon/daemon.cc "$edited"
 
 # link TITLE OUTCOME REASON: by Bazel's command, then compared, then put to work.
@@ -103,8 +105,8 @@ edit() {
   for word in "$@"; do
     case $word in
       daemon/daemon.cc) word=$edited ;;
-      *daemon/daemon.d) word=$top/daemon.d ;;
-      bazel-out/*daemon/daemon.o) word=$object ;;
+      *.d) word=$top/daemon.d ;;
+      "$object") word=$work/$object ;;
     esac
     words+=("$word")
   done
