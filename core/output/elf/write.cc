@@ -166,7 +166,8 @@ class Writer {
       header.sh_flags = ElfFlags(section);
       header.sh_addr = section.address;
       header.sh_offset = section.offset;
-      header.sh_size = section.size;
+      // Rows of symbols can be added at the end: the file has room, the header does not speak of it.
+      header.sh_size = section.synthetic == kSymtab ? section.used : section.size;
       header.sh_link = LinkOf(section);
       header.sh_info = InfoOf(section);
       header.sh_addralign = section.alignment;
