@@ -74,6 +74,7 @@ struct SymbolUpdate {
   uint64_t size = 0;
   uint32_t output_section = 0;
   bool tls = false;
+  bool absolute = false;  // `body` is a value that does not move with the image
   // Set when the address that code and data refer to is another from now on: cells and exported rows follow.
   bool republished = false;
   uint64_t address = 0;  // that address

@@ -7,6 +7,7 @@ set -u
 linker=$(readlink -f "$1") sources=$(readlink -f "$2")
 work=$(mktemp -d "${TMPDIR:-/tmp}/kitlink-real-XXXXXX") || exit 2
 [ -n "${KEEP:-}" ] || trap 'rm -rf "$work"' EXIT
+. "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/programs.sh"
 mkdir "$work/bin" && ln -s "$linker" "$work/bin/ld"
 failures=0
 
@@ -44,56 +45,15 @@ program() {
   done
 }
 
-run_lua() {
-  cat >"$work/script.lua" <<'LUA'
-local function fib(n) return n < 2 and n or fib(n - 1) + fib(n - 2) end
-print(fib(20), ("x"):rep(3), #arg, math.type(1 // 1), string.format("%5.2f", math.pi))
-local ok, message = pcall(function() error({code = 7}) end)
-print(ok, message.code, select("#", table.unpack({1, 2, 3})))
-local co = coroutine.wrap(function() for i = 1, 3 do coroutine.yield(i * i) end end)
-print(co(), co(), co(), os.getenv("NOWHERE"), utf8.char(0x20ac))
-local t = setmetatable({}, {__index = function(_, k) return k .. "!" end})
-print(t.hello, next({}), string.gsub("hello world", "o", "0"))
-collectgarbage() print(load("return 1 + 1")(), #table.concat({1, 2, 3}, ","))
-LUA
-  "$1" "$work/script.lua"
-}
-
-run_sqlite() {
-  "$1" :memory: <<'SQL'
-create table t(a integer primary key, b text, c real);
-with recursive n(i) as (select 1 union all select i + 1 from n where i < 1000) insert into t select i, 'row ' || i, i / 7.0 from n;
-create index by_b on t(b);
-select count(*), sum(a), round(avg(c), 4), max(b) from t;
-select b, c from t where b like 'row 99%' order by c desc limit 3;
-select json_extract('{"a":[1,2,{"b":3}]}', '$.a[2].b'), strftime('%Y', '2020-02-03'), printf('%08.3f', 2.5);
-update t set b = upper(b) where a % 3 = 0; delete from t where a > 990; select total_changes(), count(*) from t;
-explain query plan select * from t where b = 'ROW 3';
-SQL
-}
-
-run_zstd() {
-  seq 1 60000 >"$work/data"
-  local level
-  for level in 1 5 12; do
-    "$1" -q -f -"$level" "$work/data" -o "$work/data.zst" && "$1" -q -f -d "$work/data.zst" -o "$work/back" &&
-      cmp "$work/data" "$work/back" && stat -c %s "$work/data.zst"
-  done
-  "$1" -b3 -i0 "$work/data" >/dev/null 2>&1 && echo benchmarked
-}
-
+# Quick ones: what matters here is what the linker is given, not how it was made.
+declare -A flags=([lua]=-O1 [sqlite]="-O0 -g" [zstd]="-O1 -g -ffunction-sections -fdata-sections")
 for compiler in gcc clang; do
-  lua=$sources/lua5.4/src
-  objects lua "$compiler" "-O1 -DLUA_USE_LINUX" $(ls "$lua"/*.c | grep -v /luac.c)
-  # The amalgamation takes long; without optimisation it is quick enough.
-  objects sqlite "$compiler" "-O0 -g -DSQLITE_ENABLE_MATH_FUNCTIONS -I$sources/sqlite3-built" "$sources/sqlite3-built/sqlite3.c" \
-    "$sources/sqlite3-built/shell.c"
-  zstd=$sources/libzstd
-  objects zstd "$compiler" "-O1 -g -ffunction-sections -fdata-sections -DZSTD_DISABLE_ASM=0 -I$zstd/lib -I$zstd/lib/common" \
-    "$zstd"/lib/{common,compress,decompress,dictBuilder}/*.c "$zstd"/lib/decompress/*.S "$zstd"/programs/*.c
+  for name in lua sqlite zstd; do
+    objects $name $compiler "${flags[$name]} $(flags_of $name)" $(sources_of $name)
+  done
 done
-program lua "-lm -ldl" run_lua
-program sqlite "-lm -ldl -lpthread" run_sqlite
-program zstd "-lpthread -Wl,--gc-sections" run_zstd
+program lua "$(libraries_of lua)" run_lua
+program sqlite "$(libraries_of sqlite)" run_sqlite
+program zstd "$(libraries_of zstd) -Wl,--gc-sections" run_zstd
 echo "$failures failures"
 [ $failures -eq 0 ]

@@ -94,7 +94,7 @@ expect_ended "after SIGTERM to the runner"
 start_waiting
 sleep 0.3  # the tool has begun to listen
 parent=$(ps -o ppid= -p "$(head -n 1 "$PIDS")")
-kill -9 $! "$parent"
+{ kill -9 $! "$parent"; wait $!; } 2>/dev/null
 wait $! 2>/dev/null
 expect_ended "after SIGKILL to runner and test"
 exit $failed

@@ -112,6 +112,13 @@ void WriteFrameHeader(MutableBytes at, uint64_t address, uint64_t eh_frame, std:
   }
 }
 
+bool DescribesNoCode(ByteView record, uint64_t field, uint64_t width) {
+  const uint64_t length = field + width;
+  if (!InBounds(length, width, record.size())) return false;
+  const ByteView bytes = record.subspan(length, width);
+  return std::all_of(bytes.begin(), bytes.end(), [](uint8_t byte) { return byte == 0; });
+}
+
 void FillFrameHole(MutableBytes hole) {
   if (hole.empty()) return;
   // length, CIE id 0, version 1, augmentation "", code alignment 1, data alignment -8, return register 16, then nops.

@@ -52,6 +52,10 @@ inline constexpr uint32_t kFrameHeaderSize = 12;
 // nobody counts.
 void WriteFrameHeader(MutableBytes at, uint64_t address, uint64_t eh_frame, std::vector<FrameRow> rows);
 
+// True when a frame description, relocated, is of a function without code. `field` is the offset of the function's
+// address in `record`, `width` its size in bytes: the length follows, in the same encoding.
+bool DescribesNoCode(ByteView record, uint64_t field, uint64_t width);
+
 // Makes `hole` (at least 12 bytes, a multiple of 4) a CIE that nobody refers to and that does nothing.
 void FillFrameHole(MutableBytes hole);
 

@@ -10,7 +10,7 @@
 #include "core/output/elf/build_id.h"
 #include "core/output/elf/hot_frames.h"
 #include "core/output/elf/hot_rela.h"
-#include "core/output/elf/symtab.h"
+#include "core/output/elf/hot_symtab.h"
 
 namespace kitlink::elf {
 namespace {
@@ -27,49 +27,55 @@ void Put(uint64_t offset, const T& value, std::vector<Mutation>* mutations) {
 
 // The written tables that are kept in memory.
 struct TableBytes {
-  std::vector<uint8_t> rela, frame_header, dynamic;
+  std::vector<uint8_t> rela, frame_header, dynamic, globals;
 };
+
+uint64_t HashName(absl::string_view name) { return FnvWords(AsBytes(name)); }
+
+// The names that libraries define or refer to, hashed: a definition here of one of them is exported.
+std::vector<uint64_t> LibraryNames(const LinkOptions& options, const Program& program) {
+  std::vector<uint64_t> names;
+  if (options.kind == OutputKind::kShared) return names;
+  for (const Library& library : program.libraries) {
+    for (const SharedSymbol& symbol : library.file->defined) names.push_back(HashName(symbol.name));
+    for (absl::string_view name : library.file->undefined) names.push_back(HashName(name));
+  }
+  std::sort(names.begin(), names.end());
+  names.erase(std::unique(names.begin(), names.end()), names.end());
+  return names;
+}
 
 class HotElf : public HotTables {
  public:
   HotElf(const LinkOptions& options, const Program& program, const ElfImage& image, const Arch& arch,
          const std::string& build_id, const TableBytes& tables)
-      : options_(options), arch_(arch), cells_(image.cells), values_(image.values), symtab_(image.symtab),
+      : options_(options), arch_(arch), cells_(image.cells), values_(image.values),
+        symtab_(image.symtab, tables.globals, SymtabHomeOf(image)), library_names_(LibraryNames(options, program)),
         build_id_(absl::HexStringToBytes(build_id)), got_(image.AddressOf(kGot)), plt_(image.AddressOf(kPlt)),
         iplt_(image.AddressOf(kIplt)),
         rela_(image.rela, tables.rela, Offset(image, kRelaDyn), arch.dynamic_types()),
         frames_(program, image, arch, TraitsOf(options), tables.frame_header) {
     has_rela_ = image.Section(kRelaDyn) != nullptr;
-    symtab_offset_ = Offset(image, kSymtab);
-    strtab_offset_ = Offset(image, kStrtab);
     dynsym_offset_ = Offset(image, kDynsym);
     if (image.Section(kBuildId)) build_id_offset_ = Offset(image, kBuildId) + 16;
     FindRelaCount(image, tables.dynamic);
-    NumberGlobals(program);
   }
 
   void Begin() override {
     rela_.Begin();
     frames_.Begin();
-    staged_locals_.clear();
-    staged_names_ = symtab_.name_bytes;
+    symtab_.Begin();
     staged_build_id_ = build_id_;
   }
 
   absl::Status Update(const UnitUpdate& update, std::vector<Mutation>* mutations) override {
     if (absl::Status status = UpdateWords(update); !status.ok()) return status;
-    if (absl::Status status = UpdateLocals(update, mutations); !status.ok()) return status;
+    if (absl::Status status = symtab_.UpdateLocals(options_, update, mutations); !status.ok()) return status;
     return frames_.Update(update, mutations);
   }
 
   absl::Status UpdateSymbol(const SymbolUpdate& update, std::vector<Mutation>* mutations) override {
-    const uint32_t row = update.symbol.value < row_of_.size() ? row_of_[update.symbol.value] : 0;
-    if (row != 0) {
-      const uint64_t at = symtab_offset_ + uint64_t{row} * sizeof(Elf64_Sym);
-      Put(at + offsetof(Elf64_Sym, st_shndx), static_cast<uint16_t>(update.output_section + 1), mutations);
-      Put(at + offsetof(Elf64_Sym, st_value), update.tls ? update.body - values_.tls_begin : update.body, mutations);
-      Put(at + offsetof(Elf64_Sym, st_size), update.size, mutations);
-    }
+    symtab_.Define(update);
     // Others bind to the address that was published; only the size may change.
     const CellSet* set = cells_.Find(update.symbol);
     if (set != nullptr && set->dynsym != 0) {
@@ -79,12 +85,22 @@ class HotElf : public HotTables {
     return absl::OkStatus();
   }
 
-  absl::Status AddSymbol(const NewSymbol&, std::vector<Mutation>*) override {
-    return absl::UnimplementedError(".symtab: global rows are not added yet");
+  absl::Status AddSymbol(const NewSymbol& symbol, std::vector<Mutation>*) override {
+    if (Exported(symbol)) {
+      return absl::UnimplementedError(absl::StrCat(".dynsym: no row for ", symbol.name, ", which would be exported"));
+    }
+    return symtab_.Add(symbol);
   }
-  absl::Status RemoveSymbol(SymbolId, std::vector<Mutation>*) override {
-    return absl::UnimplementedError(".symtab: global rows are not removed yet");
+
+  absl::Status RemoveSymbol(SymbolId symbol, std::vector<Mutation>*) override {
+    if (const CellSet* set = cells_.Find(symbol); set != nullptr) {
+      if (set->dynsym != 0) return absl::UnimplementedError(".dynsym: rows are not removed");
+      if (set->iplt >= 0) return absl::UnimplementedError(".iplt: entries are not removed");
+    }
+    symtab_.Remove(symbol);
+    return absl::OkStatus();
   }
+
   absl::Status AddImport(const NewImport&, std::vector<Mutation>*) override {
     return absl::UnimplementedError(".dynsym: rows are not added yet");
   }
@@ -96,6 +112,7 @@ class HotElf : public HotTables {
     if (has_rela_) rela_.Emit(mutations);
     if (rela_count_offset_ != 0) Put(rela_count_offset_, uint64_t{rela_.relative_count()}, mutations);
     frames_.Emit(mutations);
+    symtab_.Emit(mutations);
   }
 
   void StampBuildId(std::vector<Mutation>* mutations) override {
@@ -116,8 +133,7 @@ class HotElf : public HotTables {
   void Accept() override {
     rela_.Accept();
     frames_.Accept();
-    for (auto& [unit, rows] : staged_locals_) symtab_.locals[unit] = rows;
-    symtab_.name_bytes = staged_names_;
+    symtab_.Accept();
     build_id_ = staged_build_id_;
   }
 
@@ -136,7 +152,7 @@ class HotElf : public HotTables {
   std::string build_id() const override { return absl::BytesToHexString(build_id_); }
 
   uint64_t bytes_held() const override {
-    return rela_.bytes_held() + frames_.bytes_held() + row_of_.capacity() * 4 + symtab_.locals.capacity() * sizeof(LocalRows) +
+    return rela_.bytes_held() + frames_.bytes_held() + symtab_.bytes_held() + library_names_.capacity() * 8 +
            cells_.set_of.capacity() * 4 + cells_.sets.capacity() * sizeof(CellSet);
   }
 
@@ -152,11 +168,18 @@ class HotElf : public HotTables {
     }
   }
 
-  void NumberGlobals(const Program& program) {
-    row_of_.assign(program.symbols.size(), 0);
-    for (uint32_t g = 0; g < symtab_.globals.size(); ++g) row_of_[symtab_.globals[g].value] = symtab_.first_global + g;
-    symtab_.globals = {};
-    symtab_.names = {};
+  static SymtabHome SymtabHomeOf(const ElfImage& image) {
+    SymtabHome home;
+    if (image.Section(kSymtab) == nullptr) return home;
+    home.symtab = Offset(image, kSymtab);
+    home.strtab = Offset(image, kStrtab);
+    home.size_field = SectionHeader(image, kSymtab) + offsetof(Elf64_Shdr, sh_size);
+    home.tls_begin = image.values.tls_begin;
+    return home;
+  }
+
+  static uint64_t SectionHeader(const ElfImage& image, Synthetic which) {
+    return image.section_headers + (uint64_t{image.synthetic[which].value} + 1) * sizeof(Elf64_Shdr);
   }
 
   absl::Status UpdateWords(const UnitUpdate& update) {
@@ -196,82 +219,29 @@ class HotElf : public HotTables {
     return absl::OkStatus();
   }
 
-  bool KeepLocal(const UnitUpdate& update, const InputSymbol& symbol) const {
-    if (symbol.type == SymbolType::kFile) return !symbol.name.empty();
-    if (symbol.type == SymbolType::kSection || symbol.name.empty() || absl::StartsWith(symbol.name, ".L")) return false;
-    if (options_.discard_all) return false;
-    if (symbol.section == kSectionAbsolute) return true;
-    return symbol.section < update.sections.size() && update.sections[symbol.section].placed &&
-           update.sections[symbol.section].alloc;
-  }
-
-  absl::Status UpdateLocals(const UnitUpdate& update, std::vector<Mutation>* mutations) {
-    if (!symtab_.present) return absl::OkStatus();
-    LocalRows rows = symtab_.locals[update.unit.value];
-    std::vector<uint32_t> kept;
-    uint32_t name_bytes = 0;
-    const uint32_t end = std::min<uint32_t>(update.object->first_global, update.object->symbols.size());
-    for (uint32_t i = 1; i < end; ++i) {
-      if (!KeepLocal(update, update.object->symbols[i])) continue;
-      kept.push_back(i);
-      name_bytes += static_cast<uint32_t>(update.object->symbols[i].name.size()) + 1;
-    }
-    if (kept.size() > rows.capacity) {
-      return absl::ResourceExhaustedError(".symtab: no free rows for more local symbols");
-    }
-    if (name_bytes > rows.name_bytes) {
-      if (staged_names_ + name_bytes > symtab_.strtab_size) {
-        return absl::ResourceExhaustedError(".strtab: no room for more names");
-      }
-      rows.names = static_cast<uint32_t>(staged_names_);
-      rows.name_bytes = name_bytes;
-      staged_names_ += name_bytes;
-    }
-    rows.used = static_cast<uint32_t>(kept.size());
-    Mutation table, names;
-    table.phase = names.phase = PatchPhase::kTables;
-    table.offset = symtab_offset_ + uint64_t{rows.first} * sizeof(Elf64_Sym);
-    table.bytes.resize(uint64_t{rows.capacity} * sizeof(Elf64_Sym));
-    names.offset = strtab_offset_ + rows.names;
-    for (uint32_t r = 0; r < rows.capacity; ++r) {
-      Elf64_Sym row = FillerRow();
-      if (r < kept.size()) {
-        const InputSymbol& symbol = update.object->symbols[kept[r]];
-        row = LocalRow(update, symbol, rows.names + static_cast<uint32_t>(names.bytes.size()));
-        names.bytes.insert(names.bytes.end(), symbol.name.begin(), symbol.name.end());
-        names.bytes.push_back(0);
-      }
-      Store(&table.bytes[uint64_t{r} * sizeof(Elf64_Sym)], row);
-    }
-    if (!table.bytes.empty()) mutations->push_back(std::move(table));
-    if (!names.bytes.empty()) mutations->push_back(std::move(names));
-    staged_locals_[update.unit.value] = rows;
-    return absl::OkStatus();
-  }
-
-  Elf64_Sym LocalRow(const UnitUpdate& update, const InputSymbol& symbol, uint32_t name) const {
-    if (symbol.section >= update.sections.size()) return MakeLocalRow(symbol, name, symbol.value, SHN_ABS);
-    const SectionPlace& place = update.sections[symbol.section];
-    uint64_t value = place.address + symbol.value;
-    if (symbol.type == SymbolType::kTls) value -= values_.tls_begin;
-    return MakeLocalRow(symbol, name, value, static_cast<uint16_t>(place.output_section + 1));
+  // Whether the dynamic symbol table of a full link would list such a definition.
+  bool Exported(const NewSymbol& symbol) const {
+    if (symbol.visibility != Visibility::kDefault && symbol.visibility != Visibility::kProtected) return false;
+    if (options_.kind == OutputKind::kShared) return true;
+    if (options_.is_static || options_.no_dynamic_linker) return false;
+    return options_.export_dynamic || !options_.export_symbols.empty() || !options_.dynamic_lists.empty() ||
+           !options_.version_script.empty() || symbol.binding == SymbolBinding::kUnique ||
+           std::binary_search(library_names_.begin(), library_names_.end(), HashName(symbol.name));
   }
 
   const LinkOptions options_;
   const Arch& arch_;
   const Cells cells_;
   const ImageValues values_;
-  SymtabPlan symtab_;
+  HotSymtab symtab_;
+  std::vector<uint64_t> library_names_;  // hashed and sorted
   std::string build_id_;  // raw bytes
   uint64_t got_, plt_, iplt_;
   HotRela rela_;
   HotFrames frames_;
   bool has_rela_ = false;
-  uint64_t symtab_offset_ = 0, strtab_offset_ = 0, dynsym_offset_ = 0, build_id_offset_ = 0, rela_count_offset_ = 0;
-  std::vector<uint32_t> row_of_;  // by SymbolId: row in .symtab, 0 for none
+  uint64_t dynsym_offset_ = 0, build_id_offset_ = 0, rela_count_offset_ = 0;
 
-  absl::flat_hash_map<uint32_t, LocalRows> staged_locals_;
-  uint64_t staged_names_ = 0;
   std::string staged_build_id_;
 };
 
@@ -283,11 +253,19 @@ absl::StatusOr<std::unique_ptr<HotTables>> CaptureElf(const LinkOptions& options
   TableBytes tables;
   const std::pair<Synthetic, std::vector<uint8_t>*> wanted[] = {
       {kRelaDyn, &tables.rela}, {kEhFrameHdr, &tables.frame_header}, {kDynamic, &tables.dynamic}};
+  auto fetch = [&](uint64_t offset, uint64_t size, std::vector<uint8_t>* bytes) {
+    bytes->resize(size);
+    return read(offset, absl::MakeSpan(*bytes));
+  };
   for (const auto& [which, bytes] : wanted) {
     const OutputSection* section = image.Section(which);
     if (section == nullptr) continue;
-    bytes->resize(section->size);
-    if (absl::Status status = read(section->offset, absl::MakeSpan(*bytes)); !status.ok()) return status;
+    if (absl::Status status = fetch(section->offset, section->size, bytes); !status.ok()) return status;
+  }
+  if (const OutputSection* symtab = image.Section(kSymtab)) {
+    absl::Status status = fetch(symtab->offset + uint64_t{image.symtab.first_global} * sizeof(Elf64_Sym),
+                                image.symtab.globals.size() * sizeof(Elf64_Sym), &tables.globals);
+    if (!status.ok()) return status;
   }
   return std::make_unique<HotElf>(options, program, image, arch, build_id, tables);
 }

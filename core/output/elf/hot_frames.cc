@@ -55,7 +55,7 @@ HotFrames::HotFrames(const Program& program, const ElfImage& image, const Arch& 
     const Reloc& where = frame.sorted[frame.fdes[fde.record].first_reloc];
     const uint64_t function =
         TargetOf(program, image, arch, unit, where.symbol, where.addend).address + static_cast<uint64_t>(where.addend);
-    units_[fde.unit.value].push_back({fde.offset, fde.capacity, function});
+    units_[fde.unit.value].push_back({fde.offset, fde.capacity, function, false});
   }
   for (const FrameRecord& cie : image.frames.cies) {
     const Unit& unit = program.units[cie.unit.value];
@@ -108,7 +108,7 @@ absl::Status HotFrames::Allocate(uint32_t size, uint32_t cie, Slot* slot) {
   if (left < size || (left != size && left - size < kLeastHole)) {
     return absl::ResourceExhaustedError(".eh_frame: no room for another record");
   }
-  *slot = {staged_state_.used, size, 0};
+  *slot = {staged_state_.used, size, 0, false};
   staged_state_.used += size;
   return absl::OkStatus();
 }
@@ -117,7 +117,7 @@ void HotFrames::Release(const Slot& slot, std::vector<Mutation>* mutations) {
   std::vector<uint8_t> hole(slot.capacity);
   FillFrameHole(absl::MakeSpan(hole));
   PutBytes(slot.offset, std::move(hole), mutations);
-  staged_state_.free.push_back({slot.offset, slot.capacity, 0});
+  staged_state_.free.push_back({slot.offset, slot.capacity, 0, false});
 }
 
 absl::Status HotFrames::Update(const UnitUpdate& update, std::vector<Mutation>* mutations) {
@@ -172,6 +172,8 @@ absl::Status HotFrames::WriteRecords(const UnitUpdate& update, const EhFrame& fr
     slot.function = function;
     status = WriteRecord(update, frame, fde, slot, &cie_offset, mutations);
     if (!status.ok()) return status;
+    const Reloc& where = frame.sorted[fde.first_reloc];
+    slot.empty = DescribesNoCode(mutations->back().bytes, where.offset - fde.offset, arch_->Info(where.type).width);
     now->push_back(slot);
   }
   return absl::OkStatus();
@@ -244,6 +246,7 @@ absl::Status HotFrames::AddIsland(const IslandRange& island, std::vector<Slot>* 
     return status;
   }
   slot.function = island.begin;
+  slot.empty = false;
   std::vector<uint8_t> bytes(slot.capacity, 0);
   Store(bytes.data(), slot.capacity - 4);
   Store(&bytes[4], slot.offset + 4 - staged_state_.plain_cie);
@@ -254,13 +257,16 @@ absl::Status HotFrames::AddIsland(const IslandRange& island, std::vector<Slot>* 
   return absl::OkStatus();
 }
 
-// Rows of functions that stay are only pointed at their records: the table moves as little as it must.
+// Rows of functions that stay are only pointed at their records: the table moves as little as it must. Functions without
+// code need none, and must not take that of a function, perhaps another unit's, that begins at the same address.
 absl::Status HotFrames::UpdateRows(const std::vector<Slot>& before, const std::vector<Slot>& now) {
   if (!has_header_) return absl::OkStatus();
   absl::flat_hash_map<uint64_t, uint32_t> wanted;
-  for (const Slot& slot : now) wanted.try_emplace(slot.function, slot.offset);
+  for (const Slot& slot : now) {
+    if (!slot.empty) wanted.try_emplace(slot.function, slot.offset);
+  }
   for (const Slot& slot : before) {
-    if (!wanted.contains(slot.function)) RemoveRow(slot.function);
+    if (!wanted.contains(slot.function)) RemoveRow(slot.function, slot.offset);
   }
   for (const Slot& slot : now) {
     const auto it = wanted.find(slot.function);
@@ -275,6 +281,10 @@ absl::Status HotFrames::UpdateRows(const std::vector<Slot>& before, const std::v
 HotFrames::Row HotFrames::RowAt(uint32_t i) const {
   auto it = staged_rows_.find(i);
   return it == staged_rows_.end() ? rows_[i] : it->second;
+}
+
+HotFrames::Row HotFrames::RowOf(uint64_t function, uint32_t record) const {
+  return {static_cast<int32_t>(function - header_address_), static_cast<int32_t>(address_ + record - header_address_)};
 }
 
 void HotFrames::SetRow(uint32_t i, Row row) { staged_rows_[i] = row; }
@@ -292,13 +302,14 @@ uint32_t HotFrames::LowerBound(int32_t function) const {
   return low;
 }
 
-void HotFrames::RemoveRow(uint64_t function) {
+// Removes the row that leads from `function` to `record`, if there is one.
+void HotFrames::RemoveRow(uint64_t function, uint32_t record) {
   const int32_t key = static_cast<int32_t>(function - header_address_);
   uint32_t i = LowerBound(key);
+  if (i == staged_state_.row_count || !(RowAt(i) == RowOf(function, record))) return;
   // The row and the fillers that repeat it become copies of the row before; at the very front, of the one after.
   uint32_t end = i;
   while (end < staged_state_.row_count && RowAt(end).function == key) ++end;
-  if (i == end) return;
   if (end == staged_state_.row_count) {
     staged_state_.row_count = i;
     return;
@@ -308,8 +319,7 @@ void HotFrames::RemoveRow(uint64_t function) {
 }
 
 absl::Status HotFrames::PutRow(uint64_t function, uint32_t record) {
-  const Row row{static_cast<int32_t>(function - header_address_),
-                static_cast<int32_t>(address_ + record - header_address_)};
+  const Row row = RowOf(function, record);
   const uint32_t at = LowerBound(row.function);
   const uint32_t count = staged_state_.row_count;
   if (at < count && RowAt(at).function == row.function) {

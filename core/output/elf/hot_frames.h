@@ -35,6 +35,7 @@ class HotFrames {
     uint32_t offset = 0;
     uint32_t capacity = 0;
     uint64_t function = 0;  // address that its row says
+    bool empty = false;     // the function has no code: another one may begin at its address, and has the row
   };
   struct Row {
     int32_t function = 0;  // relative to the header, as in the file
@@ -64,10 +65,11 @@ class HotFrames {
 
   // The search table, staged rows considered.
   Row RowAt(uint32_t i) const;
+  Row RowOf(uint64_t function, uint32_t record) const;
   void SetRow(uint32_t i, Row row);
   uint32_t LowerBound(int32_t function) const;
   bool IsFiller(uint32_t i) const { return i > 0 && RowAt(i) == RowAt(i - 1); }
-  void RemoveRow(uint64_t function);
+  void RemoveRow(uint64_t function, uint32_t record);
   absl::Status PutRow(uint64_t function, uint32_t record);
 
   const Arch* arch_;

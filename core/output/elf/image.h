@@ -49,15 +49,20 @@ struct LocalRows {
   uint32_t capacity = 0;
   uint32_t names = 0;       // where their names begin in .strtab
   uint32_t name_bytes = 0;
+  // Where patches put names for which that stretch has no room; none at first.
+  uint32_t more_names = 0;
+  uint32_t more_name_bytes = 0;
 };
 
 struct SymtabPlan {
   bool present = false;
   std::vector<LocalRows> locals;    // by UnitId
+  LocalRows spare_locals;           // rows of nobody, for units that outgrow theirs or are new
   std::vector<SymbolId> globals;    // rows from first_global on
   std::vector<uint32_t> names;      // beside `globals`: offset in .strtab
   uint32_t first_global = 1;
-  uint32_t rows = 0;
+  uint32_t rows = 0;         // what the section header speaks of
+  uint32_t capacity = 0;     // what there is room for in the file
   uint64_t name_bytes = 0;   // in use
   uint64_t strtab_size = 0;  // with the reserve
 };

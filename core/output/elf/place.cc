@@ -357,7 +357,7 @@ class Placer {
       case kDynamic: return DynamicEntries(options_, program_, image_, arch_).size() * sizeof(Elf64_Dyn);
       case kGot: return (cells.got_count + cells.got_reserve) * 8;
       case kGotPlt: return cells.got_plt_count() * 8;
-      case kSymtab: return uint64_t{image_.symtab.rows} * sizeof(Elf64_Sym);
+      case kSymtab: return uint64_t{image_.symtab.capacity} * sizeof(Elf64_Sym);
       case kStrtab: return image_.symtab.strtab_size;
       case kShstrtab: return image_.shstrtab.size();
       default: return 0;
@@ -384,6 +384,7 @@ class Placer {
       if (section.synthetic == kNotSynthetic) continue;
       section.size = SyntheticSize(static_cast<Synthetic>(section.synthetic));
       section.used = section.size;
+      if (section.synthetic == kSymtab) section.used = uint64_t{image_.symtab.rows} * sizeof(Elf64_Sym);
     }
     // Sizes that mention others' existence (.dynamic lists .rela.dyn only when it has rows) need a second look.
     if (image_.synthetic[kDynamic].valid()) {

@@ -59,9 +59,6 @@ uint16_t SectionIndexAt(const ElfImage& image, uint64_t address) {
 
 uint64_t TlsValue(const ElfImage& image, uint64_t address) { return address - image.values.tls_begin; }
 
-// Rows that each unit may add later without touching its neighbours'.
-uint32_t SpareLocals(const LinkOptions& options, uint32_t used) { return options.incremental ? used / 4 + 6 : 0; }
-
 bool KeepGlobal(const Program& program, uint32_t u, uint32_t g) {
   const Unit& unit = program.units[u];
   const Symbol& symbol = program.symbols[unit.globals[g].value];
@@ -82,6 +79,8 @@ bool DefinedByOption(const Program& program, SymbolId id) {
 }
 
 }  // namespace
+
+uint32_t LocalCapacity(bool incremental, uint32_t used) { return used + (incremental ? used / 4 + 6 : 0); }
 
 bool KeepLocal(const LinkOptions& options, const Program& program, const Unit& unit, uint32_t index) {
   const InputSymbol& symbol = unit.object->symbols[index];
@@ -110,7 +109,7 @@ SymtabPlan PlanSymtab(const LinkOptions& options, const Program& program, const 
       ++rows.used;
       rows.name_bytes += static_cast<uint32_t>(unit.object->symbols[i].name.size()) + 1;
     }
-    rows.capacity = unit.synthetic ? 0 : rows.used + SpareLocals(options, rows.used);
+    rows.capacity = unit.synthetic ? 0 : LocalCapacity(options.incremental, rows.used);
     for (uint32_t g = 0; g < unit.globals.size(); ++g) {
       if (KeepGlobal(program, static_cast<uint32_t>(u), g)) globals[u].push_back(unit.globals[g]);
     }
@@ -123,6 +122,9 @@ SymtabPlan PlanSymtab(const LinkOptions& options, const Program& program, const 
     row += rows.capacity;
     name += rows.name_bytes;
   }
+  plan.spare_locals.first = row;
+  plan.spare_locals.capacity = options.incremental ? std::max<uint32_t>(row / 32, 64) : 0;
+  row += plan.spare_locals.capacity;
   plan.first_global = row;
   for (const std::vector<SymbolId>& list : globals) plan.globals.insert(plan.globals.end(), list.begin(), list.end());
   // What run time or the linker defines comes last, by name.
@@ -146,8 +148,10 @@ SymtabPlan PlanSymtab(const LinkOptions& options, const Program& program, const 
     name += program.symbols[id.value].name.size() + 1;
   }
   plan.rows = row + static_cast<uint32_t>(plan.globals.size());
+  const uint32_t global_rows = static_cast<uint32_t>(plan.globals.size());
+  plan.capacity = plan.rows + (options.incremental ? std::max<uint32_t>(global_rows / 8, 256) : 0);
   plan.name_bytes = name;
-  plan.strtab_size = name + (options.incremental ? std::max<uint64_t>(name / 16, 1024) : 0);
+  plan.strtab_size = name + (options.incremental ? std::max<uint64_t>(name / 16, 8192) : 0);
   return plan;
 }
 
@@ -178,11 +182,17 @@ Elf64_Sym LocalRow(const ElfImage& image, const Unit& unit, uint32_t index, uint
   return MakeLocalRow(symbol, name, value, SectionIndex(image.placement.places[atom.value].section));
 }
 
+Elf64_Sym MakeGlobalRow(SymbolType type, SymbolBinding binding, Visibility visibility) {
+  Elf64_Sym row{};
+  row.st_info = ELF64_ST_INFO(ElfBinding(binding), ElfType(type));
+  row.st_other = ElfVisibility(visibility);
+  return row;
+}
+
 Elf64_Sym GlobalRow(const Program& program, const ElfImage& image, const Arch& arch, SymbolId id, bool dynamic) {
   const Symbol& symbol = program.symbols[id.value];
-  Elf64_Sym row{};
-  row.st_info = ELF64_ST_INFO(ElfBinding(symbol.binding), ElfType(symbol.type));
-  row.st_other = symbol.kind == SymbolKind::kShared ? 0 : ElfVisibility(symbol.visibility);
+  Elf64_Sym row = MakeGlobalRow(symbol.type, symbol.binding, symbol.visibility);
+  if (symbol.kind == SymbolKind::kShared) row.st_other = 0;
   row.st_size = symbol.size;
   switch (symbol.kind) {
     case SymbolKind::kUndefined:
@@ -256,6 +266,9 @@ void WriteSymtab(const LinkOptions& options, const Program& program, const ElfIm
     }
     for (; row < own.first + own.capacity; ++row) Store(rows + uint64_t{row} * sizeof(Elf64_Sym), FillerRow());
   });
+  for (uint32_t r = 0; r < plan.spare_locals.capacity; ++r) {
+    Store(rows + (uint64_t{plan.spare_locals.first} + r) * sizeof(Elf64_Sym), FillerRow());
+  }
   ParallelFor(plan.globals.size(), 1024, [&](size_t g) {
     Elf64_Sym row = GlobalRow(program, image, arch, plan.globals[g], false);
     const absl::string_view text = program.symbols[plan.globals[g].value].name;

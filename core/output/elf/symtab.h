@@ -19,6 +19,12 @@ Elf64_Sym MakeLocalRow(const InputSymbol& symbol, uint32_t name, uint64_t value,
 // A row that no tool shows: an unnamed STT_FILE.
 Elf64_Sym FillerRow();
 
+// Room that a unit has for its local symbols when it needs `used` rows.
+uint32_t LocalCapacity(bool incremental, uint32_t used);
+
+// The row of a global symbol that is not anywhere yet; the name is left 0.
+Elf64_Sym MakeGlobalRow(SymbolType type, SymbolBinding binding, Visibility visibility);
+
 // The value, size, kind and section index of a global symbol's row in .symtab or .dynsym; the name is left 0.
 Elf64_Sym GlobalRow(const Program& program, const ElfImage& image, const Arch& arch, SymbolId id, bool dynamic);
 

@@ -33,7 +33,8 @@ int32_t Word(const std::vector<uint8_t>& bytes, size_t at) { return Load<int32_t
 
 TEST(FrameHeader, RowsAreSortedCountedAndDistinct) {
   std::vector<uint8_t> bytes(kFrameHeaderSize + 4 * 8);
-  WriteFrameHeader(absl::MakeSpan(bytes), 0x1000, 0x2000, {{0x5000, 0x2030}, {0x4000, 0x2010}, {0x5000, 0x2020}});
+  WriteFrameHeader(absl::MakeSpan(bytes), 0x1000, 0x2000,
+                   {{0x5000, 0x2030}, {0x4000, 0x2010}, {0x5000, 0x2020}});
   EXPECT_EQ(bytes[0], 1);
   EXPECT_EQ(Word(bytes, 4), 0x2000 - 0x1004);
   EXPECT_EQ(Word(bytes, 8), 2) << "one row a function";
@@ -41,6 +42,37 @@ TEST(FrameHeader, RowsAreSortedCountedAndDistinct) {
   EXPECT_EQ(Word(bytes, 16), 0x2010 - 0x1000);
   EXPECT_EQ(Word(bytes, 20), 0x5000 - 0x1000);
   EXPECT_EQ(Word(bytes, 24), 0x2020 - 0x1000);
+}
+
+TEST(FrameHeader, AFunctionWithoutCodeDoesNotHideTheOneBehindIt) {
+  // Whichever comes first, and however many.
+  for (const std::vector<FrameRow>& rows : std::vector<std::vector<FrameRow>>{
+           {{0x5000, 0x2010, true}, {0x5000, 0x2020, false}, {0x5000, 0x2030, true}},
+           {{0x5000, 0x2030, true}, {0x5000, 0x2020, false}, {0x5000, 0x2010, true}},
+           {{0x5000, 0x2020, false}, {0x5000, 0x2010, true}}}) {
+    std::vector<uint8_t> bytes(kFrameHeaderSize + 4 * 8);
+    WriteFrameHeader(absl::MakeSpan(bytes), 0x1000, 0x2000, rows);
+    EXPECT_EQ(Word(bytes, 8), 1);
+    EXPECT_EQ(Word(bytes, 16), 0x2020 - 0x1000);
+  }
+}
+
+TEST(FrameHeader, AFunctionWithoutCodeAloneHasARow) {
+  std::vector<uint8_t> bytes(kFrameHeaderSize + 2 * 8);
+  WriteFrameHeader(absl::MakeSpan(bytes), 0x1000, 0x2000, {{0x5000, 0x2010, true}, {0x5000, 0x2030, true}});
+  EXPECT_EQ(Word(bytes, 8), 1);
+  EXPECT_EQ(Word(bytes, 16), 0x2010 - 0x1000);
+}
+
+TEST(FrameHeader, NoCodeMeansALengthOfZero) {
+  std::vector<uint8_t> record(24, 0xff);
+  std::fill(record.begin() + 12, record.begin() + 16, uint8_t{0});
+  EXPECT_TRUE(DescribesNoCode(record, 8, 4));
+  EXPECT_FALSE(DescribesNoCode(record, 8, 8)) << "address and length have eight bytes each";
+  record[15] = 1;
+  EXPECT_FALSE(DescribesNoCode(record, 8, 4));
+  EXPECT_FALSE(DescribesNoCode(ByteView(record).first(14), 8, 4)) << "cut short";
+  EXPECT_FALSE(DescribesNoCode(record, ~uint64_t{0} - 3, 4));
 }
 
 TEST(FrameHeader, AHoleIsOneRecordThatDescribesNothing) {

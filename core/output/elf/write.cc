@@ -166,7 +166,8 @@ class Writer {
       header.sh_flags = ElfFlags(section);
       header.sh_addr = section.address;
       header.sh_offset = section.offset;
-      header.sh_size = section.size;
+      // Rows of symbols can be added at the end: the file has room, the header does not speak of it.
+      header.sh_size = section.synthetic == kSymtab ? section.used : section.size;
       header.sh_link = LinkOf(section);
       header.sh_info = InfoOf(section);
       header.sh_addralign = section.alignment;
@@ -224,10 +225,7 @@ class Writer {
       row->function = TargetOf(program_, image_, arch_, unit, where.symbol, where.addend).address +
                       static_cast<uint64_t>(where.addend);
       row->record = address;
-      // The length follows the address, in the same encoding.
-      const uint64_t width = arch_.Info(where.type).width, length = where.offset - in.offset + width;
-      row->empty = InBounds(length, width, in.size) &&
-                   std::all_of(&out[length], &out[length] + width, [](uint8_t byte) { return byte == 0; });
+      row->empty = DescribesNoCode(out, where.offset - in.offset, arch_.Info(where.type).width);
     }
   }
 

@@ -1,0 +1,88 @@
+// .symtab and .strtab of a hot image: rows of local symbols by unit, global rows added, moved and removed.
+//
+// Locals stand before globals, as sh_info demands. The file has room behind the last global row, of which the section
+// header does not speak: a row is added there, and one that goes is overwritten by the last.
+#ifndef CORE_OUTPUT_ELF_HOT_SYMTAB_H_
+#define CORE_OUTPUT_ELF_HOT_SYMTAB_H_
+
+#include <cstdint>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/container/btree_map.h"
+#include "absl/container/flat_hash_map.h"
+#include "absl/status/status.h"
+#include "core/output/elf/free_rooms.h"
+#include "core/output/elf/image.h"
+#include "core/output/hot_tables.h"
+
+namespace kitlink::elf {
+
+// File offsets, and what turns addresses into symbol values.
+struct SymtabHome {
+  uint64_t symtab = 0;
+  uint64_t strtab = 0;
+  uint64_t size_field = 0;  // sh_size of .symtab
+  uint64_t tls_begin = 0;
+};
+
+class HotSymtab {
+ public:
+  // `globals`: the global rows as they were written, plan.globals of them. Without a table, all calls succeed and do
+  // nothing.
+  HotSymtab(const SymtabPlan& plan, ByteView globals, const SymtabHome& home);
+
+  void Begin();
+  // Rewrites the rows of the unit's local symbols. ResourceExhausted when there is no room for rows or names.
+  absl::Status UpdateLocals(const LinkOptions& options, const UnitUpdate& update, std::vector<Mutation>* mutations);
+  // Gives a symbol a row that is undefined as yet, or makes the one it has such. ResourceExhausted when there is no room.
+  absl::Status Add(const NewSymbol& symbol);
+  // Takes a symbol's row away, if it has one.
+  void Remove(SymbolId symbol);
+  // Says where a symbol is, if it has a row.
+  void Define(const SymbolUpdate& update);
+  bool Has(SymbolId symbol) const { return RowOf(symbol) >= 0; }
+  // Adds the mutations of all global rows that the plan touched.
+  void Emit(std::vector<Mutation>* mutations) const;
+  void Accept();
+  uint64_t bytes_held() const;
+
+ private:
+  static constexpr uint32_t kNoRow = 0xffffffffu;
+
+  struct Row {
+    Elf64_Sym symbol{};
+    SymbolId id;
+    uint32_t name_bytes = 0;
+  };
+
+  int64_t RowOf(SymbolId symbol) const;  // in `rows_`; -1: none
+  const Row& At(uint32_t row) const;
+  Row& Stage(uint32_t row);
+  absl::Status PlaceLocals(uint32_t used, LocalRows* rows, std::vector<Mutation>* mutations);
+  absl::Status ReserveNames(uint64_t bytes, LocalRows* rows);
+  void WriteLocals(const UnitUpdate& update, const std::vector<uint32_t>& kept, const LocalRows& rows,
+                   std::vector<Mutation>* mutations) const;
+  Elf64_Sym LocalRow(const UnitUpdate& update, const InputSymbol& symbol, uint32_t name) const;
+  void FillLocals(uint32_t first, uint32_t count, std::vector<Mutation>* mutations) const;
+
+  const bool present_;
+  const SymtabHome home_;
+  const uint32_t first_global_, capacity_;  // rows of the table
+  std::vector<LocalRows> locals_;           // by UnitId
+  std::vector<Row> rows_;                   // global ones
+  std::vector<uint32_t> row_of_;            // by SymbolId: in rows_, kNoRow for none
+  FreeRooms free_locals_, free_names_;
+
+  absl::flat_hash_map<uint32_t, LocalRows> staged_locals_;
+  absl::btree_map<uint32_t, Row> staged_rows_;            // later contents of rows
+  absl::flat_hash_map<SymbolId, int64_t> staged_row_of_;  // -1: removed
+  absl::btree_map<uint64_t, std::string> staged_names_;   // offset in .strtab -> text
+  uint32_t staged_count_ = 0;                             // of global rows
+  FreeRooms staged_free_locals_, staged_free_names_;
+};
+
+}  // namespace kitlink::elf
+
+#endif  // CORE_OUTPUT_ELF_HOT_SYMTAB_H_
