@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <iterator>
 
+#include "absl/container/flat_hash_set.h"
 #include "absl/strings/str_cat.h"
 #include "core/input/archive.h"
 #include "core/input/input_search.h"
@@ -137,8 +138,8 @@ class ChangeReader {
     return std::nullopt;
   }
 
-  // An archive with other members than before, or that define other names. It is still the same to the link when the
-  // members that take part are there, in the same order, and nobody asks for what the others offer.
+  // An archive with other members than before, or that define other names. It is still the same to the link when those
+  // that take part are there (its caller looks for them), the order is the same, and nobody asks for what others offer.
   std::optional<GateRefusal> Relist(uint32_t f, const Archive& archive) {
     const FileMemory& file = memory_.files[f];
     const auto whole = [](const InputArgument& input) { return input.flags.whole_archive; };
@@ -147,35 +148,34 @@ class ChangeReader {
         std::any_of(inputs.begin(), inputs.end(), whole)) {
       return Refuse(GateReason::kArchiveChanged, file.path);
     }
-    absl::flat_hash_map<absl::string_view, std::pair<size_t, size_t>> at;  // name -> (how many, where)
-    for (size_t m = 0; m < archive.members.size(); ++m) {
-      auto& [count, position] = at[archive.members[m].name];
-      ++count;
-      position = m;
-    }
-    size_t next = 0;
-    std::vector<bool> taken(archive.members.size());
-    for (UnitId id : file.units) {
-      const UnitMemory& unit = memory_.units[id.value];
-      const auto it = at.find(unit.member);
-      if (it == at.end() || it->second.first != 1 || unit.ordinal != 0 || it->second.second < next) {
-        return Refuse(GateReason::kArchiveChanged, absl::StrCat(file.path, ": ", unit.member));
-      }
-      next = it->second.second + 1;
-      taken[it->second.second] = true;
-    }
     ChangedUnits::Relisted relisted;
     relisted.file = f;
     relisted.member_list = MemberListDigest(archive);
+    relisted.members = MembersOf(archive);
+    absl::flat_hash_map<uint64_t, size_t> before;  // by name: place in the old list
+    for (size_t m = 0; m < file.members.size(); ++m) {
+      if (!before.emplace(file.members[m].name, m).second) return Refuse(GateReason::kArchiveChanged, file.path);
+    }
+    // Of two members that offer one name, the first is taken: those that were there keep their order.
+    absl::flat_hash_set<uint64_t> now;
+    size_t next = 0;
     for (size_t m = 0; m < archive.members.size(); ++m) {
-      const uint64_t offer = OfferDigest(archive.members[m]);
-      relisted.offers.push_back(offer);
-      if (taken[m] || std::binary_search(file.offers.begin(), file.offers.end(), offer)) continue;
+      const MemberMemory& member = relisted.members[m];
+      if (!now.insert(member.name).second) return Refuse(GateReason::kArchiveChanged, file.path);
+      const auto old = before.find(member.name);
+      if (old != before.end() && old->second < next) return Refuse(GateReason::kArchiveChanged, file.path);
+      if (old != before.end()) next = old->second + 1;
+      if (old != before.end() && file.members[old->second].offer == member.offer) continue;
+      if (TakesPart(file, archive.members[m].name)) continue;
       for (absl::string_view name : archive.members[m].defines) relisted.names.emplace_back(name);
     }
-    std::sort(relisted.offers.begin(), relisted.offers.end());
     result_.relisted.push_back(std::move(relisted));
     return std::nullopt;
+  }
+
+  bool TakesPart(const FileMemory& file, absl::string_view member) const {
+    return std::any_of(file.units.begin(), file.units.end(),
+                       [&](UnitId id) { return memory_.units[id.value].member == member; });
   }
 
   const Memory& memory_;
@@ -272,7 +272,7 @@ void AdoptFiles(const Changes& changes, const ChangedUnits& read, int64_t starte
   }
   for (const ChangedUnits::Relisted& relisted : read.relisted) {
     memory->files[relisted.file].member_list = relisted.member_list;
-    memory->files[relisted.file].offers = relisted.offers;
+    memory->files[relisted.file].members = relisted.members;
   }
   for (const auto* list : {&read.stamps, &changes.same}) {
     for (const auto& [f, stamp] : *list) {

@@ -53,7 +53,7 @@ struct ChangedUnits {
   struct Relisted {
     uint32_t file = 0;
     uint64_t member_list = 0;
-    std::vector<uint64_t> offers;
+    std::vector<MemberMemory> members;
     std::vector<std::string> names;
   };
   std::vector<Relisted> relisted;

@@ -110,8 +110,7 @@ class Capture {
       if (it == memory_->file_of.end()) continue;
       FileMemory& file = memory_->files[it->second];
       file.member_list = MemberListDigest(*archive);
-      for (const ArchiveMember& member : archive->members) file.offers.push_back(OfferDigest(member));
-      std::sort(file.offers.begin(), file.offers.end());
+      file.members = MembersOf(*archive);
       memory_->files[it->second].thin = archive->thin;
     }
     for (const InputArgument& input : memory_->options.inputs) {
@@ -395,6 +394,13 @@ uint64_t OfferDigest(const ArchiveMember& member) {
   return digest;
 }
 
+std::vector<MemberMemory> MembersOf(const Archive& archive) {
+  std::vector<MemberMemory> members;
+  members.reserve(archive.members.size());
+  for (const ArchiveMember& member : archive.members) members.push_back({FnvWords(AsBytes(member.name)), OfferDigest(member)});
+  return members;
+}
+
 uint64_t MemberListDigest(const Archive& archive) {
   uint64_t digest = archive.members.size();
   for (const ArchiveMember& member : archive.members) {
@@ -458,7 +464,7 @@ uint64_t Memory::bytes_held() const {
   }
   for (const MergedMemory& m : merged) total += m.offsets.capacity() * (sizeof(PieceDigest) + 9);
   for (const FileMemory& file : files) {
-    total += sizeof(FileMemory) + 2 * file.path.capacity() + file.offers.capacity() * sizeof(uint64_t);
+    total += sizeof(FileMemory) + 2 * file.path.capacity() + file.members.capacity() * sizeof(MemberMemory);
   }
   return total;
 }

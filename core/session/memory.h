@@ -136,6 +136,13 @@ struct MergedMemory {
   absl::flat_hash_map<PieceDigest, uint32_t> offsets;
 };
 
+// A member of an archive, whether it takes part or not. Digests are 64 bits of FNV: they tell what changed, not what is
+// the same in the face of malice; members that take part are compared by content.
+struct MemberMemory {
+  uint64_t name = 0;   // digest of its name
+  uint64_t offer = 0;  // OfferDigest
+};
+
 struct FileMemory {
   std::string path;
   OpenedFile::Role role = OpenedFile::Role::kObject;
@@ -145,7 +152,7 @@ struct FileMemory {
   bool thin = false;          // an archive whose members are files of their own
   std::vector<UnitId> units;  // of an object: its one; of an archive: the members that take part
   uint64_t member_list = 0;   // of an archive: digest of all members' names and what they define
-  std::vector<uint64_t> offers;  // of an archive: digest of what each of its members offers, sorted
+  std::vector<MemberMemory> members;  // of an archive, in order
 };
 
 struct Memory {
@@ -199,6 +206,7 @@ uint64_t ReferencesDigest(const ObjectFile& object, uint32_t section);
 
 // What a member offers: its name and the names it defines.
 uint64_t OfferDigest(const ArchiveMember& member);
+std::vector<MemberMemory> MembersOf(const Archive& archive);
 // What an archive offers: all its members do, in order.
 uint64_t MemberListDigest(const Archive& archive);
 

@@ -66,7 +66,7 @@ HotFrames::HotFrames(const Program& program, const ElfImage& image, const Arch& 
                  [&](const Reloc& reloc) {
                    return std::make_pair(program.GlobalOf(unit, reloc.symbol),
                                          TargetOf(program, image, arch, unit, reloc.symbol, reloc.addend).address);
-                 })] = cie.offset;
+                 })] = {cie.offset, cie.capacity};
   }
   if (const OutputSection* hdr = image.Section(kEhFrameHdr)) {
     has_header_ = true;
@@ -85,6 +85,7 @@ void HotFrames::Begin() {
   staged_rows_.clear();
   staged_units_.clear();
   staged_cies_.clear();
+  rewritten_cies_.clear();
 }
 
 void HotFrames::PutBytes(uint32_t offset, std::vector<uint8_t> bytes, std::vector<Mutation>* mutations) const {
@@ -189,14 +190,17 @@ absl::Status HotFrames::CieFor(const UnitUpdate& update, const EhFrame& frame, c
                                      update.targets->Target(reloc.symbol, reloc.addend).address);
              });
   for (const auto* known : {&cies_, &staged_cies_}) {
-    if (auto it = known->find(key); it != known->end()) {
-      *offset = it->second;
-      return absl::OkStatus();
-    }
+    const auto it = known->find(key);
+    if (it == known->end()) continue;
+    *offset = it->second.offset;
+    // What it refers to by name may be elsewhere now: a personality's cell goes with its COMDAT group.
+    if (cie.reloc_count == 0 || !rewritten_cies_.insert(*offset).second) return absl::OkStatus();
+    return WriteRecord(update, frame, cie, it->second, nullptr, mutations);
   }
   Slot slot;
   if (absl::Status status = Allocate(cie.size, 0, &slot); !status.ok()) return status;
-  staged_cies_[key] = slot.offset;
+  staged_cies_[key] = slot;
+  rewritten_cies_.insert(slot.offset);
   *offset = slot.offset;
   return WriteRecord(update, frame, cie, slot, nullptr, mutations);
 }

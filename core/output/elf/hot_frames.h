@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
+#include "absl/container/flat_hash_set.h"
 #include "absl/status/status.h"
 #include "core/output/elf/image.h"
 #include "core/output/hot_tables.h"
@@ -85,7 +86,8 @@ class HotFrames {
   std::vector<Row> rows_;
   absl::flat_hash_map<uint32_t, Row> staged_rows_;
   absl::flat_hash_map<uint32_t, std::vector<Slot>> units_, staged_units_;  // by UnitId value
-  absl::flat_hash_map<std::string, uint32_t> cies_, staged_cies_;          // key -> offset
+  absl::flat_hash_map<std::string, Slot> cies_, staged_cies_;  // by key
+  absl::flat_hash_set<uint32_t> rewritten_cies_;               // offsets of those that the plan has written
 };
 
 }  // namespace kitlink::elf
