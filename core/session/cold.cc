@@ -3,6 +3,7 @@
 #include <string>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "core/base/parallel.h"
 #include "core/input/inputs.h"
 #include "core/session/cold_link.h"
@@ -58,6 +59,14 @@ absl::StatusOr<ColdLink> PlanColdLink(const LinkOptions& options, FileSource& fi
   if (options.fatal_warnings) MakeWarningsErrors(diagnostics);
   if (diagnostics.has_errors()) return diagnostics.ToStatus();
   return link;
+}
+
+absl::Status CheckInputsWhole(const Program& program) {
+  for (const Unit& unit : program.units) {
+    if (unit.object->file == nullptr || !unit.object->file->torn()) continue;
+    return absl::AbortedError(absl::StrCat(unit.object->DisplayName(), ": was cut short while it was being linked"));
+  }
+  return absl::OkStatus();
 }
 
 absl::StatusOr<Reference> LinkReference(const LinkOptions& options, FileSource& files, Diagnostics& diagnostics) {

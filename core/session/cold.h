@@ -4,6 +4,7 @@
 
 #include <memory>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "core/base/diagnostics.h"
 #include "core/base/file_source.h"
@@ -22,6 +23,10 @@ struct ColdLink {
 
 // FailedPrecondition or InvalidArgument when the link failed; `diagnostics` has the errors.
 absl::StatusOr<ColdLink> PlanColdLink(const LinkOptions& options, FileSource& files, Diagnostics& diagnostics);
+
+// Aborted, naming the file, when an object or archive was cut short since the link began: what was read of it, and
+// written to the image, may be zeros. Asked when the image is written and not yet published.
+absl::Status CheckInputsWhole(const Program& program);
 
 }  // namespace kitlink
 

@@ -280,6 +280,10 @@ absl::StatusOr<LinkReport> LinkSession::Impl::LinkInFull(const LinkRequest& requ
     sink->AbandonImage();
     return written.status();
   }
+  if (absl::Status status = CheckInputsWhole(*link->program); !status.ok()) {
+    sink->AbandonImage();
+    return status;
+  }
   if (absl::Status status = sink->PublishImage(true); !status.ok()) return status;
   report.timings_us.commit = watch.Lap();
   memory.reset();

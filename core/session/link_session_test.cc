@@ -73,8 +73,7 @@ class UnsteadyFiles : public MemoryFiles {
       return absl::UnavailableError("work.o: stale file handle");
     }
     auto bytes = MemoryFiles::Open(path);
-    if (path != "work.o" || !bytes.ok() || !tears) return bytes;
-    tears = false;
+    if (path != "work.o" || !bytes.ok() || tears == 0 || --tears > 0) return bytes;
     return std::shared_ptr<InputBytes>(std::make_shared<TearingBytes>(*std::move(bytes)));
   }
   absl::StatusOr<FileStamp> Stat(absl::string_view path) override {
@@ -83,7 +82,7 @@ class UnsteadyFiles : public MemoryFiles {
   }
 
   int unreadable = 0;   // how many more times it cannot be opened
-  bool tears = false;   // what is opened next is cut short after it was read
+  int tears = 0;        // the n-th that is opened from now on is cut short after it was read
   int stats_until = 0;  // calls `before_stat` before this many more looks at its stamp
   std::function<void()> before_stat;
 
@@ -301,9 +300,31 @@ TEST_F(LinkSessionTest, TornInputNeverReachesTheImage) {
 TEST_F(LinkSessionTest, InputTornWhileThePatchIsPlannedIsReadAgain) {
   LinkFirst();
   files_.Put("work.o", Work(2));
-  files_.tears = true;
+  files_.tears = 1;
   const LinkReport report = Expect(Outcome::kFellBackFull, GateReason::kUnreadableInput);
   EXPECT_THAT(report.reason_detail, HasSubstr("cut short"));
+  EXPECT_TRUE(Holds(2));
+}
+
+TEST_F(LinkSessionTest, InputTornAfterItWasParsedFailsTheFirstLink) {
+  files_.tears = 1;
+  ExpectFailure({"work.o", "cut short"});
+  EXPECT_EQ(sink_.published, 0);
+  Expect(Outcome::kFull, GateReason::kFirstLink);
+}
+
+TEST_F(LinkSessionTest, InputTornAfterItWasParsedFailsTheFullLink) {
+  LinkFirst();
+  files_.Put("work.o", ObjBuilder()
+                           .Section(".text.work", std::string("\xb8\4\0\0\0\xc3", 6))
+                           .Symbol("work", ".text.work")
+                           .Symbol("another", ".text.work")
+                           .StackNote()
+                           .Build());
+  files_.tears = 2;  // the patch that the gate refuses has read it, too
+  ExpectFailure({"work.o", "cut short"});
+  files_.Put("work.o", Work(2));
+  Expect(Outcome::kPatched, GateReason::kNone);
   EXPECT_TRUE(Holds(2));
 }
 

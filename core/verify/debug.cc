@@ -47,9 +47,9 @@ std::vector<Unit> Units(const Image& image, const ImageSection& section, std::st
   return units;
 }
 
-// Whether the entry with `code` in the abbreviations at `offset` is a childless compile unit with one
+// Whether the entry with `code` in the abbreviations at `offset` is a childless unit of this tag with one
 // attribute, a block; `form` is then that attribute's.
-bool IsFillerAbbreviation(const Image& image, uint64_t offset, uint64_t code, uint64_t& form) {
+bool IsFillerAbbreviation(const Image& image, uint64_t offset, uint64_t code, uint64_t unit_tag, uint64_t& form) {
   const ImageSection* abbrev = image.SectionNamed(".debug_abbrev");
   if (abbrev == nullptr || offset > abbrev->header.sh_size) return false;
   Cursor in(image.bytes().subspan(abbrev->header.sh_offset, abbrev->header.sh_size), offset);
@@ -67,14 +67,14 @@ bool IsFillerAbbreviation(const Image& image, uint64_t offset, uint64_t code, ui
       ++attributes;
     }
     if (declared == code)
-      return in.ok() && tag == 0x11 && children == 0 && attributes == 1;  // DW_TAG_compile_unit
+      return in.ok() && tag == unit_tag && children == 0 && attributes == 1;
   }
   return false;
 }
 
-// A unit that stands for a hole: one childless compile_unit whose only attribute is a block that fills it.
-// Readers skip it; null entries or zeros make one or another of them stumble.
-bool IsFiller(const Image& image, const Unit& unit) {
+// A unit that stands for a hole: one childless compile_unit (type_unit in .debug_types) whose only attribute is a block
+// that fills it. Readers skip it; null entries or zeros make one or another of them stumble.
+bool IsFiller(const Image& image, const Unit& unit, bool types) {
   Cursor in(image.bytes(), unit.offset);
   in.Limit(unit.offset + unit.size);
   const uint32_t length = in.U32();
@@ -89,9 +89,13 @@ bool IsFiller(const Image& image, const Unit& unit) {
     abbrev = in.U32();
     in.U8();
   }
+  if (types) {
+    in.U64();                                            // signature; CheckSignatures
+    if (in.U32() != in.offset() - unit.offset) return false;  // where the type's entry is
+  }
   const uint64_t code = in.Uleb();
   uint64_t form = 0;
-  if (!in.ok() || !IsFillerAbbreviation(image, abbrev, code, form)) return false;
+  if (!in.ok() || !IsFillerAbbreviation(image, abbrev, code, types ? 0x41 : 0x11, form)) return false;
   uint64_t size = 0;
   switch (form) {
     case 0x03:
@@ -140,6 +144,7 @@ class UnitMatcher {
       if (walk_.place(atom) == kUnplaced && !TryPlace(atom, false)) Missing(atom);
     }
     if (section_ == ".debug_info" || section_ == ".debug_types") CheckLeftOver(atoms);
+    if (section_ == ".debug_types") CheckSignatures();
   }
 
  private:
@@ -175,6 +180,18 @@ class UnitMatcher {
         absl::StrCat(walk_.NameOf({atom, best}), ": no unit of ", section_, " here has these bytes"));
   }
 
+  // No two type units of DWARF 4 may claim one type, those that fill holes included.
+  void CheckSignatures() {
+    std::set<uint64_t> signatures;
+    for (const Unit& unit : units_) {
+      Cursor in(walk_.image().image().bytes(), unit.offset);
+      in.Skip(in.U32() == 0xffffffffu ? 8 + 2 + 8 + 1 : 2 + 4 + 1);
+      if (const uint64_t signature = in.U64(); !signatures.insert(signature).second) {
+        walk_.Differ(absl::StrCat(section_, ": two units for the type with the signature ", Hex(signature)));
+      }
+    }
+  }
+
   void CheckLeftOver(const std::vector<uint32_t>& atoms) {
     std::map<uint64_t, uint64_t> covered;
     for (uint32_t atom : atoms) {
@@ -183,7 +200,7 @@ class UnitMatcher {
     for (const Unit& unit : units_) {
       auto it = covered.upper_bound(unit.offset);
       if (it != covered.begin() && unit.offset - std::prev(it)->first < std::prev(it)->second) continue;
-      if (IsFiller(walk_.image().image(), unit)) continue;
+      if (IsFiller(walk_.image().image(), unit, section_ == ".debug_types")) continue;
       const uint64_t start = walk_.image().image().SectionNamed(section_)->header.sh_offset;
       walk_.Differ(absl::StrCat(section_, "+", Hex(unit.offset - start),
                                 ": a unit that a cold link has not, nor filler"));

@@ -82,50 +82,56 @@ void CompareTags(Walk& walk) {
   }
 }
 
-// "file: version flags" of everything in DT_VERNEED and "version flags" of DT_VERDEF.
+// The rows of DT_VERNEED or DT_VERDEF, read as ld.so does: by the distance to the next, whatever the counts say, which
+// other readers believe. `Row` and `Aux` are the ELF structures; calls `each(row, auxs)`. False when malformed.
+template <typename Row, typename Aux, typename Each>
+bool ReadVersions(const Image& image, int64_t tag, int64_t count_tag, uint32_t Row::* aux_start, uint32_t Row::* next_row,
+                  uint16_t Row::* aux_count, uint32_t Aux::* next_aux, Each each) {
+  std::optional<uint64_t> start = image.DynamicValue(tag);
+  if (!start) return true;
+  const ByteView bytes = image.FileBytesFrom(*start);
+  uint64_t rows = 0;
+  for (uint64_t at = 0;;) {
+    if (!InBounds(at, sizeof(Row), bytes.size())) return false;
+    const Row row = Load<Row>(bytes.data() + at);
+    std::vector<Aux> auxs;
+    for (uint64_t aux_at = at + row.*aux_start;;) {
+      if (!InBounds(aux_at, sizeof(Aux), bytes.size())) return false;
+      auxs.push_back(Load<Aux>(bytes.data() + aux_at));
+      if (auxs.back().*next_aux == 0) break;
+      aux_at += auxs.back().*next_aux;
+    }
+    if (auxs.size() != row.*aux_count) return false;
+    each(row, auxs);
+    ++rows;
+    if (row.*next_row == 0) return rows == image.DynamicValue(count_tag).value_or(0);
+    at += row.*next_row;
+  }
+}
+
+// "needs VERSION of FILE" for everything in DT_VERNEED and "defines VERSION" for DT_VERDEF, with flags and hashes.
 std::set<std::string> Versions(const Image& image) {
   std::set<std::string> versions;
   auto name = [&](uint32_t offset) { return image.DynamicString(offset).value_or("(malformed)"); };
-  auto table = [&](int64_t tag) {
-    std::optional<uint64_t> at = image.DynamicValue(tag);
-    return at ? image.FileBytesFrom(*at) : ByteView();
+  auto need = [&](const Elf64_Verneed& row, const std::vector<Elf64_Vernaux>& auxs) {
+    for (const Elf64_Vernaux& aux : auxs) {
+      versions.insert(absl::StrCat("needs ", name(aux.vna_name), " of ", name(row.vn_file), " ", aux.vna_flags, " ",
+                                   aux.vna_hash, row.vn_version == 1 ? "" : " (malformed)"));
+    }
   };
-  ByteView bytes = table(DT_VERNEED);
-  uint64_t at = 0;
-  for (uint64_t i = 0; i < image.DynamicValue(DT_VERNEEDNUM).value_or(0); ++i) {
-    if (!InBounds(at, sizeof(Elf64_Verneed), bytes.size())) return {"(malformed)"};
-    const auto need = Load<Elf64_Verneed>(bytes.data() + at);
-    if (need.vn_version != 1) return {"(malformed)"};
-    uint64_t aux_at = at + need.vn_aux;
-    for (uint32_t j = 0; j < need.vn_cnt; ++j) {
-      if (!InBounds(aux_at, sizeof(Elf64_Vernaux), bytes.size())) return {"(malformed)"};
-      const auto aux = Load<Elf64_Vernaux>(bytes.data() + aux_at);
-      versions.insert(absl::StrCat("needs ", name(aux.vna_name), " of ", name(need.vn_file), " ",
-                                   aux.vna_flags, " ", aux.vna_hash));
-      if (aux.vna_next == 0 && j + 1 != need.vn_cnt) return {"(malformed)"};
-      if (aux.vna_next == 0) break;
-      aux_at += aux.vna_next;
-    }
-    if (need.vn_next == 0) break;  // as ld.so does, whatever DT_VERNEEDNUM says
-    at += need.vn_next;
-  }
-  bytes = table(DT_VERDEF);
-  at = 0;
-  for (uint64_t i = 0; i < image.DynamicValue(DT_VERDEFNUM).value_or(0); ++i) {
-    if (!InBounds(at, sizeof(Elf64_Verdef), bytes.size())) return {"(malformed)"};
-    const auto def = Load<Elf64_Verdef>(bytes.data() + at);
-    std::string line = absl::StrCat("defines ", def.vd_flags, " ", def.vd_hash);
-    uint64_t aux_at = at + def.vd_aux;
-    for (uint32_t j = 0; j < def.vd_cnt && InBounds(aux_at, sizeof(Elf64_Verdaux), bytes.size()); ++j) {
-      const auto aux = Load<Elf64_Verdaux>(bytes.data() + aux_at);
-      absl::StrAppend(&line, " ", name(aux.vda_name));
-      if (aux.vda_next == 0) break;
-      aux_at += aux.vda_next;
-    }
+  auto definition = [&](const Elf64_Verdef& row, const std::vector<Elf64_Verdaux>& auxs) {
+    std::string line = absl::StrCat("defines ", row.vd_flags, " ", row.vd_hash, row.vd_version == 1 ? "" : " (malformed)");
+    for (const Elf64_Verdaux& aux : auxs) absl::StrAppend(&line, " ", name(aux.vda_name));
     versions.insert(line);
-    if (def.vd_next == 0) break;
-    at += def.vd_next;
-  }
+  };
+  const bool read =
+      ReadVersions<Elf64_Verneed, Elf64_Vernaux>(image, DT_VERNEED, DT_VERNEEDNUM, &Elf64_Verneed::vn_aux,
+                                                 &Elf64_Verneed::vn_next, &Elf64_Verneed::vn_cnt,
+                                                 &Elf64_Vernaux::vna_next, need) &&
+      ReadVersions<Elf64_Verdef, Elf64_Verdaux>(image, DT_VERDEF, DT_VERDEFNUM, &Elf64_Verdef::vd_aux,
+                                                &Elf64_Verdef::vd_next, &Elf64_Verdef::vd_cnt,
+                                                &Elf64_Verdaux::vda_next, definition);
+  if (!read) versions.insert("(malformed)");
   return versions;
 }
 
@@ -156,11 +162,19 @@ void CompareValue(Walk& walk, const ImageSymbol& cold, const ImageSymbol& here) 
   if (here.symbol.st_shndx >= b.sections().size() || cold.symbol.st_shndx >= a.sections().size() ||
       !ContinuesSection(b.sections()[here.symbol.st_shndx].name, a.sections()[cold.symbol.st_shndx].name)) {
     walk.Differ(absl::StrCat(where, ": names another section"));
+    return;
   }
   const uint64_t x = a.AddressOf(cold), y = b.AddressOf(here);
+  const Elf64_Shdr& section = b.sections()[here.symbol.st_shndx].header;
+  const bool named = walk.AtomAt(x, cold.type() == STT_TLS).atom != kNoAtom;
+  if (named && (y < section.sh_addr || y - section.sh_addr > section.sh_size)) {
+    walk.Differ(absl::StrCat(where, ": lies outside of the section that it names"));
+  }
   const Value from = walk.cold().Canonical(x), to = walk.image().Canonical(y);
   if (from.kind == Value::Kind::kSymbol || to.kind == Value::Kind::kSymbol) {  // copied from a library
-    if (from.kind != to.kind) walk.Differ(absl::StrCat(where, ": is a copy in one of the images only"));
+    if (from.kind != to.kind || from.number != to.number) {
+      walk.Differ(absl::StrCat(where, ": is ", walk.Describe(to), " here, ", walk.Describe(from), " in a cold link"));
+    }
     return;
   }
   const AtomOffset target = walk.AtomAt(x, cold.type() == STT_TLS);
@@ -201,11 +215,14 @@ void CompareExports(Walk& walk) {
   }
 }
 
+// With what the loader goes by when it looks up a reference.
 std::set<std::string> DynamicNames(const LoadedImage& image, bool defined) {
   std::set<std::string> names;
   for (const ImageSymbol& s : image.image().dynsym()) {
     if (s.index == 0 || s.name.empty() || s.defined() != defined || s.binding() == STB_LOCAL) continue;
-    names.insert(absl::StrCat(image.NameOf(s.index), s.binding() == STB_WEAK ? " (weak)" : ""));
+    names.insert(absl::StrCat(image.NameOf(s.index), s.binding() == STB_WEAK ? " (weak)" : "",
+                              s.type() == STT_TLS ? " (thread variable)" : "",
+                              s.symbol.st_other == 0 ? "" : absl::StrCat(" (visibility ", s.symbol.st_other, ")")));
   }
   return names;
 }

@@ -18,7 +18,8 @@ constexpr uint64_t kPage = 4096;
 
 std::string Hex(uint64_t n) { return absl::StrFormat("0x%x", n); }
 
-// Segments of which an image has at most one; what the loader takes when there are two differs from one to the next.
+// Segments of which an image has at most one; what the loader takes when there are two differs from one to
+// the next.
 struct Special {
   uint32_t type;
   const char* name;
@@ -26,10 +27,14 @@ struct Special {
   bool whole;   // has the same size in the file and in memory
 };
 constexpr Special kSpecial[] = {
-    {PT_PHDR, "PT_PHDR", true, true},           {PT_INTERP, "PT_INTERP", true, true},
-    {PT_DYNAMIC, "PT_DYNAMIC", true, true},     {PT_GNU_EH_FRAME, "PT_GNU_EH_FRAME", true, true},
-    {PT_TLS, "PT_TLS", true, false},            {PT_GNU_RELRO, "PT_GNU_RELRO", true, false},
-    {PT_GNU_STACK, "PT_GNU_STACK", false, false}, {PT_GNU_PROPERTY, "PT_GNU_PROPERTY", true, true},
+    {PT_PHDR, "PT_PHDR", true, true},
+    {PT_INTERP, "PT_INTERP", true, true},
+    {PT_DYNAMIC, "PT_DYNAMIC", true, true},
+    {PT_GNU_EH_FRAME, "PT_GNU_EH_FRAME", true, true},
+    {PT_TLS, "PT_TLS", true, false},
+    {PT_GNU_RELRO, "PT_GNU_RELRO", true, false},
+    {PT_GNU_STACK, "PT_GNU_STACK", false, false},
+    {PT_GNU_PROPERTY, "PT_GNU_PROPERTY", true, true},
 };
 
 std::string Interpreter(const Image& image) {
@@ -37,8 +42,8 @@ std::string Interpreter(const Image& image) {
   return p == nullptr ? "" : std::string(AsString(image.bytes().subspan(p->p_offset, p->p_filesz)));
 }
 
-// (owner, type, content) of every note, sorted; a build-id's content is what tells two links apart, so only its size
-// counts.
+// (owner, type, content) of every note, sorted; a build-id's content is what tells two links apart, so only
+// its size counts.
 std::vector<std::string> Notes(const Image& image) {
   std::vector<std::string> notes;
   for (const Elf64_Phdr& p : image.segments()) {
@@ -69,10 +74,12 @@ void CompareNotes(Walk& walk) {
   for (const std::string& note : only) walk.Differ(absl::StrCat("notes: ", note, " is missing"));
   only.clear();
   std::set_difference(here.begin(), here.end(), cold.begin(), cold.end(), std::back_inserter(only));
-  for (const std::string& note : only) walk.Differ(absl::StrCat("notes: ", note, ", which a cold link has not"));
+  for (const std::string& note : only)
+    walk.Differ(absl::StrCat("notes: ", note, ", which a cold link has not"));
   // gdb and readelf look for them by section.
   for (const ImageSection& s : walk.image().image().sections()) {
-    if (s.header.sh_type != SHT_NOTE || (s.header.sh_flags & SHF_ALLOC) == 0 || s.header.sh_size == 0) continue;
+    if (s.header.sh_type != SHT_NOTE || (s.header.sh_flags & SHF_ALLOC) == 0 || s.header.sh_size == 0)
+      continue;
     bool covered = false;
     for (const Elf64_Phdr& p : walk.image().image().segments()) {
       covered = covered || (p.p_type == PT_NOTE && s.header.sh_offset >= p.p_offset &&
@@ -91,39 +98,47 @@ bool MapsTo(const Image& image, uint64_t address, uint64_t offset, uint64_t size
 void CheckMapped(Walk& walk, const Special& special, const Elf64_Phdr& p) {
   const Image& here = walk.image().image();
   if (special.whole && p.p_filesz != p.p_memsz) {
-    walk.Differ(absl::StrCat(special.name, " has ", p.p_filesz, " bytes in the file, ", p.p_memsz, " in memory"));
+    walk.Differ(
+        absl::StrCat(special.name, " has ", p.p_filesz, " bytes in the file, ", p.p_memsz, " in memory"));
   }
   if (p.p_filesz != 0 && !MapsTo(here, p.p_vaddr, p.p_offset, p.p_filesz)) {
-    walk.Differ(absl::StrCat(special.name, " has an offset that is not where its address ", Hex(p.p_vaddr), " is loaded from"));
+    walk.Differ(absl::StrCat(special.name, " has an offset that is not where its address ", Hex(p.p_vaddr),
+                             " is loaded from"));
   }
   if (p.p_memsz != 0 && special.type != PT_TLS && here.LoadedBy(p.p_vaddr, p.p_memsz) == nullptr &&
       special.type != PT_GNU_RELRO) {
     walk.Differ(absl::StrCat(special.name, " is not loaded"));
   }
   if (special.type != PT_PHDR) return;
-  if (p.p_offset != here.header().e_phoff || p.p_filesz != uint64_t{here.header().e_phnum} * sizeof(Elf64_Phdr)) {
+  if (p.p_offset != here.header().e_phoff ||
+      p.p_filesz != uint64_t{here.header().e_phnum} * sizeof(Elf64_Phdr)) {
     walk.Differ("PT_PHDR is not where the program headers are");  // ld.so finds its base by it
   }
 }
 
 void CompareSpecial(Walk& walk, const Special& special) {
-  const Elf64_Phdr *a = walk.cold().image().Segment(special.type), *b = walk.image().image().Segment(special.type);
+  const Elf64_Phdr *a = walk.cold().image().Segment(special.type),
+                   *b = walk.image().image().Segment(special.type);
   if ((a == nullptr) != (b == nullptr)) {
     walk.Differ(absl::StrCat(special.name, a == nullptr ? ", which a cold link has not" : " is missing"));
   }
   if (a == nullptr || b == nullptr) return;
   const auto& all = walk.image().image().segments();
-  if (std::count_if(all.begin(), all.end(), [&](const Elf64_Phdr& p) { return p.p_type == special.type; }) > 1) {
+  if (std::count_if(all.begin(), all.end(), [&](const Elf64_Phdr& p) { return p.p_type == special.type; }) >
+      1) {
     walk.Differ(absl::StrCat("more than one ", special.name));
   }
-  if (a->p_flags != b->p_flags) walk.Differ(absl::StrCat(special.name, " has other flags than in a cold link"));
+  if (a->p_flags != b->p_flags)
+    walk.Differ(absl::StrCat(special.name, " has other flags than in a cold link"));
   if (special.mapped) CheckMapped(walk, special, *b);
   if (special.type == PT_GNU_STACK && a->p_memsz != b->p_memsz) {
-    walk.Differ(absl::StrCat("PT_GNU_STACK asks for ", b->p_memsz, " bytes here, for ", a->p_memsz, " in a cold link"));
+    walk.Differ(absl::StrCat("PT_GNU_STACK asks for ", b->p_memsz, " bytes here, for ", a->p_memsz,
+                             " in a cold link"));
   }
   if (special.type != PT_TLS) return;
   if (a->p_align != b->p_align) {
-    walk.Differ(absl::StrCat("PT_TLS is aligned to ", b->p_align, " here, to ", a->p_align, " in a cold link"));
+    walk.Differ(
+        absl::StrCat("PT_TLS is aligned to ", b->p_align, " here, to ", a->p_align, " in a cold link"));
   } else if (b->p_align != 0 && b->p_vaddr % b->p_align != a->p_vaddr % a->p_align) {
     walk.Differ("PT_TLS does not start at a multiple of its alignment");
   }
@@ -139,20 +154,36 @@ uint64_t LargestAlignment(const Image& image) {
 
 void CompareLoads(Walk& walk) {
   const Image &cold = walk.cold().image(), &here = walk.image().image();
+  uint64_t end = 0;  // of everything that may be loaded, with as much again for reserves
+  for (const ImageSection& s : here.sections()) {
+    if ((s.header.sh_flags & SHF_ALLOC) != 0) end = std::max(end, s.header.sh_addr + s.header.sh_size);
+  }
+  end += std::max<uint64_t>(end, uint64_t{16} << 20);
+  bool same_physical = true;
+  for (const Elf64_Phdr& p : cold.segments())
+    same_physical = same_physical && (p.p_type != PT_LOAD || p.p_paddr == p.p_vaddr);
   for (const Elf64_Phdr& p : here.segments()) {
     if (p.p_type != PT_LOAD) continue;
     if ((p.p_vaddr - p.p_offset) % kPage != 0 || p.p_align % kPage != 0) {
       walk.Differ(absl::StrCat("the PT_LOAD at ", Hex(p.p_vaddr), " cannot be mapped in pages"));
     }
+    if (p.p_memsz > end - std::min(end, p.p_vaddr)) {
+      walk.Differ(
+          absl::StrCat("the PT_LOAD at ", Hex(p.p_vaddr), " has far more bytes in memory than its sections"));
+    }
+    if (same_physical && p.p_paddr != p.p_vaddr) {
+      walk.Differ(
+          absl::StrCat("the PT_LOAD at ", Hex(p.p_vaddr), " has the physical address ", Hex(p.p_paddr)));
+    }
   }
   if (LargestAlignment(here) < LargestAlignment(cold)) {
-    walk.Differ(absl::StrCat("PT_LOAD is aligned to ", LargestAlignment(here), " here, to ", LargestAlignment(cold),
-                             " in a cold link"));
+    walk.Differ(absl::StrCat("PT_LOAD is aligned to ", LargestAlignment(here), " here, to ",
+                             LargestAlignment(cold), " in a cold link"));
   }
 }
 
-// Bytes at the start of the section that only the loader writes, before it protects anything: GNU ld ends what becomes
-// read-only behind these.
+// Bytes at the start of the section that only the loader writes, before it protects anything: GNU ld ends
+// what becomes read-only behind these.
 uint64_t LoaderCells(const Image& image, const Elf64_Shdr& h) {
   return image.DynamicValue(DT_PLTGOT).value_or(0) == h.sh_addr ? 24 : 0;
 }
@@ -166,7 +197,8 @@ void CompareRelro(Walk& walk) {
   for (const ImageSection& s : here.sections()) {
     const Elf64_Shdr& h = s.header;
     const bool template_only = (h.sh_flags & SHF_TLS) != 0 && h.sh_type == SHT_NOBITS;
-    if ((h.sh_flags & SHF_ALLOC) == 0 || (h.sh_flags & SHF_WRITE) == 0 || h.sh_size == 0 || template_only) continue;
+    if ((h.sh_flags & SHF_ALLOC) == 0 || (h.sh_flags & SHF_WRITE) == 0 || h.sh_size == 0 || template_only)
+      continue;
     const ImageSection* other = cold.SectionNamed(s.name);
     if (other == nullptr || other->header.sh_size == 0 || h.sh_size <= LoaderCells(here, h)) continue;
     const bool wanted = cold.InRelro(other->header.sh_addr, other->header.sh_size);
@@ -196,7 +228,8 @@ void CompareElfHeader(Walk& walk) {
 // What tells the reader of a section how to read it.
 std::string KindOf(const Image& image, const Elf64_Shdr& h) {
   const bool linked = h.sh_link != 0 && h.sh_link < image.sections().size();
-  return absl::StrCat("type ", h.sh_type, ", flags ", Hex(h.sh_flags & ~uint64_t{SHF_INFO_LINK}), ", entries of ", h.sh_entsize, ", link ",
+  return absl::StrCat("type ", h.sh_type, ", flags ", Hex(h.sh_flags & ~uint64_t{SHF_INFO_LINK}),
+                      ", entries of ", h.sh_entsize, ", link ",
                       linked ? image.sections()[h.sh_link].name : absl::string_view("none"));
 }
 
@@ -234,19 +267,22 @@ void CheckSectionPlaces(Walk& walk) {
     const bool alloc = (h.sh_flags & SHF_ALLOC) != 0, in_file = h.sh_type != SHT_NOBITS;
     const bool template_only = (h.sh_flags & SHF_TLS) != 0 && !in_file;
     if (alloc && in_file && !MapsTo(here, h.sh_addr, h.sh_offset, h.sh_size)) {
-      walk.Differ(absl::StrCat("section header ", s.name, ": its offset is not where its address ", Hex(h.sh_addr),
-                               " is loaded from"));
+      walk.Differ(absl::StrCat("section header ", s.name, ": its offset is not where its address ",
+                               Hex(h.sh_addr), " is loaded from"));
     }
+    if (!alloc && h.sh_addr != 0)
+      walk.Differ(absl::StrCat("section header ", s.name, ": has an address, but is not loaded"));
     if (alloc && !in_file && !template_only && here.LoadedBy(h.sh_addr, h.sh_size) == nullptr) {
       walk.Differ(absl::StrCat("section header ", s.name, ": is not loaded"));
     }
-    if (h.sh_addralign > 1 && ((h.sh_addralign & (h.sh_addralign - 1)) != 0 || h.sh_addr % h.sh_addralign != 0)) {
+    if (h.sh_addralign > 1 &&
+        ((h.sh_addralign & (h.sh_addralign - 1)) != 0 || h.sh_addr % h.sh_addralign != 0)) {
       walk.Differ(absl::StrCat("section header ", s.name, ": does not start at a multiple of its alignment"));
     }
     if (alloc && !template_only) by_address.push_back(&s);
     if (in_file) by_offset.push_back(&s);
   }
-  auto overlaps = [&](std::vector<const ImageSection*>& sorted, Elf64_Addr Elf64_Shdr::* start) {
+  auto overlaps = [&](std::vector<const ImageSection*>& sorted, Elf64_Addr Elf64_Shdr::*start) {
     std::stable_sort(sorted.begin(), sorted.end(), [&](const ImageSection* a, const ImageSection* b) {
       return a->header.*start < b->header.*start;
     });
@@ -265,7 +301,8 @@ void CompareStarts(Walk& walk) {
   const Image &cold = walk.cold().image(), &here = walk.image().image();
   auto compare = [&](uint64_t cold_address, uint64_t address, absl::string_view what) {
     for (const ImageSection& s : cold.sections()) {
-      if ((s.header.sh_flags & SHF_ALLOC) == 0 || s.header.sh_addr != cold_address || s.header.sh_size == 0) continue;
+      if ((s.header.sh_flags & SHF_ALLOC) == 0 || s.header.sh_addr != cold_address || s.header.sh_size == 0)
+        continue;
       if (!Walk::IsTable({.name = {}, .section = std::string(s.name)})) continue;
       const ImageSection* same = here.SectionNamed(s.name);
       if (same != nullptr && same->header.sh_addr != address) {
@@ -280,11 +317,15 @@ void CompareStarts(Walk& walk) {
   }
   for (auto [tag, name] :
        {std::pair(DT_STRTAB, "DT_STRTAB"), std::pair(DT_SYMTAB, "DT_SYMTAB"), std::pair(DT_HASH, "DT_HASH"),
-        std::pair(DT_GNU_HASH, "DT_GNU_HASH"), std::pair(DT_VERSYM, "DT_VERSYM"), std::pair(DT_VERNEED, "DT_VERNEED"),
-        std::pair(DT_VERDEF, "DT_VERDEF"), std::pair(DT_RELA, "DT_RELA"), std::pair(DT_JMPREL, "DT_JMPREL"),
-        std::pair(DT_PLTGOT, "DT_PLTGOT")}) {
+        std::pair(DT_GNU_HASH, "DT_GNU_HASH"), std::pair(DT_VERSYM, "DT_VERSYM"),
+        std::pair(DT_VERNEED, "DT_VERNEED"), std::pair(DT_VERDEF, "DT_VERDEF"), std::pair(DT_RELA, "DT_RELA"),
+        std::pair(DT_JMPREL, "DT_JMPREL"), std::pair(DT_PLTGOT, "DT_PLTGOT")}) {
     const auto a = cold.DynamicValue(tag), b = here.DynamicValue(tag);
     if (a && b) compare(*a, *b, name);
+  }
+  const ImageSection* strings = here.SectionNamed(".dynstr");
+  if (strings != nullptr && here.DynamicValue(DT_STRSZ).value_or(0) > strings->header.sh_size) {
+    walk.Differ("DT_STRSZ is more than .dynstr has");
   }
 }
 
@@ -292,9 +333,13 @@ void CompareStarts(Walk& walk) {
 
 void CompareHeaders(Walk& walk) {
   CompareElfHeader(walk);
-  if (Interpreter(walk.cold().image()) != Interpreter(walk.image().image())) walk.Differ("the interpreter differs");
+  if (Interpreter(walk.cold().image()) != Interpreter(walk.image().image()))
+    walk.Differ("the interpreter differs");
   CompareNotes(walk);
   for (const Special& special : kSpecial) CompareSpecial(walk, special);
+  for (const Elf64_Phdr& p : walk.image().image().segments()) {
+    if (p.p_type == PT_NOTE) CheckMapped(walk, {PT_NOTE, "PT_NOTE", true, true}, p);
+  }
   CompareLoads(walk);
   CompareRelro(walk);
   CompareSectionKinds(walk);

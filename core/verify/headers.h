@@ -1,5 +1,5 @@
-// Compares what the kernel, the loader and readers of section headers see before anything else: the ELF header, the
-// segments, the section headers and the notes.
+// Compares what the kernel, the loader and readers of section headers see before anything else: the ELF
+// header, the segments, the section headers and the notes.
 #ifndef CORE_VERIFY_HEADERS_H_
 #define CORE_VERIFY_HEADERS_H_
 

@@ -4,6 +4,8 @@
 #include <initializer_list>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
+
 namespace kitlink::verify {
 namespace {
 
@@ -106,20 +108,29 @@ uint16_t BinaryDetail(int operation, uint16_t reg) { return static_cast<uint16_t
 // In Operand::detail: the operand is the target's lower half.
 constexpr uint16_t kNarrow = 0x8000;
 
+// What the cell at an address holds. Any zero word would do for an undefined weak symbol, but not for long.
+Value Cell(const LoadedImage& image, uint64_t address) {
+  const ImageSection* section = image.image().SectionCovering(address, 8, false);
+  if (section == nullptr || section->name.substr(0, 4) != ".got" || address % 8 != 0) {
+    return Value::Bad(absl::StrCat("a cell at 0x", absl::Hex(address), ", where no GOT is"));
+  }
+  return image.Word(address);
+}
+
 // R_X86_64_GOTPCREL, GOTPCRELX, REX_GOTPCRELX and what they may be relaxed to (psABI, B.2).
 Operand DecodeGot(const Code& code, const ReferenceSite& site) {
   const LoadedImage& image = code.image();
   const uint64_t cell = code.Address(0) + code.Number() - code.addend();
   const uint64_t near = code.Address(0) + code.Number() - code.addend();
-  if (site.lead == 0 || site.width != 4) return Make(Operation::kCell, image.Word(cell));
+  if (site.lead == 0 || site.width != 4) return Make(Operation::kCell, Cell(image, cell));
   const int opcode = code.At(-2), modrm = code.At(-1);
   // clang hashes the lower halves of addresses: a narrow operand is another one than a wide one. Only mov $near may lose
   // its width, because it clears the upper half.
   const bool narrow = site.lead >= 3 && !code.Wide(site);
   if (narrow && code.Rex(-3) == 0) return {};
   const uint16_t width = narrow && opcode != 0xc7 ? kNarrow : 0;
-  if (opcode == 0xff && modrm == 0x15) return Make(Operation::kCall, image.Word(cell));  // call *cell(%rip)
-  if (opcode == 0xff && modrm == 0x25) return Make(Operation::kJump, image.Word(cell));  // jmp *cell(%rip)
+  if (opcode == 0xff && modrm == 0x15) return Make(Operation::kCall, Cell(image, cell));  // call *cell(%rip)
+  if (opcode == 0xff && modrm == 0x25) return Make(Operation::kJump, Cell(image, cell));  // jmp *cell(%rip)
   if (modrm == 0xe8 && (opcode == 0x67 || opcode == 0x90)) {  // addr32/nop call near
     return Make(Operation::kCall, image.Canonical(near));
   }
@@ -132,16 +143,16 @@ Operand DecodeGot(const Code& code, const ReferenceSite& site) {
   if (modrm == 0xe9 && opcode == 0x90) return Make(Operation::kJump, image.Canonical(near));  // nop; jmp near
   if (RipRelative(modrm)) {
     if (opcode == 0x8b)
-      return Make(Operation::kLoadAddress, image.Word(cell), code.Reg(-1) | width);  // mov cell, reg
+      return Make(Operation::kLoadAddress, Cell(image, cell), code.Reg(-1) | width);  // mov cell, reg
     if (opcode == 0x8d)
       return Make(Operation::kLoadAddress, image.Canonical(near), code.Reg(-1) | width);  // lea near, reg
     if (opcode == 0x85)
-      return Make(Operation::kBinary, image.Word(cell), BinaryDetail(8, code.Reg(-1)) | width);  // test
+      return Make(Operation::kBinary, Cell(image, cell), BinaryDetail(8, code.Reg(-1)) | width);  // test
     if ((opcode & 0xc7) == 0x03) {  // add or adc sbb and sub xor cmp cell, reg
-      return Make(Operation::kBinary, image.Word(cell), BinaryDetail(opcode >> 3, code.Reg(-1)) | width);
+      return Make(Operation::kBinary, Cell(image, cell), BinaryDetail(opcode >> 3, code.Reg(-1)) | width);
     }
     const int prefix = site.lead >= 3 ? code.At(-3) : 0;
-    return Make(Operation::kCell, image.Word(cell),
+    return Make(Operation::kCell, Cell(image, cell),
                 static_cast<uint32_t>(prefix << 16 | opcode << 8 | modrm));
   }
   if (RegisterForm(modrm)) {  // an immediate; only programs at a fixed address have them

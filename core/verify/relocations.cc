@@ -15,27 +15,33 @@ namespace {
 
 std::string Hex(uint64_t n) { return absl::StrFormat("0x%x", n); }
 
-std::string Name(const DynamicRelocation& r) { return absl::StrCat(RelocationName(r.type), " at ", Hex(r.address)); }
+std::string Name(const DynamicRelocation& r) {
+  return absl::StrCat(RelocationName(r.type), " at ", Hex(r.address));
+}
 
-// A relocation that no field of an atom asks for. Cells may be left over, for nobody reads them, but a resolver is called
-// for each, and nothing else that the linker makes has words for the loader to fill in.
+// A relocation that no field of an atom asks for. Cells may be left over, for nobody reads them, but a
+// resolver is called for each, and nothing else that the linker makes has words for the loader to fill in.
 void CheckTableRelocation(Walk& walk, const DynamicRelocation& r) {
   const ImageSection* section = walk.image().image().SectionCovering(r.address, 1, false);
   if (section == nullptr || !absl::StartsWith(section->name, ".got")) {
-    walk.Differ(absl::StrCat("a stray ", Name(r), section == nullptr ? "" : absl::StrCat(" in ", section->name),
+    walk.Differ(absl::StrCat("a stray ", Name(r),
+                             section == nullptr ? "" : absl::StrCat(" in ", section->name),
                              ", where no atom lies"));
   }
   if (r.type != R_X86_64_IRELATIVE) return;
   const AtomOffset resolver = walk.PlacedAt(static_cast<uint64_t>(r.addend), false);
   if (resolver.atom == kNoAtom || !walk.reference().atoms[resolver.atom].executable) {
-    walk.Differ(absl::StrCat(Name(r), ": the resolver ", Hex(static_cast<uint64_t>(r.addend)), " is no function of a cold link"));
+    walk.Differ(absl::StrCat(Name(r), ": the resolver ", Hex(static_cast<uint64_t>(r.addend)),
+                             " is no function of a cold link"));
   }
 }
 
 // Words of atoms that the loader fills in without a field that says so; fields are compared by the walk.
 void CompareWithoutField(Walk& walk, const DynamicRelocation& r) {
   const AtomOffset at = walk.AtomAt(r.address, false);
-  if (at.atom == kNoAtom || Walk::IsTable(walk.reference().atoms[at.atom]) || walk.place(at.atom) == kUnplaced) return;
+  if (at.atom == kNoAtom || Walk::IsTable(walk.reference().atoms[at.atom]) ||
+      walk.place(at.atom) == kUnplaced)
+    return;
   auto [first, last] = walk.SitesOf(at.atom);
   const auto& sites = walk.reference().sites;
   for (uint32_t i = first; i < last; ++i) {
@@ -43,7 +49,8 @@ void CompareWithoutField(Walk& walk, const DynamicRelocation& r) {
   }
   const uint64_t here = walk.place(at.atom) + at.offset;
   if (walk.image().RelocationAt(here) == nullptr) {
-    walk.Differ(absl::StrCat(walk.NameOf(at), ": no ", RelocationName(r.type), " here, unlike in a cold link"));
+    walk.Differ(
+        absl::StrCat(walk.NameOf(at), ": no ", RelocationName(r.type), " here, unlike in a cold link"));
   } else if (!walk.SameValue(walk.cold().Word(r.address), walk.image().Word(here), false)) {
     walk.Differ(absl::StrCat(walk.NameOf(at), ": refers to ", walk.Describe(walk.image().Word(here)),
                              " here, unlike in a cold link"));
@@ -61,8 +68,8 @@ std::map<std::string, uint64_t> Copies(const LoadedImage& image) {
 
 void CompareCopies(Walk& walk) {
   const std::map<std::string, uint64_t> cold = Copies(walk.cold()), here = Copies(walk.image());
-  if (cold.size() != here.size() ||
-      !std::equal(cold.begin(), cold.end(), here.begin(), [](auto& a, auto& b) { return a.first == b.first; })) {
+  if (cold.size() != here.size() || !std::equal(cold.begin(), cold.end(), here.begin(),
+                                                [](auto& a, auto& b) { return a.first == b.first; })) {
     walk.Differ("other variables are copied from libraries");
     return;
   }
@@ -70,7 +77,8 @@ void CompareCopies(Walk& walk) {
     const AtomOffset room = walk.AtomAt(address, false);
     const uint64_t place = room.atom == kNoAtom ? kUnplaced : walk.place(room.atom);
     if (place != kUnplaced && place + room.offset != here.at(name)) {
-      walk.Differ(absl::StrCat("the copy of ", name, " goes to ", Hex(here.at(name)), ", not to its place ", Hex(place)));
+      walk.Differ(absl::StrCat("the copy of ", name, " goes to ", Hex(here.at(name)), ", not to its place ",
+                               Hex(place)));
     }
   }
 }

@@ -9,8 +9,8 @@ namespace kitlink::verify {
 // No two atoms at one place, islands outside of atoms, the extent of ordered sections.
 void CompareLayout(Walk& walk);
 
-// Every dynamic relocation belongs to a word that has one in the cold link, or to a GOT; none is missing; copies are the
-// same; resolvers are functions.
+// Every dynamic relocation belongs to a word that has one in the cold link, or to a GOT; none is missing;
+// copies are the same; resolvers are functions.
 void CompareRelocations(Walk& walk);
 
 }  // namespace kitlink::verify

@@ -33,8 +33,9 @@ AtomOffset TargetOf(const Walk& walk, const ImageSymbol& symbol) {
   return t;
 }
 
+// Takes what has the same name in both for the same thing, where bytes agree. `insist`: they must.
 template <typename Take>
-void SuggestByName(Walk& walk, Take take) {
+void SuggestByName(Walk& walk, bool insist, Take take) {
   const auto cold = UniqueNames(walk.cold().image(), take);
   const auto here = UniqueNames(walk.image().image(), [](const ImageSymbol&) { return true; });
   for (const ImageSymbol& s : walk.cold().image().symtab()) {  // in order of the table, to be deterministic
@@ -43,8 +44,13 @@ void SuggestByName(Walk& walk, Take take) {
     if (it == cold.end() || it->second != &s || other == here.end() || other->second == nullptr) continue;
     if ((s.type() == STT_TLS) != (other->second->type() == STT_TLS)) continue;
     AtomOffset t = TargetOf(walk, s);
-    if (t.atom != kNoAtom && walk.place(t.atom) == kUnplaced) {
-      walk.Suggest(t, walk.image().image().AddressOf(*other->second));
+    if (t.atom == kNoAtom || walk.place(t.atom) != kUnplaced || Walk::IsTable(walk.reference().atoms[t.atom])) continue;
+    const uint64_t address = walk.image().image().AddressOf(*other->second);
+    if (insist) {
+      walk.Expect(t, address, false, absl::StrCat(".symtab: ", s.name, " is "));
+      walk.Run();
+    } else {
+      walk.Suggest(t, address);
     }
   }
   walk.Run();
@@ -123,7 +129,7 @@ void WalkFromRoots(Walk& walk) {
   const Image& cold = walk.cold().image();
   const Image& here = walk.image().image();
   PlaceOrdered(walk);
-  SuggestByName(walk, [](const ImageSymbol& s) { return s.binding() != STB_LOCAL; });
+  SuggestByName(walk, false, [](const ImageSymbol& s) { return s.binding() != STB_LOCAL; });
   if (cold.header().e_entry != 0) {
     ExpectAddress(walk, cold.header().e_entry, here.header().e_entry, "the entry point is ");
   }
@@ -146,7 +152,8 @@ void WalkFromRoots(Walk& walk) {
 }
 
 void WalkTheRest(Walk& walk) {
-  SuggestByName(walk, [](const ImageSymbol& s) { return s.binding() == STB_LOCAL; });
+  SuggestByName(walk, false, [](const ImageSymbol& s) { return s.binding() == STB_LOCAL; });
+  SuggestByName(walk, true, [](const ImageSymbol&) { return true; });
   const std::vector<ReferenceAtom>& atoms = walk.reference().atoms;
   // Neighbours first: what was linked side by side mostly still is.
   for (uint32_t i = 1; i < atoms.size(); ++i) {

@@ -38,6 +38,13 @@ AtomOffset TargetOf(const Walk& walk, const ImageSymbol& symbol) {
   return {};
 }
 
+// Several sections may have one name; a symbol names the one it lies in, or at the end of.
+bool InItsSection(const Image& image, const ImageSymbol& symbol) {
+  const Elf64_Shdr& h = image.sections()[symbol.symbol.st_shndx].header;
+  const uint64_t address = image.AddressOf(symbol);
+  return address >= h.sh_addr && address - h.sh_addr <= h.sh_size;
+}
+
 bool SameTarget(Walk& walk, const ImageSymbol& cold, const ImageSymbol& here) {
   if (!cold.defined()) return true;
   if (cold.symbol.st_shndx == SHN_ABS || here.symbol.st_shndx == SHN_ABS) {
@@ -52,6 +59,7 @@ bool SameTarget(Walk& walk, const ImageSymbol& cold, const ImageSymbol& here) {
   }
   const uint64_t address = b_image.AddressOf(here);
   const AtomOffset target = TargetOf(walk, cold);
+  if (target.atom != kNoAtom && !InItsSection(b_image, here)) return false;
   if (target.atom != kNoAtom && !Walk::IsTable(walk.reference().atoms[target.atom])) {
     const ReferenceAtom& a = walk.reference().atoms[target.atom];
     const uint64_t place = walk.place(target.atom);

@@ -277,7 +277,7 @@ bool Walk::Fits(uint32_t atom, uint64_t place) const {
 bool Walk::Take(uint32_t atom, uint64_t place) {
   if (place_[atom] == place) return true;
   const ReferenceAtom& a = reference_.atoms[atom];
-  if (place_[atom] != kUnplaced && !a.mergeable && a.size != 0) return false;
+  if (place_[atom] != kUnplaced && !a.mergeable) return false;
   if (!Fits(atom, place)) return false;
   if (place_[atom] == kUnplaced) Claim(atom, place);
   return true;

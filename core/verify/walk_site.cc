@@ -52,6 +52,30 @@ bool IsBoundary(const Image& image, uint64_t address) {
   return false;
 }
 
+// Whether both are the start, or both the end, of sections with one name.
+bool SameSide(const Image& cold, uint64_t cold_address, const Image& image, uint64_t address) {
+  for (const ImageSection& a : cold.sections()) {
+    const uint64_t start = a.header.sh_addr, end = start + a.header.sh_size;
+    if ((a.header.sh_flags & SHF_ALLOC) == 0 || (cold_address != start && cold_address != end)) continue;
+    for (const ImageSection& b : image.sections()) {
+      if (b.name != a.name || (b.header.sh_flags & SHF_ALLOC) == 0) continue;
+      if (cold_address == start && address == b.header.sh_addr) return true;
+      if (cold_address == end && address == b.header.sh_addr + b.header.sh_size) return true;
+    }
+  }
+  return false;
+}
+
+// Ends of what is loaded: which section comes last may differ. And tables of constructors, which are somewhere when there
+// are none.
+bool IsEndSymbol(absl::string_view name) {
+  if (absl::StrContains(name, "_array_")) return true;
+  static constexpr absl::string_view kNames[] = {"_end",   "end",    "__end__",     "_edata", "edata",
+                                                 "_etext", "etext",  "__etext",     "__bss_start",
+                                                 "__bss_start__",    "__TMC_END__", "__data_start"};
+  return std::find(std::begin(kNames), std::end(kNames), name) != std::end(kNames);
+}
+
 // Where a symbol that linkers define is, from the image's own headers. nullopt: not such a name, or not
 // there.
 std::optional<uint64_t> LinkerSymbol(const Image& image, absl::string_view name) {
@@ -90,12 +114,16 @@ bool Walk::SameBoundary(absl::string_view name, uint64_t cold_address, uint64_t 
   const ImageSection* cold = cold_.image().SectionCovering(cold_address, 0, false);
   const ImageSection* here = image_.image().SectionCovering(address, 0, false);
   const bool same_section = cold != nullptr && here != nullptr && cold->name == here->name;
-  if (name == "_GLOBAL_OFFSET_TABLE_" || absl::StartsWith(name, "__rela_iplt_"))
-    return true;  // used, and so checked
+  if (name == "_GLOBAL_OFFSET_TABLE_" && image_.got()) return address == *image_.got();
+  if (absl::StartsWith(name, "__rela_iplt_")) {  // the loader's model goes by the symbol
+    const ImageSymbol* symbol = image_.image().FindSymbol(name);
+    return symbol == nullptr || symbol->symbol.st_value == address;
+  }
   if (same_section && cold_address - cold->header.sh_addr == address - here->header.sh_addr) return true;
   // A label in a table whose rows have no order of their own, such as __FRAME_END__.
   if (same_section && IsTable({.name = {}, .section = std::string(cold->name)})) return true;
-  return IsBoundary(cold_.image(), cold_address) && IsBoundary(image_.image(), address);
+  if (SameSide(cold_.image(), cold_address, image_.image(), address)) return true;
+  return IsEndSymbol(name) && IsBoundary(cold_.image(), cold_address) && IsBoundary(image_.image(), address);
 }
 
 Value Walk::FollowPlt(const LoadedImage& in, Value value, uint64_t stop) const {
@@ -157,6 +185,13 @@ bool Walk::CompareAbsolute(const ReferenceSite& site, const Value& cold, const V
   return plain(here) && written(here) == written(cold) && (fixed || here.kind == cold.kind);
 }
 
+namespace {
+uint64_t TlsStart(const LoadedImage& image) {
+  const Elf64_Phdr* p = image.image().Segment(PT_TLS);
+  return p == nullptr ? 0 : p->p_vaddr;
+}
+}  // namespace
+
 bool Walk::CompareUnnamed(const ReferenceSite& site, const Value& cold, const Value& here, bool direct) {
   // An undefined weak symbol of a program at a fixed address, by mov or by lea.
   const bool fixed = !cold_.image().relocatable() && !image_.image().relocatable();
@@ -165,6 +200,10 @@ bool Walk::CompareUnnamed(const ReferenceSite& site, const Value& cold, const Va
   };
   if (fixed && null(cold) && null(here)) return true;
   if (cold.kind != here.kind) return false;
+  if (cold.kind == Kind::kTls && !reference_.atoms[site.atom].alloc) {
+    // Debug information of a variable that another unit's copy stands for: a tombstone, as an offset in the block.
+    return cold.number - TlsStart(cold_) == here.number - TlsStart(image_);
+  }
   switch (cold.kind) {
     case Kind::kAddress: {
       if (!reference_.atoms[site.atom].alloc) return cold.number == here.number;
@@ -219,10 +258,9 @@ bool Walk::CompareTarget(const ReferenceSite& site, const Operand& cold, const O
   const uint64_t expected = t.address + site.target_offset;
   Value from = FollowPlt(cold_, cold.target, expected);
   Value goal = here.target;
-  if (site.target_offset == t.size &&
-      t.size != 0) {  // the label at its end may be where a copied variable starts
+  if (site.target_offset == t.size) {  // the label at its end may be where a copied variable starts
     if (from.origin == expected) from = Value::Address(expected);
-    if (goal.origin != 0 && goal.origin == place_[site.target_atom] + t.size)
+    if (goal.origin != 0 && (t.size == 0 || goal.origin == place_[site.target_atom] + t.size))
       goal = Value::Address(goal.origin);
   }
   const bool modelled =

@@ -52,7 +52,7 @@ object=$(grep -E '/daemon/daemon(\.pic)?\.o$' "$work/parameters")
 compile=$(bazel aquery "$@" 'mnemonic("CppCompile", //daemon:daemon)' 2>/dev/null |
   awk -v object="$object" '
     /Command Line: \(exec/ { text = ""; inside = 1; sub(/^ *Command Line: \(exec /, "") }
-    inside { text = text "\n" $0 }
+    inside { text = (text == "" ? "" : text "\n") $0 }
     inside && /\)$/ { inside = 0; if (index(text, " " object ")")) { sub(/\)$/, "", text); print text; exit } }')
 [ -n "$compile" ] || { echo "no command that compiles daemon.cc" >&2; exit 1; }
 edited=$top/daemon.cc

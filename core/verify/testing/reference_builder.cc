@@ -276,6 +276,12 @@ class Builder {
       case R_X86_64_TLSDESC_CALL:
         site.form = Form::kTlsSequence, site.width = 2;
         return true;
+      case R_X86_64_SIZE32:
+        site.form = Form::kSize;
+        return true;
+      case R_X86_64_SIZE64:
+        site.form = Form::kSize, site.width = 8;
+        return true;
       case R_X86_64_GOTOFF64:
         site.form = Form::kGotRelative, site.width = 8;
         return true;
