@@ -49,9 +49,9 @@ int Main(int argc, char** argv) {
   if (!OwnView(&view)) return Report(absl::ErrnoToStatus(errno, "the current folder has no path"), diagnostics, 1);
   std::vector<std::string> args(argv + (argc > 0 ? 1 : 0), argv + argc);
   SessionLinkerFactory factory;
-  absl::StatusOr<LinkOptions> options = factory.Parse(args, view, diagnostics);
+  absl::StatusOr<SharedOptions> options = factory.Parse(args, view, diagnostics);
   if (!options.ok()) return Report(options.status(), diagnostics, absl::IsInvalidArgument(options.status()) ? 2 : 1);
-  absl::StatusOr<std::string> output = CanonicalOutput(view.folder, options->output);
+  absl::StatusOr<std::string> output = CanonicalOutput(view.folder, (*options)->output);
   if (!output.ok()) return Report(output.status(), diagnostics, 1);
   std::unique_ptr<Linker> linker = factory.Create(*output);
   absl::Status status = linker->Link(*options, view, diagnostics).status();

@@ -35,7 +35,7 @@ class Linker {
   virtual ~Linker() = default;
 
   // As LinkSession::Link, with the output at the absolute path that this linker was made for.
-  virtual absl::StatusOr<LinkReport> Link(const LinkOptions& options, const ClientView& client,
+  virtual absl::StatusOr<LinkReport> Link(const SharedOptions& options, const ClientView& client,
                                           Diagnostics& diagnostics) = 0;
   // As LinkSession::Relink, standing where the last link stood.
   virtual absl::StatusOr<LinkReport> Relink(std::optional<std::vector<ChangedInput>> changed,
@@ -56,8 +56,8 @@ class LinkerFactory {
  public:
   virtual ~LinkerFactory() = default;
   // The options that `args` and the client's environment ask for. InvalidArgument for arguments that make no sense.
-  virtual absl::StatusOr<LinkOptions> Parse(absl::Span<const std::string> args, const ClientView& client,
-                                            Diagnostics& diagnostics) = 0;
+  virtual absl::StatusOr<SharedOptions> Parse(absl::Span<const std::string> args, const ClientView& client,
+                                              Diagnostics& diagnostics) = 0;
   virtual std::unique_ptr<Linker> Create(absl::string_view output) = 0;
 };
 

@@ -105,14 +105,14 @@ void LinkerService::BeginLink(EventStream* stream, const v1::LinkRequest& reques
   auto client = std::make_shared<ClientView>(ViewOf(request));
   auto diagnostics = std::make_shared<Diagnostics>();
   std::vector<std::string> args(request.argv().begin(), request.argv().end());
-  absl::StatusOr<LinkOptions> options = parts_.factory->Parse(args, *client, *diagnostics);
+  absl::StatusOr<SharedOptions> options = parts_.factory->Parse(args, *client, *diagnostics);
   absl::StatusOr<std::string> output =
-      options.ok() ? CanonicalOutput(client->folder, options->output) : absl::StatusOr<std::string>(options.status());
+      options.ok() ? CanonicalOutput(client->folder, (*options)->output) : absl::StatusOr<std::string>(options.status());
   if (!output.ok()) {
     TellFailure(output.status(), *diagnostics);
     bool usage = !options.ok() && absl::IsInvalidArgument(options.status());
     stream->summary = absl::StrCat(client->folder, ": not begun: ", output.status().message());
-    stream->Send(EventsOf(*diagnostics, FailedResult(options.ok() ? options->output : "", usage)), grpc::Status::OK);
+    stream->Send(EventsOf(*diagnostics, FailedResult(options.ok() ? (*options)->output : "", usage)), grpc::Status::OK);
     return;
   }
   if (OtherOutputFolder(request, *output)) {
@@ -123,16 +123,15 @@ void LinkerService::BeginLink(EventStream* stream, const v1::LinkRequest& reques
     stream->Send({RefusalEvent(std::move(refusal))}, grpc::Status::OK);
     return;
   }
-  auto shared_options = std::make_shared<LinkOptions>(*std::move(options));
-  std::shared_ptr<Session> session = parts_.sessions->FindOrCreate({*output, shared_options->session_key});
+  std::shared_ptr<Session> session = parts_.sessions->FindOrCreate({*output, (*options)->session_key});
   stream->session = session;
-  session->Run([this, stream, client, diagnostics, shared_options, path = *std::move(output)](Session::Turn& turn) {
-    LinkInTurn(stream, turn, path, *shared_options, *client, *diagnostics);
+  session->Run([this, stream, client, diagnostics, shared = *options, path = *std::move(output)](Session::Turn& turn) {
+    LinkInTurn(stream, turn, path, shared, *client, *diagnostics);
   });
 }
 
 void LinkerService::LinkInTurn(EventStream* stream, Session::Turn& turn, const std::string& output,
-                               const LinkOptions& options, const ClientView& client, Diagnostics& diagnostics) {
+                               const SharedOptions& options, const ClientView& client, Diagnostics& diagnostics) {
   if (stream->cancelled()) {
     stream->summary = absl::StrCat(output, ": not begun, the client is gone");
     stream->Send({}, grpc::Status::CANCELLED);

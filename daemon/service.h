@@ -58,7 +58,7 @@ class LinkerService final : public v1::Linker::CallbackService {
  private:
   // The steps of Link, on a thread of the pool.
   void BeginLink(EventStream* stream, const v1::LinkRequest& request);
-  void LinkInTurn(EventStream* stream, Session::Turn& turn, const std::string& output, const LinkOptions& options,
+  void LinkInTurn(EventStream* stream, Session::Turn& turn, const std::string& output, const SharedOptions& options,
                   const ClientView& client, Diagnostics& diagnostics);
   void RelinkInTurn(EventStream* stream, Session::Turn& turn, const v1::RelinkRequest& request);
   // Sends what a link came to, and has its session settle once that is on its way.

@@ -7,6 +7,7 @@
 #include "absl/container/flat_hash_set.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "absl/strings/strip.h"
 #include "core/input/command_line.h"
 #include "core/session/cold_link.h"
@@ -50,10 +51,10 @@ class SessionLinker final : public Linker {
   explicit SessionLinker(std::string output)
       : sink_(std::move(output), 022, PublishPolicy::kAuto), files_("/"), session_(&sink_, &watch_) {}
 
-  absl::StatusOr<LinkReport> Link(const LinkOptions& options, const ClientView& client,
+  absl::StatusOr<LinkReport> Link(const SharedOptions& options, const ClientView& client,
                                   Diagnostics& diagnostics) override {
     sink_.set_umask(client.umask);
-    sink_.set_policy(options.publish);
+    sink_.set_policy(options->publish);
     files_.SetFolder(client.folder);
     watch_.SetFolder(client.folder);
     LinkRequest request;
@@ -63,7 +64,7 @@ class SessionLinker final : public Linker {
       if (entry == "KITLINK_DETECT=hash") request.distrust_stamps = true;
     }
     // One name for one output, whatever the client calls it.
-    request.options.output = sink_.path();
+    request.output = sink_.path();
     absl::StatusOr<LinkReport> report = Tracked([&] { return session_.Link(request, files_, diagnostics); });
     if (report.ok()) {
       if (absl::Status status = WriteSideFiles(report->side_files, client.folder, diagnostics); !status.ok()) return status;
@@ -127,12 +128,11 @@ class SessionLinker final : public Linker {
 
 }  // namespace
 
-absl::StatusOr<LinkOptions> SessionLinkerFactory::Parse(absl::Span<const std::string> args, const ClientView& client,
-                                                        Diagnostics& diagnostics) {
+absl::StatusOr<SharedOptions> SessionLinkerFactory::Parse(absl::Span<const std::string> args, const ClientView& client,
+                                                          Diagnostics& diagnostics) {
   MappedFileSource files(client.folder);
-  absl::StatusOr<LinkOptions> options = ParseCommandLine(args, files, diagnostics);
-  if (options.ok()) ApplyEnvironment(client, *options);
-  return options;
+  const std::string place = absl::StrCat(client.folder, "\n", absl::StrJoin(client.environment, "\n"));
+  return cache_.Parse(args, place, files, diagnostics, [&](LinkOptions& options) { ApplyEnvironment(client, options); });
 }
 
 std::unique_ptr<Linker> SessionLinkerFactory::Create(absl::string_view output) {

@@ -5,15 +5,19 @@
 #include <memory>
 
 #include "daemon/linker.h"
+#include "daemon/option_cache.h"
 
 namespace kitlink::daemon {
 
 // Thread safe; its linkers are as Linker says.
 class SessionLinkerFactory final : public LinkerFactory {
  public:
-  absl::StatusOr<LinkOptions> Parse(absl::Span<const std::string> args, const ClientView& client,
+  absl::StatusOr<SharedOptions> Parse(absl::Span<const std::string> args, const ClientView& client,
                                     Diagnostics& diagnostics) override;
   std::unique_ptr<Linker> Create(absl::string_view output) override;
+
+ private:
+  OptionCache cache_;
 };
 
 }  // namespace kitlink::daemon

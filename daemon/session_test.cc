@@ -37,7 +37,7 @@ class SessionTest : public testing::Test {
       ClientView client;
       client.folder = folder_;
       auto options = factory_.Parse(args, client, diagnostics);
-      auto report = turn.LinkerFor(folder_ + "/" + options->output).Link(*options, client, diagnostics);
+      auto report = turn.LinkerFor(folder_ + "/" + (*options)->output).Link(*options, client, diagnostics);
       if (report.ok()) turn.Record(*report);
       done();
     };

@@ -3,7 +3,9 @@
 #define CORE_INPUT_OPTIONS_H_
 
 #include <cstdint>
+#include <memory>
 #include <string>
+#include <utility>
 #include <utility>
 #include <vector>
 
@@ -128,6 +130,22 @@ struct LinkOptions {
   int threads = 0;  // 0: one a processor
 
   std::vector<std::string> response_files;  // absolute or relative paths of @files that were read
+};
+
+// Options that do not change any more: a link of 10,000 inputs does not copy their names. Thread safe, as they are const.
+class SharedOptions {
+ public:
+  SharedOptions() : options_(std::make_shared<const LinkOptions>()) {}
+  SharedOptions(LinkOptions options) : options_(std::make_shared<const LinkOptions>(std::move(options))) {}
+
+  const LinkOptions& operator*() const { return *options_; }
+  const LinkOptions* operator->() const { return options_.get(); }
+  operator const LinkOptions&() const { return *options_; }
+  // True when both are one object; false says nothing.
+  bool Is(const SharedOptions& other) const { return options_ == other.options_; }
+
+ private:
+  std::shared_ptr<const LinkOptions> options_;
 };
 
 }  // namespace kitlink

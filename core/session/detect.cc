@@ -16,7 +16,7 @@ GateRefusal Refuse(GateReason reason, absl::string_view detail) { return {reason
 // One input stands for another at the same place. Only plain objects may be renamed.
 std::optional<GateRefusal> CompareInputLists(const Memory& memory, const std::vector<InputArgument>& now,
                                              std::vector<Renamed>* renamed) {
-  const std::vector<InputArgument>& was = memory.options.inputs;
+  const std::vector<InputArgument>& was = memory.options->inputs;
   if (was.size() != now.size()) return Refuse(GateReason::kInputListChanged, "their number changed");
   for (size_t i = 0; i < now.size(); ++i) {
     if (was[i].library != now[i].library || !(was[i].flags == now[i].flags)) {
@@ -143,8 +143,8 @@ class ChangeReader {
   std::optional<GateRefusal> Relist(uint32_t f, const Archive& archive) {
     const FileMemory& file = memory_.files[f];
     const auto whole = [](const InputArgument& input) { return input.flags.whole_archive; };
-    const std::vector<InputArgument>& inputs = request_.options.inputs;
-    if (request_.options.gate != GatePolicy::kExact || file.thin || archive.thin ||
+    const std::vector<InputArgument>& inputs = request_.options->inputs;
+    if (request_.options->gate != GatePolicy::kExact || file.thin || archive.thin ||
         std::any_of(inputs.begin(), inputs.end(), whole)) {
       return Refuse(GateReason::kArchiveChanged, file.path);
     }
@@ -209,7 +209,9 @@ absl::StatusOr<std::variant<Changes, GateRefusal>> DetectChanges(const Memory& m
                                                                  const std::optional<std::vector<uint32_t>>& suspects,
                                                                  FileSource& files) {
   Changes changes;
-  if (auto refusal = CompareInputLists(memory, request.options.inputs, &changes.renamed)) return {*std::move(refusal)};
+  if (!memory.options.Is(request.options)) {
+    if (auto refusal = CompareInputLists(memory, request.options->inputs, &changes.renamed)) return {*std::move(refusal)};
+  }
   if (request.changed) {
     for (const ChangedInput& input : *request.changed) {
       const std::optional<uint32_t> file = FindNamed(memory, input.path, files);

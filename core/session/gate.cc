@@ -142,7 +142,7 @@ Refusal CheckSections(const Memory& memory, const UnitDiff& diff) {
       return GateRefusal{(is.flags & kSecAlloc) ? GateReason::kExactSectionChanged : GateReason::kUnsupportedSection,
                          Where(diff, is)};
     }
-    if (memory.options.gc_sections && (is.flags & kSecAlloc)) {
+    if (memory.options->gc_sections && (is.flags & kSecAlloc)) {
       return GateRefusal{GateReason::kLivenessChanged, Where(diff, is)};
     }
   }
@@ -152,7 +152,7 @@ Refusal CheckSections(const Memory& memory, const UnitDiff& diff) {
     const std::string where = absl::StrCat(diff.object->DisplayName(), ":(", atom.name, ")");
     if (atom.flags & kSecTls) return GateRefusal{GateReason::kTlsChanged, where};
     if (memory.sections[atom.section.value].exact) return GateRefusal{GateReason::kExactSectionChanged, where};
-    if (memory.options.gc_sections && (atom.flags & kSecAlloc)) return GateRefusal{GateReason::kLivenessChanged, where};
+    if (memory.options->gc_sections && (atom.flags & kSecAlloc)) return GateRefusal{GateReason::kLivenessChanged, where};
   }
   return std::nullopt;
 }
@@ -168,7 +168,7 @@ bool ReachesDead(const UnitDiff& diff, const InputSection& section) {
 
 // With garbage collection, a section that refers to something else may keep something else alive.
 Refusal CheckLiveness(const Memory& memory, const UnitDiff& diff) {
-  if (!memory.options.gc_sections) return std::nullopt;
+  if (!memory.options->gc_sections) return std::nullopt;
   const UnitMemory& was = memory.units[diff.unit.value];
   for (uint32_t s = 0; s < diff.sections.size(); ++s) {
     const SectionDiff& section = diff.sections[s];

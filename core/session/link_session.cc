@@ -103,8 +103,9 @@ struct LinkSession::Impl {
   };
   std::optional<Pending> pending;
 
-  std::optional<LinkOptions> options;  // of the last successful link
+  std::optional<SharedOptions> options;  // of the last successful link
   std::vector<std::string> inputs;     // files that it opened
+  std::string output;                  // as it was called then
   FileSource* last_files = nullptr;    // of the last link
   uint64_t generation = 0;
   uint64_t full_resolves = 0;
@@ -132,7 +133,8 @@ absl::StatusOr<LinkReport> LinkSession::Impl::Link(const LinkRequest& request, F
     report.reason_detail = refusal.detail;
   }
   options = request.options;
-  report.output = request.options.output;
+  output = request.output;
+  report.output = request.output.empty() ? request.options->output : request.output;
   report.generation = ++generation;
   report.counters.full_resolves = full_resolves;
   report.timings_us.total = watch.Lap();
@@ -159,7 +161,7 @@ absl::StatusOr<std::variant<LinkReport, GateRefusal>> LinkSession::Impl::Patch(c
   ChangedUnits changed = std::get<ChangedUnits>(*std::move(read));
   report.timings_us.read = watch.Lap();
 
-  const bool exact = request.options.gate == GatePolicy::kExact;
+  const bool exact = request.options->gate == GatePolicy::kExact;
   auto compared = Diff(exact, files, &changed);
   if (auto* refusal = std::get_if<GateRefusal>(&compared)) return {std::move(*refusal)};
   std::vector<UnitDiff> diffs = std::get<std::vector<UnitDiff>>(std::move(compared));
@@ -238,10 +240,10 @@ std::variant<Plan, GateRefusal> LinkSession::Impl::PlanWithReferrers(bool exact,
 
 // What can be known before any input is looked at.
 std::optional<GateRefusal> LinkSession::Impl::CheckPrior(const LinkRequest& request) const {
-  if (!request.options.incremental) return GateRefusal{GateReason::kIncrementalOff, ""};
+  if (!request.options->incremental) return GateRefusal{GateReason::kIncrementalOff, ""};
   if (memory == nullptr) return why_cold;
-  if (!SameLinkOptions(memory->options, request.options)) return GateRefusal{GateReason::kOptionsChanged, ""};
-  if (!request.options.map_file.empty() || !request.options.dependency_file.empty() || request.options.trace) {
+  if (!memory->options.Is(request.options) && !SameLinkOptions(memory->options, request.options)) return GateRefusal{GateReason::kOptionsChanged, ""};
+  if (!request.options->map_file.empty() || !request.options->dependency_file.empty() || request.options->trace) {
     return GateRefusal{GateReason::kNotIncrementalOutput, "a map or list of the whole link was asked for"};
   }
   if (RenamesSymbols(request.options)) {
@@ -265,17 +267,17 @@ absl::StatusOr<LinkReport> LinkSession::Impl::LinkInFull(const LinkRequest& requ
   WarnOfWhatIsMissing(request.options, diagnostics);
   ++full_resolves;
   LinkReport report;
-  report.outcome = linked_before && request.options.incremental ? Outcome::kFellBackFull : Outcome::kFull;
+  report.outcome = linked_before && request.options->incremental ? Outcome::kFellBackFull : Outcome::kFull;
   Stopwatch watch;
   absl::StatusOr<ColdLink> link = absl::InternalError("not linked");
-  WithThreadLimit(request.options.threads, [&] { link = PlanColdLink(request.options, files, diagnostics); });
+  WithThreadLimit(request.options->threads, [&] { link = PlanColdLink(request.options, files, diagnostics); });
   if (!link.ok()) return link.status();
   report.timings_us.plan = watch.Lap();
 
   absl::StatusOr<MutableBytes> bytes = sink->BeginImage(link->image->size());
   if (!bytes.ok()) return bytes.status();
   absl::StatusOr<WrittenImage> written = absl::InternalError("not written");
-  WithThreadLimit(request.options.threads, [&] { written = link->image->Write(*bytes, diagnostics); });
+  WithThreadLimit(request.options->threads, [&] { written = link->image->Write(*bytes, diagnostics); });
   if (!written.ok()) {
     sink->AbandonImage();
     return written.status();
@@ -299,8 +301,8 @@ absl::StatusOr<LinkReport> LinkSession::Impl::LinkInFull(const LinkRequest& requ
   for (const Atom& atom : link->program->atoms) report.atoms.total += atom.state == Atom::kLive && !atom.eh_frame;
   inputs.clear();
   for (const OpenedFile& opened : link->program->opened) inputs.push_back(opened.path);
-  linked_before = request.options.incremental;
-  if (request.options.incremental) {
+  linked_before = request.options->incremental;
+  if (request.options->incremental) {
     pending = Pending{*std::move(link), *std::move(written), started_ns, &files};
   } else {
     why_cold = {GateReason::kIncrementalOff, ""};
@@ -336,7 +338,11 @@ absl::StatusOr<LinkReport> LinkSession::Link(const LinkRequest& request, FileSou
 absl::StatusOr<LinkReport> LinkSession::Relink(std::optional<std::vector<ChangedInput>> changed, FileSource& files,
                                                Diagnostics& diagnostics) {
   if (!impl_->options) return absl::FailedPreconditionError("nothing was linked to this output yet");
-  return impl_->Link({*impl_->options, std::move(changed)}, files, diagnostics);
+  LinkRequest request;
+  request.options = *impl_->options;
+  request.output = impl_->output;
+  request.changed = std::move(changed);
+  return impl_->Link(request, files, diagnostics);
 }
 
 void LinkSession::Settle() {
@@ -360,6 +366,6 @@ SessionStatus LinkSession::Status() const {
 
 std::vector<std::string> LinkSession::InputPaths() const { return impl_->inputs; }
 
-const LinkOptions* LinkSession::options() const { return impl_->options ? &*impl_->options : nullptr; }
+const LinkOptions* LinkSession::options() const { return impl_->options ? &**impl_->options : nullptr; }
 
 }  // namespace kitlink

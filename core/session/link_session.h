@@ -31,7 +31,7 @@ struct ChangedInput {
 };
 
 struct LinkRequest {
-  LinkOptions options;
+  SharedOptions options;
   // Set: exactly these inputs changed, detection is skipped. A content id that does not match what is read
   // fails the link with InvalidArgument and leaves everything as it was.
   std::optional<std::vector<ChangedInput>> changed;
@@ -39,6 +39,8 @@ struct LinkRequest {
   bool distrust_watch = false;
   // Look at the content of every input, whatever its stamp says. O(inputs' bytes).
   bool distrust_stamps = false;
+  // What the report calls the output; empty: what the options do.
+  std::string output = {};
 };
 
 // What a session holds, for `status`.

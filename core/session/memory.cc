@@ -17,13 +17,13 @@ constexpr int64_t kClockGrainNs = 20'000'000;  // file time stamps may lag this 
 
 class Capture {
  public:
-  Capture(const LinkOptions& options, ColdLink* link, int64_t started_ns, FileSource& files)
+  Capture(const SharedOptions& options, ColdLink* link, int64_t started_ns, FileSource& files)
       : program_(*link->program), image_(*link->image), started_ns_(started_ns), files_(files), memory_(std::make_unique<Memory>()) {
     memory_->options = options;
     memory_->arch = link->arch;
     memory_->output = TraitsOf(options);
     memory_->values = image_.values();
-    for (const InputArgument& input : options.inputs) {
+    for (const InputArgument& input : options->inputs) {
       if (input.flags.lazy) lazy_paths_.insert(input.name);
     }
   }
@@ -113,7 +113,7 @@ class Capture {
       file.members = MembersOf(*archive);
       memory_->files[it->second].thin = archive->thin;
     }
-    for (const InputArgument& input : memory_->options.inputs) {
+    for (const InputArgument& input : memory_->options->inputs) {
       memory_->library_found.push_back(input.library ? FirstCandidate(memory_->options, input, files_) : "");
     }
   }
@@ -223,7 +223,7 @@ class Capture {
       out.offset = place.offset;
       out.capacity = place.capacity;
     }
-    if (memory_->options.gc_sections && (section.flags & kSecAlloc) && atom.state == Atom::kLive) {
+    if (memory_->options->gc_sections && (section.flags & kSecAlloc) && atom.state == Atom::kLive) {
       out.references = ReferencesDigest(object, s);
     }
     return out;
@@ -469,7 +469,7 @@ uint64_t Memory::bytes_held() const {
   return total;
 }
 
-absl::StatusOr<std::unique_ptr<Memory>> CaptureMemory(const LinkOptions& options, ColdLink* link,
+absl::StatusOr<std::unique_ptr<Memory>> CaptureMemory(const SharedOptions& options, ColdLink* link,
                                                       const WrittenImage& written, int64_t started_ns,
                                                       FileSource& files, const ImageReader& read) {
   return Capture(options, link, started_ns, files).Run(written, read);

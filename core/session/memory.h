@@ -156,7 +156,7 @@ struct FileMemory {
 };
 
 struct Memory {
-  LinkOptions options;
+  SharedOptions options;
   const Arch* arch = nullptr;
   OutputTraits output;
   ImageValues values;
@@ -186,7 +186,7 @@ const GlobalMemory* FindGlobal(const std::vector<GlobalMemory>& globals, SymbolI
 // Makes the memory of `link`, whose image was written and published. Takes the program's name table. `read` reads the
 // published image. Units whose files have changed since are left uncaptured. `started_ns` is when the link began, since
 // the epoch: before any input was read.
-absl::StatusOr<std::unique_ptr<Memory>> CaptureMemory(const LinkOptions& options, ColdLink* link,
+absl::StatusOr<std::unique_ptr<Memory>> CaptureMemory(const SharedOptions& options, ColdLink* link,
                                                       const WrittenImage& written, int64_t started_ns,
                                                       FileSource& files, const ImageReader& read);
 

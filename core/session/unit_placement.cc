@@ -239,7 +239,7 @@ class UnitPlacer {
     std::sort(symbols.begin(), symbols.end(), [&](SymbolId a, SymbolId b) {
       return std::make_pair(state_.symbol(a).address, a) < std::make_pair(state_.symbol(b).address, b);
     });
-    const uint64_t size = memory_.arch->island_size(memory_.options.z_ibt);
+    const uint64_t size = memory_.arch->island_size(memory_.options->z_ibt);
     const uint64_t end = AddressOf(island->section, island->offset) + island->capacity;
     for (size_t i = 0; i < symbols.size(); ++i) {
       const uint64_t at = state_.symbol(symbols[i]).address;
@@ -451,7 +451,7 @@ class UnitPlacer {
         atom.section = placed_.slots[s].section;
         atom.offset = placed_.slots[s].offset;
         atom.capacity = placed_.slots[s].capacity;
-        if (memory_.options.gc_sections && (section.flags & kSecAlloc)) atom.references = ReferencesDigest(object_, s);
+        if (memory_.options->gc_sections && (section.flags & kSecAlloc)) atom.references = ReferencesDigest(object_, s);
       }
       placed_.memory.atoms.push_back(std::move(atom));
     }

@@ -235,7 +235,7 @@ class UnitWriter {
       mutation.bytes.resize(island.capacity);
       const MutableBytes bytes = absl::MakeSpan(mutation.bytes);
       FillRoom(memory_, home, island.offset, bytes);
-      const bool pad = memory_.options.z_ibt;
+      const bool pad = memory_.options->z_ibt;
       for (SymbolId id : island.symbols) {
         const SymbolMemory& symbol = state_.symbol(id);
         memory_.arch->WriteIsland(bytes.subspan(symbol.address - begin, memory_.arch->island_size(pad)), symbol.address,

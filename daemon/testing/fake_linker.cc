@@ -39,7 +39,7 @@ class FakeLinker final : public Linker {
  public:
   FakeLinker(FakeWorld* world, std::string output) : world_(world), output_(std::move(output)), files_("/") {}
 
-  absl::StatusOr<LinkReport> Link(const LinkOptions& options, const ClientView& client,
+  absl::StatusOr<LinkReport> Link(const SharedOptions& options, const ClientView& client,
                                   Diagnostics& diagnostics) override {
     if (unsettled_) world_->overlapped = true;
     options_ = options;
@@ -149,7 +149,7 @@ class FakeLinker final : public Linker {
 
 }  // namespace
 
-absl::StatusOr<LinkOptions> FakeFactory::Parse(absl::Span<const std::string> args, const ClientView&,
+absl::StatusOr<SharedOptions> FakeFactory::Parse(absl::Span<const std::string> args, const ClientView&,
                                                Diagnostics&) {
   LinkOptions options;
   for (size_t i = 0; i < args.size(); ++i) {

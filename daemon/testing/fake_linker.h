@@ -32,7 +32,7 @@ class FakeFactory final : public LinkerFactory {
  public:
   // `world` must outlive the factory and its linkers.
   explicit FakeFactory(FakeWorld* world) : world_(world) {}
-  absl::StatusOr<LinkOptions> Parse(absl::Span<const std::string> args, const ClientView& client,
+  absl::StatusOr<SharedOptions> Parse(absl::Span<const std::string> args, const ClientView& client,
                                     Diagnostics& diagnostics) override;
   std::unique_ptr<Linker> Create(absl::string_view output) override;
 
