@@ -37,6 +37,7 @@ class Capture {
     CaptureFiles();
     CaptureUnits();
     CaptureSymbols();
+    CountImports();
     CaptureUsers();
     FindInteriorReferences();
     CheckStamps();
@@ -262,6 +263,18 @@ class Capture {
       case SymbolKind::kLinker: return SymbolMemory::kLinker;
     }
     return SymbolMemory::kUndefined;
+  }
+
+  void CountImports() {
+    absl::flat_hash_map<std::pair<uint32_t, absl::string_view>, uint32_t> groups;
+    for (size_t i = 0; i < program_.symbols.size(); ++i) {
+      const Symbol& symbol = program_.symbols[i];
+      if (!symbol.used || symbol.kind != SymbolKind::kShared || !symbol.strongly_referenced) continue;
+      const auto [it, fresh] = groups.try_emplace({symbol.file, symbol.version}, static_cast<uint32_t>(groups.size()));
+      if (fresh) memory_->import_uses.push_back(0);
+      memory_->symbols[i].import_group = it->second;
+      ++memory_->import_uses[it->second];
+    }
   }
 
   void CaptureUsers() {

@@ -83,6 +83,7 @@ struct UnitMemory {
 };
 
 struct SymbolMemory {
+  static constexpr uint32_t kNoImportGroup = 0xffffffffu;
   enum Kind : uint8_t {
     kNone,       // no unit names it
     kUndefined,  // nobody defines it: a weak reference, or a library's that is left to run time
@@ -96,6 +97,8 @@ struct SymbolMemory {
   bool shared = false;    // a shared library defines it or refers to it
   bool exported = false;  // in the dynamic symbol table as a definition
   bool strong = false;    // some unit refers to it strongly; kept for what is not kDefined
+  bool idle = false;      // an import that is still there, though nobody refers to it any more
+  uint32_t import_group = kNoImportGroup;  // of a strong import: index in Memory::import_uses
   UnitId owner;
   uint64_t address = 0;  // that was published: what code and data refer to
   uint64_t body = 0;     // where the definition is now
@@ -165,6 +168,9 @@ struct Memory {
   std::vector<SymbolMemory> symbols;  // by SymbolId
   Users users;         // of the units' globals
   Users group_users;   // of COMDAT signatures: kept and lost
+  // How many strong imports the units refer to, of each version of each library: as long as there are some, a library is
+  // needed and a version asked for, whatever becomes of the others.
+  std::vector<uint32_t> import_uses;
   std::vector<SectionMemory> sections;  // by SectionId
   std::vector<MergedMemory> merged;
   std::vector<FileMemory> files;

@@ -166,8 +166,8 @@ class NameResolver {
         if (rivals || !any) return Refuse(reason, id, " is no longer named");
         return std::nullopt;
       case SymbolMemory::kShared:
-        if (rivals || !any || strong != symbol.strong) return Refuse(reason, id, " is imported in another way");
-        return std::nullopt;
+        if (rivals) return Refuse(GateReason::kDefinedSetChanged, id, " is defined here now");
+        return DecideImport(id, symbol, any, strong);
       case SymbolMemory::kAbsolute:
       case SymbolMemory::kDefined:
         break;
@@ -177,6 +177,23 @@ class NameResolver {
     const bool member = memory_.units[symbol.owner.value].lazy;
     if (member && (was_strong || rivals)) must_stay_.push_back({symbol.owner, id, rivals ? id : SymbolId()});
     if (member && symbol.lazy && strong && !others.strong) return Refuse(reason, id, " has more than one definition to be found");
+    return std::nullopt;
+  }
+
+  // An import may stay though nobody refers to it: the loader finds it where it found it before. Only that its library is
+  // needed, and which version of it, must not hang on it.
+  Refusal DecideImport(SymbolId id, const SymbolMemory& symbol, bool any, bool strong) {
+    if (symbol.idle && strong) {
+      changes_.revived.push_back(id);
+      return std::nullopt;
+    }
+    if (any && strong == symbol.strong && !symbol.idle) return std::nullopt;
+    const bool own_address = symbol.address != 0;  // a copy, or a PLT entry that is the function's address everywhere
+    if (any || symbol.idle || own_address || symbol.import_group == SymbolMemory::kNoImportGroup ||
+        memory_.import_uses[symbol.import_group] <= ++dropped_[symbol.import_group]) {
+      return Refuse(GateReason::kUndefinedSetChanged, id, " is imported in another way");
+    }
+    changes_.idle.push_back(id);
     return std::nullopt;
   }
 
@@ -321,6 +338,7 @@ class NameResolver {
   absl::flat_hash_map<SymbolId, std::vector<Touch>> touched_;
   std::vector<SymbolId> order_;
   std::vector<MustStay> must_stay_;
+  absl::flat_hash_map<uint32_t, uint32_t> dropped_;  // imports of a group that have become idle
   NameChanges changes_;
 };
 

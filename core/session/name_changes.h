@@ -26,6 +26,8 @@ struct NameChanges {
   std::vector<Added> added;       // definitions of names that meant nothing before
   std::vector<SymbolId> removed;  // definitions that are gone, with all that referred to them
   std::vector<Added> moved;       // definitions that another unit has now: everybody who refers to them must follow
+  std::vector<SymbolId> idle;     // imports that nobody refers to any more; they stay
+  std::vector<SymbolId> revived;  // idle imports that somebody refers to again
   std::vector<std::pair<SymbolId, UnitId>> users;  // units that name a symbol which they did not name before
 };
 

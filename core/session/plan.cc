@@ -121,6 +121,8 @@ std::variant<Plan, GateRefusal> PlanPatch(const GatePass& pass, const Memory& me
   }
   plan.atoms.total += plan.atoms.added - plan.atoms.removed;
   plan.users = pass.names().users;
+  plan.idle = pass.names().idle;
+  plan.revived = pass.names().revived;
   state.Finish(&plan);
   return plan;
 }
@@ -133,6 +135,14 @@ void AdoptPlan(Plan plan, Memory* memory) {
     memory->units[id.value] = std::move(unit);
   }
   for (const auto& [symbol, unit] : plan.users) memory->users.Add(symbol, unit);
+  for (const auto& [list, idle] : {std::make_pair(&plan.idle, true), std::make_pair(&plan.revived, false)}) {
+    for (SymbolId id : *list) {
+      SymbolMemory& symbol = memory->symbols[id.value];
+      symbol.idle = idle;
+      if (idle) --memory->import_uses[symbol.import_group];
+      else ++memory->import_uses[symbol.import_group];
+    }
+  }
   for (auto& [id, symbol] : plan.symbols) memory->symbols[id.value] = symbol;
   for (auto& [id, space] : plan.spaces) memory->sections[id.value].space = std::move(space);
   for (auto& [index, growth] : plan.merged) {

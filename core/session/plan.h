@@ -33,6 +33,7 @@ struct Plan {
   std::vector<std::pair<UnitId, UnitMemory>> units;
   std::vector<std::pair<SymbolId, SymbolMemory>> symbols;
   std::vector<std::pair<SymbolId, UnitId>> users;  // as in NameChanges
+  std::vector<SymbolId> idle, revived;             // as in NameChanges
   absl::btree_map<SectionId, Space> spaces;
   absl::btree_map<uint32_t, MergedGrowth> merged;  // by index in Memory::merged
 };
