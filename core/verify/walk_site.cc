@@ -69,7 +69,7 @@ bool SameSide(const Image& cold, uint64_t cold_address, const Image& image, uint
 // Ends of what is loaded: which section comes last may differ. And tables of constructors, which are somewhere when there
 // are none.
 bool IsEndSymbol(absl::string_view name) {
-  if (absl::StrContains(name, "_array_")) return true;
+  if (absl::EndsWith(name, "_array_start") || absl::EndsWith(name, "_array_end")) return true;
   static constexpr absl::string_view kNames[] = {"_end",   "end",    "__end__",     "_edata", "edata",
                                                  "_etext", "etext",  "__etext",     "__bss_start",
                                                  "__bss_start__",    "__TMC_END__", "__data_start"};

@@ -1,5 +1,7 @@
 #include "core/output/elf/cells.h"
 
+#include <algorithm>
+
 namespace kitlink::elf {
 
 CellSet& Cells::Get(SymbolId id) {
@@ -9,6 +11,10 @@ CellSet& Cells::Get(SymbolId id) {
     sets.emplace_back();
   }
   return sets[set_of[id.value]];
+}
+
+bool ReservesImports(const LinkOptions& options) {
+  return options.incremental && !options.is_static && !options.no_dynamic_linker;
 }
 
 Cells AllocateCells(const LinkOptions& options, const Program& program, const Demands& demands) {
@@ -39,7 +45,10 @@ Cells AllocateCells(const LinkOptions& options, const Program& program, const De
       cells.plt.push_back(id);
     }
   }
-  if (options.incremental) cells.got_reserve = 32;
+  if (options.incremental) cells.got_reserve = std::max<uint32_t>(cells.got_count / 8, 32);
+  if (ReservesImports(options) && !cells.plt.empty()) {
+    cells.plt_reserve = std::max<uint32_t>(static_cast<uint32_t>(cells.plt.size()) / 8, 16);
+  }
   return cells;
 }
 

@@ -20,7 +20,7 @@ struct CellSet {
   int32_t tlsgd = -1;    // first of two
   int32_t tlsdesc = -1;  // first of two
   int32_t plt = -1;      // lazily bound entry; its row in .rela.plt and, after the header, its cell in .got.plt
-  int32_t iplt = -1;     // entry of an IFUNC defined here; its cell follows those of .plt in .got.plt
+  int32_t iplt = -1;     // entry of an IFUNC defined here; its cell follows those of .plt (and their reserve) in .got.plt
   bool canonical_plt = false;  // the PLT entry is the function's address
   uint32_t dynsym = 0;   // row in .dynsym, 0 for none
 };
@@ -40,6 +40,7 @@ struct Cells {
   uint32_t got_reserve = 0;  // cells behind them
   int32_t tlsld = -1;
   std::vector<SymbolId> plt;
+  uint32_t plt_reserve = 0;  // entries behind them, with their cells in .got.plt
   std::vector<SymbolId> iplt;
 
   const CellSet* Find(SymbolId id) const {
@@ -47,11 +48,15 @@ struct Cells {
     return &sets[set_of[id.value]];
   }
   CellSet& Get(SymbolId id);
+  uint32_t plt_capacity() const { return static_cast<uint32_t>(plt.size()) + plt_reserve; }
   // Number of cells in .got.plt, the three that the loader owns included.
-  uint32_t got_plt_count() const { return 3 + static_cast<uint32_t>(plt.size() + iplt.size()); }
+  uint32_t got_plt_count() const { return 3 + plt_capacity() + static_cast<uint32_t>(iplt.size()); }
 };
 
 inline constexpr uint32_t kGotPltHeader = 3;  // _DYNAMIC, link map, resolver
+
+// True when a later patch may want to refer to libraries' symbols that the image does not know yet.
+bool ReservesImports(const LinkOptions& options);
 
 Cells AllocateCells(const LinkOptions& options, const Program& program, const Demands& demands);
 

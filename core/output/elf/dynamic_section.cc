@@ -78,7 +78,7 @@ std::vector<Elf64_Dyn> DynamicEntries(const LinkOptions& options, const Program&
   if (options.kind != OutputKind::kShared && !options.is_static) entries.Add(DT_DEBUG, 0);
   if (image.Section(kGotPlt)) entries.Add(DT_PLTGOT, image.AddressOf(kGotPlt));
   if (const OutputSection* plt = image.Section(kRelaPlt)) {
-    entries.Add(DT_PLTRELSZ, plt->size);
+    entries.Add(DT_PLTRELSZ, plt->used);
     entries.Add(DT_PLTREL, DT_RELA);
     entries.Add(DT_JMPREL, plt->address);
   }

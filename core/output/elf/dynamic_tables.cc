@@ -89,13 +89,13 @@ std::vector<uint8_t> MakeGnuHash(const Program& program, uint32_t first_row, std
   return out;
 }
 
-std::vector<uint8_t> MakeSysvHash(const Program& program, const std::vector<SymbolId>& symbols) {
+std::vector<uint8_t> MakeSysvHash(const Program& program, uint32_t first_row, const std::vector<SymbolId>& symbols) {
   const uint32_t buckets = BucketCount(symbols.size());
-  std::vector<uint32_t> heads(buckets, 0), chains(symbols.size() + 1, 0);
+  std::vector<uint32_t> heads(buckets, 0), chains(first_row + symbols.size(), 0);
   for (uint32_t i = 0; i < symbols.size(); ++i) {
     const uint32_t bucket = SysvHash(program.symbols[symbols[i].value].name) % buckets;
-    chains[i + 1] = heads[bucket];
-    heads[bucket] = i + 1;
+    chains[first_row + i] = heads[bucket];
+    heads[bucket] = first_row + i;
   }
   std::vector<uint8_t> out;
   Append32(&out, buckets);
@@ -194,19 +194,29 @@ void MakeVersions(const LinkOptions& options, const Program& program, DynamicTab
   for (auto& [library, versions] : wanted) {
     for (auto& [version, number] : versions) number = next++;
   }
-  tables->versym.assign(tables->symbols.size() + 1, VER_NDX_GLOBAL);
-  tables->versym[0] = VER_NDX_LOCAL;
+  const uint32_t first = tables->first_row();
+  tables->versym.assign(first, VER_NDX_LOCAL);
+  tables->versym.resize(first + tables->symbols.size(), VER_NDX_GLOBAL);
   for (size_t i = 0; i < tables->symbols.size(); ++i) {
     const Symbol& symbol = program.symbols[tables->symbols[i].value];
     if (Bound(symbol)) {
-      tables->versym[i + 1] = wanted[symbol.file][symbol.version];
+      tables->versym[first + i] = wanted[symbol.file][symbol.version];
     } else if (symbol.kind == SymbolKind::kUndefined) {
-      tables->versym[i + 1] = tables->verdef.empty() ? VER_NDX_GLOBAL : VER_NDX_LOCAL;
+      tables->versym[first + i] = tables->verdef.empty() ? VER_NDX_GLOBAL : VER_NDX_LOCAL;
     } else if (!symbol.version.empty()) {
-      tables->versym[i + 1] = OwnVersion(program, symbol);
+      tables->versym[first + i] = OwnVersion(program, symbol);
     }
   }
   MakeVerneed(program, wanted, tables);
+}
+
+// Room for the names and versions of later imports.
+void ReserveNames(const LinkOptions& options, DynamicTables* tables) {
+  if (!ReservesImports(options)) return;
+  tables->spare_strings = tables->strings.Reserve(std::max<size_t>(tables->strings.bytes().size() / 16, 1024));
+  if (tables->verneed.empty()) return;
+  tables->spare_verneed = static_cast<uint32_t>(tables->verneed.size());
+  tables->verneed.resize(tables->verneed.size() + 16 * sizeof(Elf64_Vernaux));
 }
 
 }  // namespace
@@ -219,6 +229,12 @@ uint32_t StringTableBuilder::Add(absl::string_view text) {
     bytes_.push_back('\0');
   }
   return it->second;
+}
+
+uint32_t StringTableBuilder::Reserve(size_t bytes) {
+  const uint32_t begin = static_cast<uint32_t>(bytes_.size());
+  bytes_.append(bytes, '\0');
+  return begin;
 }
 
 uint32_t GnuHash(absl::string_view name) {
@@ -245,14 +261,16 @@ DynamicTables BuildDynamicTables(const LinkOptions& options, const Program& prog
   if (!tables.present) return tables;
   tables.symbols = ChooseImports(program, demands, *cells);
   std::vector<SymbolId> exports = ChooseExports(program, *cells);
-  tables.first_defined = static_cast<uint32_t>(tables.symbols.size()) + 1;
+  const uint32_t imports = static_cast<uint32_t>(tables.symbols.size());
+  if (ReservesImports(options)) tables.spare_symbols = 32 + imports / 16;
+  tables.first_defined = tables.first_row() + imports;
   const uint32_t style = static_cast<uint32_t>(options.hash_style);
   std::vector<uint8_t> gnu = MakeGnuHash(program, tables.first_defined, &exports);
   tables.symbols.insert(tables.symbols.end(), exports.begin(), exports.end());
   if (style & static_cast<uint32_t>(HashStyle::kGnu)) tables.gnu_hash = std::move(gnu);
-  if (style & static_cast<uint32_t>(HashStyle::kSysv)) tables.sysv_hash = MakeSysvHash(program, tables.symbols);
+  if (style & static_cast<uint32_t>(HashStyle::kSysv)) tables.sysv_hash = MakeSysvHash(program, tables.first_row(), tables.symbols);
   for (uint32_t i = 0; i < tables.symbols.size(); ++i) {
-    cells->Get(tables.symbols[i]).dynsym = i + 1;
+    cells->Get(tables.symbols[i]).dynsym = tables.first_row() + i;
     tables.names.push_back(tables.strings.Add(program.symbols[tables.symbols[i].value].name));
   }
   for (const Library& library : program.libraries) {
@@ -261,6 +279,7 @@ DynamicTables BuildDynamicTables(const LinkOptions& options, const Program& prog
   if (!options.soname.empty() && options.kind == OutputKind::kShared) tables.soname = tables.strings.Add(options.soname);
   if (!options.rpaths.empty()) tables.runpath = tables.strings.Add(absl::StrJoin(options.rpaths, ":"));
   MakeVersions(options, program, &tables);
+  ReserveNames(options, &tables);
   return tables;
 }
 

@@ -24,6 +24,8 @@ class StringTableBuilder {
  public:
   StringTableBuilder() : bytes_(1, '\0') {}
   uint32_t Add(absl::string_view text);
+  // Appends room for later strings; returns where it begins.
+  uint32_t Reserve(size_t bytes);
   const std::string& bytes() const { return bytes_; }
 
  private:
@@ -33,19 +35,26 @@ class StringTableBuilder {
 
 struct DynamicTables {
   bool present = false;             // the image has a dynamic section
-  std::vector<SymbolId> symbols;    // row i + 1 of .dynsym; imports first
+  // Rows that later imports may take, from the last one on. They stand first, being local symbols to whoever reads the
+  // table: nothing is hashed anew, no name and no version is missing.
+  uint32_t spare_symbols = 0;
+  std::vector<SymbolId> symbols;    // rows from first_row() on; imports first
   std::vector<uint32_t> names;      // beside `symbols`: offsets in .dynstr
   uint32_t first_defined = 1;       // row of the first symbol that .gnu.hash covers
   StringTableBuilder strings;
+  uint32_t spare_strings = 0;       // where the room for later names begins in .dynstr
   std::vector<uint8_t> gnu_hash;    // whole sections; empty when not wanted
   std::vector<uint8_t> sysv_hash;
   std::vector<uint16_t> versym;     // by row; empty when no symbol has a version
   std::vector<uint8_t> verneed;
   uint32_t verneed_count = 0;
+  uint32_t spare_verneed = 0;       // where the room for later versions begins in .gnu.version_r
   std::vector<uint8_t> verdef;      // versions that this image defines; empty when it names none
   uint32_t verdef_count = 0;
   std::vector<uint32_t> needed;     // DT_NEEDED names in .dynstr
   uint32_t soname = 0, runpath = 0;
+
+  uint32_t first_row() const { return 1 + spare_symbols; }
 };
 
 // Chooses and orders the dynamic symbols and sets CellSet::dynsym.

@@ -8,6 +8,8 @@
 #include "absl/strings/str_cat.h"
 #include "core/base/digest.h"
 #include "core/output/elf/build_id.h"
+#include "core/output/elf/hot_cells.h"
+#include "core/output/elf/hot_dynsym.h"
 #include "core/output/elf/hot_frames.h"
 #include "core/output/elf/hot_rela.h"
 #include "core/output/elf/hot_symtab.h"
@@ -27,7 +29,7 @@ void Put(uint64_t offset, const T& value, std::vector<Mutation>* mutations) {
 
 // The written tables that are kept in memory.
 struct TableBytes {
-  std::vector<uint8_t> rela, frame_header, dynamic, globals;
+  std::vector<uint8_t> rela, frame_header, dynamic, globals, irelative;
 };
 
 uint64_t HashName(absl::string_view name) { return FnvWords(AsBytes(name)); }
@@ -49,22 +51,26 @@ class HotElf : public HotTables {
  public:
   HotElf(const LinkOptions& options, const Program& program, const ElfImage& image, const Arch& arch,
          const std::string& build_id, const TableBytes& tables)
-      : options_(options), arch_(arch), cells_(image.cells), values_(image.values),
+      : options_(options), arch_(arch), values_(image.values),
+        cells_(image.cells, image.values, arch, CellsHomeOf(options, image, tables.dynamic), tables.irelative),
+        dynsym_(image.dynamic, DynsymHomeOf(image)),
         symtab_(image.symtab, tables.globals, SymtabHomeOf(image)), library_names_(LibraryNames(options, program)),
-        build_id_(absl::HexStringToBytes(build_id)), got_(image.AddressOf(kGot)), plt_(image.AddressOf(kPlt)),
-        iplt_(image.AddressOf(kIplt)),
+        build_id_(absl::HexStringToBytes(build_id)),
         rela_(image.rela, tables.rela, Offset(image, kRelaDyn), arch.dynamic_types()),
         frames_(program, image, arch, TraitsOf(options), tables.frame_header) {
     has_rela_ = image.Section(kRelaDyn) != nullptr;
-    dynsym_offset_ = Offset(image, kDynsym);
+    FindAddressFields(program, image, tables.dynamic);
     if (image.Section(kBuildId)) build_id_offset_ = Offset(image, kBuildId) + 16;
-    FindRelaCount(image, tables.dynamic);
+    rela_count_offset_ = DynamicField(image, tables.dynamic, DT_RELACOUNT);
   }
 
   void Begin() override {
     rela_.Begin();
     frames_.Begin();
     symtab_.Begin();
+    cells_.Begin();
+    dynsym_.Begin();
+    added_.clear();
     staged_build_id_ = build_id_;
   }
 
@@ -76,19 +82,27 @@ class HotElf : public HotTables {
 
   absl::Status UpdateSymbol(const SymbolUpdate& update, std::vector<Mutation>* mutations) override {
     symtab_.Define(update);
-    // Others bind to the address that was published; only the size may change.
-    const CellSet* set = cells_.Find(update.symbol);
-    if (set != nullptr && set->dynsym != 0) {
-      Put(dynsym_offset_ + uint64_t{set->dynsym} * sizeof(Elf64_Sym) + offsetof(Elf64_Sym, st_size), update.size,
-          mutations);
+    // Cells of a symbol that had no definition hold no address yet.
+    const bool added = added_.contains(update.symbol);
+    if (const CellSet* set = cells_.Find(update.symbol); set != nullptr && set->dynsym != 0) {
+      dynsym_.Define(set->dynsym, update, values_.tls_begin, mutations);
     }
-    return absl::OkStatus();
+    if (!update.republished && !added) return absl::OkStatus();
+    const uint64_t address = update.republished ? update.address : update.body;
+    for (const auto& [symbol, offset] : address_fields_) {
+      if (symbol == update.symbol) Put(offset, address, mutations);
+    }
+    return cells_.Move(update.symbol, address, update.absolute, &rela_);
   }
 
   absl::Status AddSymbol(const NewSymbol& symbol, std::vector<Mutation>*) override {
     if (Exported(symbol)) {
       return absl::UnimplementedError(absl::StrCat(".dynsym: no row for ", symbol.name, ", which would be exported"));
     }
+    if (const CellSet* set = cells_.Find(symbol.symbol); set != nullptr && dynsym_.IsImport(set->dynsym)) {
+      return absl::UnimplementedError(absl::StrCat(".dynsym: ", symbol.name, " is an import there"));
+    }
+    added_.insert(symbol.symbol);
     return symtab_.Add(symbol);
   }
 
@@ -97,20 +111,44 @@ class HotElf : public HotTables {
       if (set->dynsym != 0) return absl::UnimplementedError(".dynsym: rows are not removed");
       if (set->iplt >= 0) return absl::UnimplementedError(".iplt: entries are not removed");
     }
+    for (const auto& [known, offset] : address_fields_) {
+      if (known == symbol) return absl::UnimplementedError("the program begins or ends there");
+    }
+    cells_.Vacate(symbol, &rela_);
+    added_.erase(symbol);
     symtab_.Remove(symbol);
     return absl::OkStatus();
   }
 
-  absl::Status AddImport(const NewImport&, std::vector<Mutation>*) override {
-    return absl::UnimplementedError(".dynsym: rows are not added yet");
+  absl::Status AddImport(const NewImport& import, std::vector<Mutation>* mutations) override {
+    const CellSet* set = cells_.Find(import.symbol);
+    const uint32_t known = set != nullptr ? set->dynsym : 0;
+    if (known != 0 && !dynsym_.IsImport(known)) {
+      return absl::UnimplementedError(absl::StrCat(".dynsym: ", import.name, " is a definition there"));
+    }
+    if (known != 0) {
+      dynsym_.Rewrite(known, import, mutations);
+    } else {
+      absl::StatusOr<uint32_t> row = dynsym_.Add(import, mutations);
+      if (!row.ok()) return row.status();
+      if (absl::Status status = cells_.Import(import.symbol, *row, &rela_); !status.ok()) return status;
+    }
+    NewSymbol symbol;
+    symbol.symbol = import.symbol;
+    symbol.name = import.name;
+    symbol.type = import.type == SymbolType::kIfunc ? SymbolType::kFunction : import.type;
+    symbol.binding = import.weak ? SymbolBinding::kWeak : SymbolBinding::kGlobal;
+    return symtab_.Add(symbol);
   }
-  absl::Status NeedCells(const CellRequest&, std::vector<Mutation>*) override {
-    return absl::UnimplementedError("a cell is missing");
+
+  absl::Status NeedCells(const CellRequest& request, std::vector<Mutation>* mutations) override {
+    return cells_.Need(request, &rela_, mutations);
   }
 
   void Finish(std::vector<Mutation>* mutations) override {
     if (has_rela_) rela_.Emit(mutations);
     if (rela_count_offset_ != 0) Put(rela_count_offset_, uint64_t{rela_.relative_count()}, mutations);
+    cells_.Emit(mutations);
     frames_.Emit(mutations);
     symtab_.Emit(mutations);
   }
@@ -134,26 +172,19 @@ class HotElf : public HotTables {
     rela_.Accept();
     frames_.Accept();
     symtab_.Accept();
+    cells_.Accept();
+    dynsym_.Accept();
+    added_.clear();
     build_id_ = staged_build_id_;
   }
 
-  void AddCells(SymbolId symbol, TargetValue* value) const override {
-    const CellSet* set = cells_.Find(symbol);
-    if (set == nullptr) return;
-    auto cell = [&](int32_t index) { return index < 0 ? 0 : got_ + 8 * static_cast<uint64_t>(index); };
-    value->got = cell(set->got);
-    value->gottp = cell(set->gottp);
-    value->tlsgd = cell(set->tlsgd);
-    value->tlsdesc = cell(set->tlsdesc);
-    if (set->plt >= 0) value->plt = plt_ + arch_.plt_header_size() + uint64_t(set->plt) * arch_.plt_entry_size();
-    if (set->iplt >= 0) value->plt = iplt_ + uint64_t(set->iplt) * arch_.plt_entry_size();
-  }
+  void AddCells(SymbolId symbol, TargetValue* value) const override { cells_.AddCells(symbol, value); }
 
   std::string build_id() const override { return absl::BytesToHexString(build_id_); }
 
   uint64_t bytes_held() const override {
     return rela_.bytes_held() + frames_.bytes_held() + symtab_.bytes_held() + library_names_.capacity() * 8 +
-           cells_.set_of.capacity() * 4 + cells_.sets.capacity() * sizeof(CellSet);
+           cells_.bytes_held() + dynsym_.bytes_held();
   }
 
  private:
@@ -161,11 +192,54 @@ class HotElf : public HotTables {
     return image.Section(which) ? image.Section(which)->offset : 0;
   }
 
-  void FindRelaCount(const ElfImage& image, ByteView dynamic) {
+  // The file offset of the value of a dynamic entry; 0 without one.
+  static uint64_t DynamicField(const ElfImage& image, ByteView dynamic, int64_t tag) {
     for (uint64_t at = 0; at + sizeof(Elf64_Dyn) <= dynamic.size(); at += sizeof(Elf64_Dyn)) {
-      if (Load<Elf64_Dyn>(&dynamic[at]).d_tag != DT_RELACOUNT) continue;
-      rela_count_offset_ = Offset(image, kDynamic) + at + offsetof(Elf64_Dyn, d_un);
+      if (Load<Elf64_Dyn>(&dynamic[at]).d_tag == tag) return Offset(image, kDynamic) + at + offsetof(Elf64_Dyn, d_un);
     }
+    return 0;
+  }
+
+  // Fields outside all tables that hold the address of a symbol.
+  void FindAddressFields(const Program& program, const ElfImage& image, ByteView dynamic) {
+    auto add = [&](absl::string_view name, uint64_t offset) {
+      const SymbolId id = program.names.Find(name);
+      if (id.valid() && id.value < program.symbols.size() && offset != 0) address_fields_.push_back({id, offset});
+    };
+    if (options_.kind != OutputKind::kShared || !options_.entry.empty()) {
+      add(options_.entry.empty() ? "_start" : options_.entry, offsetof(Elf64_Ehdr, e_entry));
+    }
+    add(options_.init, DynamicField(image, dynamic, DT_INIT));
+    add(options_.fini, DynamicField(image, dynamic, DT_FINI));
+  }
+
+  static CellsHome CellsHomeOf(const LinkOptions& options, const ElfImage& image, ByteView dynamic) {
+    CellsHome home;
+    home.got = image.AddressOf(kGot), home.got_offset = Offset(image, kGot);
+    home.got_plt = image.AddressOf(kGotPlt), home.got_plt_offset = Offset(image, kGotPlt);
+    home.plt = image.AddressOf(kPlt), home.plt_offset = Offset(image, kPlt);
+    home.iplt = image.AddressOf(kIplt);
+    home.rela_plt_offset = Offset(image, kRelaPlt);
+    if (home.rela_plt_offset != 0) {
+      home.rela_plt_sizes.push_back(SectionHeader(image, kRelaPlt) + offsetof(Elf64_Shdr, sh_size));
+      const uint64_t field = DynamicField(image, dynamic, DT_PLTRELSZ);
+      if (field != 0) home.rela_plt_sizes.push_back(field);
+    }
+    home.pic = options.kind != OutputKind::kExecutable;
+    home.shared = options.kind == OutputKind::kShared;
+    home.static_tls = image.demands.static_tls;
+    return home;
+  }
+
+  static DynsymHome DynsymHomeOf(const ElfImage& image) {
+    DynsymHome home;
+    if (image.Section(kDynsym) == nullptr) return home;
+    home.dynsym = Offset(image, kDynsym);
+    home.info_field = SectionHeader(image, kDynsym) + offsetof(Elf64_Shdr, sh_info);
+    home.dynstr = Offset(image, kDynstr);
+    home.versym = Offset(image, kVersym);
+    home.verneed = Offset(image, kVerneed);
+    return home;
   }
 
   static SymtabHome SymtabHomeOf(const ElfImage& image) {
@@ -231,17 +305,19 @@ class HotElf : public HotTables {
 
   const LinkOptions options_;
   const Arch& arch_;
-  const Cells cells_;
   const ImageValues values_;
+  HotCells cells_;
+  HotDynsym dynsym_;
   HotSymtab symtab_;
   std::vector<uint64_t> library_names_;  // hashed and sorted
   std::string build_id_;  // raw bytes
-  uint64_t got_, plt_, iplt_;
   HotRela rela_;
   HotFrames frames_;
   bool has_rela_ = false;
-  uint64_t dynsym_offset_ = 0, build_id_offset_ = 0, rela_count_offset_ = 0;
+  uint64_t build_id_offset_ = 0, rela_count_offset_ = 0;
+  std::vector<std::pair<SymbolId, uint64_t>> address_fields_;  // symbol -> file offset
 
+  absl::flat_hash_set<SymbolId> added_;  // symbols that the plan gave a definition
   std::string staged_build_id_;
 };
 
@@ -265,6 +341,11 @@ absl::StatusOr<std::unique_ptr<HotTables>> CaptureElf(const LinkOptions& options
   if (const OutputSection* symtab = image.Section(kSymtab)) {
     absl::Status status = fetch(symtab->offset + uint64_t{image.symtab.first_global} * sizeof(Elf64_Sym),
                                 image.symtab.globals.size() * sizeof(Elf64_Sym), &tables.globals);
+    if (!status.ok()) return status;
+  }
+  if (const OutputSection* rela = image.Section(kRelaPlt)) {
+    absl::Status status = fetch(rela->offset + uint64_t{image.rela.jump_slots} * sizeof(Elf64_Rela),
+                                uint64_t{image.rela.irelative} * sizeof(Elf64_Rela), &tables.irelative);
     if (!status.ok()) return status;
   }
   return std::make_unique<HotElf>(options, program, image, arch, build_id, tables);

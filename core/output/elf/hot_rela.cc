@@ -90,6 +90,16 @@ bool HotRela::Rewrite(uint64_t address, bool relative, uint64_t info, uint64_t a
   return true;
 }
 
+const RelaRow* HotRela::Find(uint64_t address) const {
+  for (int p = 0; p < 2; ++p) {
+    const int64_t row = RowOf(p, address);
+    if (row < 0) continue;
+    auto it = staged_[p].rows.find(static_cast<uint32_t>(row));
+    return it != staged_[p].rows.end() ? &it->second.second : &parts_[p].rows[row];
+  }
+  return nullptr;
+}
+
 absl::Status HotRela::Add(uint64_t address, bool relative, uint64_t info, uint64_t addend) {
   const int p = relative ? 0 : 1;
   const uint32_t row = Count(p);

@@ -36,6 +36,8 @@ class HotRela {
   bool Rewrite(uint64_t address, bool relative, uint64_t info, uint64_t addend);
   // Adds a row. ResourceExhausted when its part is full.
   absl::Status Add(uint64_t address, bool relative, uint64_t info, uint64_t addend);
+  // The row of a word, in this plan; nullptr when it has none. Valid until the next change.
+  const RelaRow* Find(uint64_t address) const;
   // Adds the mutations of all rows that the plan touched.
   void Emit(std::vector<Mutation>* mutations) const;
   uint32_t relative_count() const { return parts_[0].count + staged_[0].delta; }

@@ -343,16 +343,16 @@ class Placer {
       case kBuildId: return 16 + BuildIdSize();
       case kHash: return dynamic.sysv_hash.size();
       case kGnuHash: return dynamic.gnu_hash.size();
-      case kDynsym: return (dynamic.symbols.size() + 1) * sizeof(Elf64_Sym);
+      case kDynsym: return (dynamic.first_row() + dynamic.symbols.size()) * sizeof(Elf64_Sym);
       case kDynstr: return dynamic.strings.bytes().size();
       case kVersym: return dynamic.versym.size() * 2;
       case kVerneed: return dynamic.verneed.size();
       case kVerdef: return dynamic.verdef.size();
       case kRelaDyn: return image_.rela.rows() * sizeof(Elf64_Rela);
-      case kRelaPlt: return (image_.rela.jump_slots + image_.rela.irelative) * sizeof(Elf64_Rela);
+      case kRelaPlt: return uint64_t{cells.plt_capacity() + image_.rela.irelative} * sizeof(Elf64_Rela);
       case kEhFrameHdr: return kFrameHeaderSize + uint64_t{image_.frames.header_rows} * 8;
       case kEhFrame: return image_.frames.size;
-      case kPlt: return arch_.plt_header_size() + cells.plt.size() * arch_.plt_entry_size();
+      case kPlt: return arch_.plt_header_size() + uint64_t{cells.plt_capacity()} * arch_.plt_entry_size();
       case kIplt: return cells.iplt.size() * arch_.plt_entry_size();
       case kDynamic: return DynamicEntries(options_, program_, image_, arch_).size() * sizeof(Elf64_Dyn);
       case kGot: return (cells.got_count + cells.got_reserve) * 8;
@@ -385,6 +385,9 @@ class Placer {
       section.size = SyntheticSize(static_cast<Synthetic>(section.synthetic));
       section.used = section.size;
       if (section.synthetic == kSymtab) section.used = uint64_t{image_.symtab.rows} * sizeof(Elf64_Sym);
+      if (section.synthetic == kRelaPlt) {
+        section.used = uint64_t{image_.rela.jump_slots + image_.rela.irelative} * sizeof(Elf64_Rela);
+      }
     }
     // Sizes that mention others' existence (.dynamic lists .rela.dyn only when it has rows) need a second look.
     if (image_.synthetic[kDynamic].valid()) {
@@ -643,7 +646,7 @@ class Placer {
         // A static position-dependent program applies its IRELATIVE rows itself; any other has a loader for that.
         const OutputSection* rela = image_.Section(kRelaPlt);
         if (rela == nullptr || image_.dynamic.present) return image_.base;
-        return rela->address + (symbol.boundary == Boundary::kIpltEnd ? rela->size : 0);
+        return rela->address + (symbol.boundary == Boundary::kIpltEnd ? rela->used : 0);
       }
       default: return image_.base;
     }

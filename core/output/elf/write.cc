@@ -148,7 +148,7 @@ class Writer {
 
   uint32_t InfoOf(const OutputSection& section) const {
     switch (section.synthetic) {
-      case kDynsym: return 1;
+      case kDynsym: return image_.dynamic.first_row();  // spare rows are local
       case kVerneed: return image_.dynamic.verneed_count;
       case kVerdef: return image_.dynamic.verdef_count;
       case kSymtab: return image_.symtab.first_global;
@@ -166,8 +166,9 @@ class Writer {
       header.sh_flags = ElfFlags(section);
       header.sh_addr = section.address;
       header.sh_offset = section.offset;
-      // Rows of symbols can be added at the end: the file has room, the header does not speak of it.
-      header.sh_size = section.synthetic == kSymtab ? section.used : section.size;
+      // Rows can be added at the end of some tables: the file has room, the header does not speak of it.
+      const bool grows = section.synthetic == kSymtab || section.synthetic == kRelaPlt;
+      header.sh_size = grows ? section.used : section.size;
       header.sh_link = LinkOf(section);
       header.sh_info = InfoOf(section);
       header.sh_addralign = section.alignment;
@@ -248,8 +249,9 @@ class Writer {
     for (size_t i = 0; i < dynamic.symbols.size(); ++i) {
       Elf64_Sym row = GlobalRow(program_, image_, arch_, dynamic.symbols[i], true);
       row.st_name = dynamic.names[i];
-      Store(At(kDynsym, (i + 1) * sizeof(row)), row);
+      Store(At(kDynsym, (dynamic.first_row() + i) * sizeof(row)), row);
     }
+    for (uint32_t i = 1; i < dynamic.first_row(); ++i) Store(At(kDynsym, i * sizeof(Elf64_Sym)), FillerRow());
     const std::vector<Elf64_Dyn> entries = DynamicEntries(options_, program_, image_, arch_);
     Copy(kDynamic, entries.data(), entries.size() * sizeof(Elf64_Dyn));
     for (size_t i = 0; i < image_.demands.copies.size(); ++i) {
@@ -351,15 +353,17 @@ class Writer {
         Store(At(kGotPlt, cell - image_.AddressOf(kGotPlt)), arch_.LazyPltTarget(entry));
         Row(kRelaPlt, i, cell, cells.Find(cells.plt[i])->dynsym, types.jump_slot, 0);
       }
+      const uint64_t reserve = arch_.plt_header_size() + cells.plt.size() * arch_.plt_entry_size();
+      arch_.FillTraps(MutableBytes(At(kPlt, reserve), uint64_t{cells.plt_reserve} * arch_.plt_entry_size()));
     }
     for (uint32_t i = 0; i < cells.iplt.size(); ++i) {
-      const uint32_t slot = static_cast<uint32_t>(cells.plt.size()) + i;
-      const uint64_t entry = image_.IpltAddress(arch_, static_cast<int32_t>(i)), cell = image_.GotPltAddress(slot);
+      const uint64_t entry = image_.IpltAddress(arch_, static_cast<int32_t>(i));
+      const uint64_t cell = image_.GotPltAddress(cells.plt_capacity() + i);
       arch_.WritePltGotEntry(MutableBytes(At(kIplt, uint64_t{i} * arch_.plt_entry_size()), arch_.plt_entry_size()), entry, cell);
       const Symbol& symbol = program_.symbols[cells.iplt[i].value];
       const uint64_t resolver = image_.placement.Address(symbol.atom) + symbol.value;
       Store(At(kGotPlt, cell - image_.AddressOf(kGotPlt)), resolver);
-      Row(kRelaPlt, slot, cell, 0, types.irelative, resolver);
+      Row(kRelaPlt, static_cast<uint32_t>(cells.plt.size()) + i, cell, 0, types.irelative, resolver);
     }
   }
 

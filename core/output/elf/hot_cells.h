@@ -1,0 +1,95 @@
+// The GOT and the PLT of a hot image: who has which cell, cells given out of the reserve, cells whose symbol went
+// elsewhere.
+#ifndef CORE_OUTPUT_ELF_HOT_CELLS_H_
+#define CORE_OUTPUT_ELF_HOT_CELLS_H_
+
+#include <cstdint>
+#include <vector>
+
+#include "absl/container/btree_map.h"
+#include "absl/container/flat_hash_map.h"
+#include "absl/status/status.h"
+#include "core/output/elf/hot_rela.h"
+#include "core/output/elf/image.h"
+#include "core/output/hot_tables.h"
+
+namespace kitlink::elf {
+
+// Where the tables of cells are. Addresses are the image's, offsets the file's.
+struct CellsHome {
+  uint64_t got = 0, got_offset = 0;
+  uint64_t got_plt = 0, got_plt_offset = 0;
+  uint64_t plt = 0, plt_offset = 0;
+  uint64_t iplt = 0;
+  uint64_t rela_plt_offset = 0;
+  std::vector<uint64_t> rela_plt_sizes;  // fields that hold the size of .rela.plt: DT_PLTRELSZ, sh_size
+  bool pic = false, shared = false, static_tls = false;
+};
+
+class HotCells {
+ public:
+  // `irelative`: the rows behind the jump slots of .rela.plt, as they were written.
+  HotCells(const Cells& cells, const ImageValues& values, const Arch& arch, const CellsHome& home, ByteView irelative);
+
+  void Begin();
+  // What a symbol owns, in this plan; nullptr for nothing. Valid until the next call of a function that is not const.
+  const CellSet* Find(SymbolId symbol) const;
+  // Gives a symbol the cells that it lacks; their relocations go to `rela`. See HotTables::NeedCells.
+  absl::Status Need(const CellRequest& request, HotRela* rela, std::vector<Mutation>* mutations);
+  // A definition is at `address` now: its cells follow, unless the loader fills them by name. Unimplemented where the
+  // address is a cell's own.
+  absl::Status Move(SymbolId symbol, uint64_t address, bool absolute, HotRela* rela);
+  // A symbol is bound at run time from now on: so are the cells that it has.
+  absl::Status Import(SymbolId symbol, uint32_t dynsym, HotRela* rela);
+  // A definition is gone: nobody refers to its cells, but the loader still visits them.
+  void Vacate(SymbolId symbol, HotRela* rela);
+  void AddCells(SymbolId symbol, TargetValue* value) const;
+  void Emit(std::vector<Mutation>* mutations) const;
+  void Accept();
+  uint64_t bytes_held() const;
+
+ private:
+  // What a cell is to hold.
+  struct Content {
+    bool imported = false;
+    bool absolute = false;
+    uint64_t address = 0;
+    uint32_t dynsym = 0;
+  };
+  // A relocation that the loader applies to a word.
+  struct Dynamic {
+    uint32_t type = 0;
+    uint32_t symbol = 0;
+    uint64_t addend = 0;
+  };
+
+  CellSet& Stage(SymbolId symbol);
+  uint64_t Address(int32_t cell) const { return home_.got + 8 * static_cast<uint64_t>(cell); }
+  absl::Status Take(uint32_t count, int32_t* cell);
+  absl::Status Relocate(int32_t cell, const Dynamic& dynamic, HotRela* rela);
+  void Unrelocate(int32_t cell, HotRela* rela) const { rela->Remove({Address(cell), Address(cell) + 1}); }
+  absl::Status Refill(const CellSet& set, const Content& content, HotRela* rela);
+  bool FilledByName(int32_t cell, const HotRela& rela) const;
+  absl::Status FillAddress(int32_t cell, const Content& content, HotRela* rela);
+  absl::Status FillTpOffset(int32_t cell, const Content& content, HotRela* rela);
+  absl::Status FillTlsGd(int32_t cell, const Content& content, HotRela* rela);
+  absl::Status FillTlsDesc(int32_t cell, const Content& content, HotRela* rela);
+  absl::Status AddPlt(SymbolId symbol, std::vector<Mutation>* mutations);
+  uint32_t plt_count() const { return static_cast<uint32_t>(cells_.plt.size() + staged_plt_.size()); }
+
+  Cells cells_;
+  const ImageValues values_;
+  const Arch& arch_;
+  const CellsHome home_;
+  std::vector<Elf64_Rela> irelative_;
+
+  absl::flat_hash_map<SymbolId, CellSet> staged_sets_;
+  absl::btree_map<int32_t, uint64_t> staged_got_;  // cell -> what the file holds there
+  uint32_t staged_got_count_ = 0;
+  std::vector<SymbolId> staged_plt_;               // entries that the plan adds
+  std::vector<Elf64_Rela> staged_irelative_;
+};
+
+}  // namespace kitlink::elf
+
+#endif  // CORE_OUTPUT_ELF_HOT_CELLS_H_

@@ -1,0 +1,532 @@
+// Symbols, imports and cells of hot images: after any plan, what a loader makes of the file is what the plan asked for.
+#include "core/output/elf/hot_elf.h"
+
+#include <algorithm>
+#include <cstring>
+#include <map>
+#include <memory>
+#include <optional>
+#include <random>
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "core/output/elf/write.h"
+#include "core/symbols/testing/program_builder.h"
+#include "gtest/gtest.h"
+
+namespace kitlink::elf {
+namespace {
+
+using testing::ObjBuilder;
+using testing::ProgramBuilder;
+
+constexpr uint32_t kLibraryFunctions = 30;
+
+struct Linked {
+  std::optional<Program> program;
+  ElfImage image;
+  std::vector<uint8_t> file;
+  std::string build_id;
+};
+
+Linked Link(ProgramBuilder& builder) {
+  Linked result;
+  result.program = builder.Resolve();
+  EXPECT_TRUE(result.program.has_value()) << builder.messages;
+  if (!result.program.has_value()) return result;
+  Diagnostics diagnostics;
+  Demands demands = ScanRelocations(builder.options, X86_64(), &*result.program, diagnostics);
+  result.image = PlaceElf(builder.options, X86_64(), std::move(demands), &*result.program);
+  result.file.assign(result.image.file_size, 0);
+  absl::StatusOr<WriteResult> written = WriteElf(builder.options, *result.program, result.image, X86_64(),
+                                                 absl::MakeSpan(result.file), diagnostics);
+  EXPECT_TRUE(written.ok());
+  if (written.ok()) result.build_id = written->build_id;
+  builder.Collect(diagnostics);
+  EXPECT_EQ(builder.messages, "");
+  return result;
+}
+
+// libx.so: functions f0 ... with versions V1, V2 and V3 in turn, and a variable of each thread.
+std::vector<uint8_t> Library() {
+  ProgramBuilder builder;
+  ObjBuilder object;
+  std::string nodes[3];
+  object.Section(".text", std::string(16 * kLibraryFunctions, '\xc3')).Section(".tdata", "12345678");
+  object.StackNote();
+  for (uint32_t f = 0; f < kLibraryFunctions; ++f) {
+    object.Symbol(absl::StrCat("f", f), ".text", {16 * f, 1, STB_GLOBAL, STT_FUNC, STV_DEFAULT});
+    absl::StrAppend(&nodes[f % 3], "f", f, ";");
+  }
+  object.Symbol("thread", ".tdata", {0, 8, STB_GLOBAL, STT_TLS, STV_DEFAULT});
+  const std::string script = absl::StrCat("V1 {global: thread; ", nodes[0], " local: *;}; V2 {", nodes[1], "} V1; V3 {",
+                                          nodes[2], "} V2;");
+  builder.files.Put("script", std::vector<uint8_t>(script.begin(), script.end()));
+  builder.options.kind = OutputKind::kShared;
+  builder.options.entry.clear();
+  builder.options.soname = "libx.so";
+  builder.options.version_script = "script";
+  builder.options.incremental = false;
+  builder.Object("x.o", object);
+  return Link(builder).file;
+}
+
+std::string VersionName(uint32_t function) { return absl::StrCat("V", function % 3 + 1); }
+
+// Reads an image as a loader does, from its program headers.
+class Loaded {
+ public:
+  explicit Loaded(const std::vector<uint8_t>& file) : file_(file) {
+    header_ = Load<Elf64_Ehdr>(file.data());
+    for (uint32_t p = 0; p < header_.e_phnum; ++p) {
+      const auto segment = Load<Elf64_Phdr>(&file[header_.e_phoff + p * sizeof(Elf64_Phdr)]);
+      if (segment.p_type == PT_LOAD) segments_.push_back(segment);
+      if (segment.p_type != PT_DYNAMIC) continue;
+      for (uint64_t at = segment.p_offset; at < segment.p_offset + segment.p_filesz; at += sizeof(Elf64_Dyn)) {
+        const auto entry = Load<Elf64_Dyn>(&file[at]);
+        dynamic_[entry.d_tag] = entry.d_un.d_val;
+      }
+    }
+    ReadVersions();
+    ReadRows(DT_RELA, DT_RELASZ);
+    ReadRows(DT_JMPREL, DT_PLTRELSZ);
+  }
+
+  template <typename T>
+  T At(uint64_t address) const {
+    for (const Elf64_Phdr& segment : segments_) {
+      if (address >= segment.p_vaddr && address + sizeof(T) <= segment.p_vaddr + segment.p_filesz) {
+        return Load<T>(&file_[segment.p_offset + address - segment.p_vaddr]);
+      }
+    }
+    ADD_FAILURE() << std::hex << address << " is not in the file";
+    return T();
+  }
+  std::string String(uint64_t table, uint64_t at) const {
+    std::string text;
+    while (char c = At<char>(table + at++)) text.push_back(c);
+    return text;
+  }
+  uint64_t Tag(int64_t tag) const { return dynamic_.count(tag) ? dynamic_.at(tag) : 0; }
+  Elf64_Sym Symbol(uint32_t row) const { return At<Elf64_Sym>(Tag(DT_SYMTAB) + row * sizeof(Elf64_Sym)); }
+  // "name@version" of a row in the dynamic symbol table.
+  std::string Name(uint32_t row) const {
+    const std::string name = String(Tag(DT_STRTAB), Symbol(row).st_name);
+    EXPECT_LT(Symbol(row).st_name + name.size(), Tag(DT_STRSZ));
+    const uint16_t version = Tag(DT_VERSYM) != 0 ? At<uint16_t>(Tag(DT_VERSYM) + 2 * row) & 0x7fff : 1;
+    if (version <= 1) return name;
+    return versions_.count(version) ? absl::StrCat(name, "@", versions_.at(version)) : name + "@?";
+  }
+  // What the word holds once the loader has been there.
+  std::string Meaning(uint64_t word) const {
+    const auto it = rows_.find(word);
+    if (it == rows_.end()) return absl::StrCat("= ", absl::Hex(At<uint64_t>(word)));
+    const Elf64_Rela& row = it->second;
+    const uint32_t type = ELF64_R_TYPE(row.r_info), symbol = ELF64_R_SYM(row.r_info);
+    if (type == R_X86_64_RELATIVE) {
+      EXPECT_EQ(At<uint64_t>(word), static_cast<uint64_t>(row.r_addend)) << "the file's word is what a static tool sees";
+      return absl::StrCat("base + ", absl::Hex(row.r_addend));
+    }
+    return absl::StrCat("type ", type, " ", symbol != 0 ? Name(symbol) : "", " + ", absl::Hex(row.r_addend));
+  }
+  // Where a lazily bound entry leads; also that its row, its cell and it fit together.
+  std::string PltTarget(uint64_t entry) const {
+    const uint64_t cell = entry + 6 + static_cast<int64_t>(At<int32_t>(entry + 2));
+    EXPECT_EQ(At<uint16_t>(entry), 0x25ff);
+    EXPECT_EQ(At<uint64_t>(cell), entry + 6);
+    const auto row = At<Elf64_Rela>(Tag(DT_JMPREL) + At<uint32_t>(entry + 7) * sizeof(Elf64_Rela));
+    EXPECT_EQ(row.r_offset, cell);
+    EXPECT_EQ(ELF64_R_TYPE(row.r_info), static_cast<uint32_t>(R_X86_64_JUMP_SLOT));
+    EXPECT_LT(At<uint32_t>(entry + 7) * sizeof(Elf64_Rela), Tag(DT_PLTRELSZ));
+    return Name(ELF64_R_SYM(row.r_info));
+  }
+  Elf64_Shdr Section(const std::string& name) const {
+    const auto names = Header(header_.e_shstrndx);
+    for (uint32_t s = 1; s < header_.e_shnum; ++s) {
+      if (reinterpret_cast<const char*>(&file_[names.sh_offset + Header(s).sh_name]) == name) return Header(s);
+    }
+    return Elf64_Shdr{};
+  }
+  std::set<std::string> Symtab() const {
+    std::set<std::string> rows;
+    const Elf64_Shdr table = Section(".symtab"), strings = Section(".strtab");
+    for (uint64_t r = table.sh_info; r < table.sh_size / sizeof(Elf64_Sym); ++r) {
+      const auto row = Load<Elf64_Sym>(&file_[table.sh_offset + r * sizeof(Elf64_Sym)]);
+      rows.insert(absl::StrCat(reinterpret_cast<const char*>(&file_[strings.sh_offset + row.st_name]), " ", row.st_shndx,
+                               " ", absl::Hex(row.st_value)));
+    }
+    return rows;
+  }
+  const Elf64_Ehdr& header() const { return header_; }
+  const std::map<uint64_t, Elf64_Rela>& rows() const { return rows_; }
+  uint32_t irelative() const { return irelative_; }
+
+ private:
+  Elf64_Shdr Header(uint32_t s) const { return Load<Elf64_Shdr>(&file_[header_.e_shoff + s * sizeof(Elf64_Shdr)]); }
+
+  void ReadVersions() {
+    uint64_t at = Tag(DT_VERNEED);
+    for (uint64_t n = 0; n < Tag(DT_VERNEEDNUM); ++n) {
+      const auto need = At<Elf64_Verneed>(at);
+      uint64_t aux_at = at + need.vn_aux;
+      for (uint32_t v = 0; v < need.vn_cnt; ++v) {
+        const auto aux = At<Elf64_Vernaux>(aux_at);
+        const std::string name = String(Tag(DT_STRTAB), aux.vna_name);
+        EXPECT_EQ(aux.vna_hash, SysvHash(name));
+        EXPECT_EQ(aux.vna_next == 0, v + 1 == need.vn_cnt);
+        EXPECT_TRUE(versions_.emplace(aux.vna_other, name).second) << "a version's number is its own";
+        aux_at += aux.vna_next;
+      }
+      at += need.vn_next;
+    }
+  }
+
+  void ReadRows(int64_t table, int64_t size) {
+    for (uint64_t at = 0; at < Tag(size); at += sizeof(Elf64_Rela)) {
+      const auto row = At<Elf64_Rela>(Tag(table) + at);
+      const uint32_t type = ELF64_R_TYPE(row.r_info);
+      if (table == DT_RELA) {
+        EXPECT_EQ(type == R_X86_64_RELATIVE, at / sizeof(row) < Tag(DT_RELACOUNT));
+      } else {
+        EXPECT_TRUE(type == R_X86_64_JUMP_SLOT || type == R_X86_64_IRELATIVE) << type;
+        irelative_ += type == R_X86_64_IRELATIVE;
+        EXPECT_TRUE(type != R_X86_64_JUMP_SLOT || irelative_ == 0) << "jump slots first: entries know their rows";
+      }
+      if (type != R_X86_64_NONE) {
+        EXPECT_TRUE(rows_.emplace(row.r_offset, row).second) << "one row a word";
+      }
+    }
+  }
+
+  const std::vector<uint8_t>& file_;
+  Elf64_Ehdr header_;
+  std::vector<Elf64_Phdr> segments_;
+  std::map<int64_t, uint64_t> dynamic_;
+  std::map<uint32_t, std::string> versions_;
+  std::map<uint64_t, Elf64_Rela> rows_;
+  uint32_t irelative_ = 0;
+};
+
+// What the model knows of a symbol: its definition or its library's, and the cells that somebody asked for.
+struct Known {
+  std::string name;
+  bool imported = false;
+  uint64_t address = 0;
+  uint16_t needs = 0;
+};
+
+class HotElfTest : public ::testing::TestWithParam<OutputKind> {
+ protected:
+  HotElfTest() { Start(); }
+
+  // Links the program and captures its tables.
+  void Start() {
+    linked_ = Linked();
+    builder_.emplace();
+    symbols_.clear();
+    hot_.reset();
+    builder_->options.kind = GetParam();
+    if (GetParam() == OutputKind::kShared) builder_->options.entry.clear();
+    builder_->options.build_id = BuildIdStyle::kSha1;
+    ObjBuilder object;
+    object.Section(".text", std::string(256, '\xc3')).Symbol("main", ".text").Section(".data", std::string(64, 'd'));
+    object.StackNote().Symbol("chosen", ".text", {64, 1, STB_GLOBAL, STT_GNU_IFUNC, STV_HIDDEN});
+    object.Symbol("other_chosen", ".text", {66, 1, STB_GLOBAL, STT_GNU_IFUNC, STV_HIDDEN});
+    object.Symbol("here", ".data", {8, 4, STB_GLOBAL, STT_OBJECT, STV_HIDDEN});
+    object.Reloc(".text", 4, R_X86_64_PLT32, "f0", -4).Reloc(".text", 12, R_X86_64_GOTPCREL, "f1", -4);
+    object.Reloc(".text", 20, R_X86_64_GOTPCREL, "here", -4).Reloc(".text", 28, R_X86_64_PLT32, "chosen", -4);
+    object.Reloc(".text", 36, R_X86_64_PLT32, "other_chosen", -4);
+    builder_->Object("main.o", object).File("libx.so", Library());
+    linked_ = Link(*builder_);
+    absl::StatusOr<std::unique_ptr<HotTables>> hot =
+        CaptureElf(builder_->options, *linked_.program, linked_.image, X86_64(), linked_.build_id,
+                   [this](uint64_t offset, MutableBytes into) {
+                     std::copy_n(linked_.file.begin() + static_cast<ptrdiff_t>(offset), into.size(), into.begin());
+                     return absl::OkStatus();
+                   });
+    EXPECT_TRUE(hot.ok());
+    if (!hot.ok()) return;
+    hot_ = *std::move(hot);
+    const SymbolId here = linked_.program->names.Find("here");
+    symbols_[linked_.program->names.Find("f0")] = {"f0@V1", true, 0, kNeedPlt};
+    symbols_[linked_.program->names.Find("f1")] = {"f1@V2", true, 0, kNeedGot};
+    symbols_[here] = {"here", false, SymbolAddress(*linked_.program, linked_.image, X86_64(), here), kNeedGot};
+    data_ = linked_.image.placement.sections.size();
+    for (uint32_t s = 0; s < linked_.image.placement.sections.size(); ++s) {
+      if (linked_.image.placement.sections[s].name == ".data") data_ = s;
+    }
+  }
+
+  void Commit() {
+    hot_->Finish(&mutations_);
+    for (const Mutation& mutation : mutations_) {
+      ASSERT_LE(mutation.offset + mutation.bytes.size(), linked_.file.size());
+      std::copy(mutation.bytes.begin(), mutation.bytes.end(),
+                linked_.file.begin() + static_cast<ptrdiff_t>(mutation.offset));
+    }
+    mutations_.clear();
+    hot_->Accept();
+  }
+
+  absl::Status Import(SymbolId id, uint32_t function, absl::string_view soname = "libx.so") {
+    NewImport import;
+    import.symbol = id;
+    const std::string name = absl::StrCat("f", function), version = VersionName(function);
+    import.name = name;
+    import.version = version;
+    import.soname = soname;
+    import.type = SymbolType::kFunction;
+    return hot_->AddImport(import, &mutations_);
+  }
+
+  absl::Status Add(SymbolId id, absl::string_view name, Visibility visibility = Visibility::kHidden) {
+    NewSymbol symbol;
+    symbol.symbol = id;
+    symbol.name = name;
+    symbol.type = SymbolType::kObject;
+    symbol.visibility = visibility;
+    return hot_->AddSymbol(symbol, &mutations_);
+  }
+
+  absl::Status Update(SymbolId id, uint64_t body, uint64_t address) {
+    SymbolUpdate update;
+    update.symbol = id;
+    update.body = body;
+    update.size = 4;
+    update.output_section = data_;
+    update.republished = address != 0;
+    update.address = address;
+    return hot_->UpdateSymbol(update, &mutations_);
+  }
+
+  absl::Status Need(SymbolId id, const Known& known, uint16_t needs) {
+    CellRequest request;
+    request.symbol = id;
+    request.needs = needs;
+    request.address = known.address;
+    request.traits.imported = known.imported;
+    request.traits.function = true;
+    return hot_->NeedCells(request, &mutations_);
+  }
+
+  TargetValue CellsOf(SymbolId id) const {
+    TargetValue value;
+    hot_->AddCells(id, &value);
+    return value;
+  }
+
+  // Every cell means what its symbol is; nothing else was lost.
+  void Check() const {
+    const Loaded loaded(linked_.file);
+    const bool pic = GetParam() != OutputKind::kExecutable;
+    for (const auto& [id, known] : symbols_) {
+      const TargetValue value = CellsOf(id);
+      if (known.needs & kNeedGot) {
+        const std::string expected = known.imported ? absl::StrCat("type ", R_X86_64_GLOB_DAT, " ", known.name, " + 0")
+                                                    : absl::StrCat(pic ? "base + " : "= ", absl::Hex(known.address));
+        ASSERT_NE(value.got, 0u) << known.name;
+        EXPECT_EQ(loaded.Meaning(value.got), expected) << known.name;
+      }
+      if (known.needs & kNeedPlt) {
+        ASSERT_NE(value.plt, 0u) << known.name;
+        EXPECT_EQ(loaded.PltTarget(value.plt), known.name);
+      }
+    }
+    EXPECT_EQ(loaded.irelative(), 2u);
+    const Elf64_Shdr dynsym = loaded.Section(".dynsym");
+    for (uint32_t row = 0; row < dynsym.sh_size / sizeof(Elf64_Sym); ++row) {
+      EXPECT_EQ(ELF64_ST_BIND(loaded.Symbol(row).st_info) == STB_LOCAL, row < dynsym.sh_info) << row;
+    }
+    EXPECT_EQ(loaded.Section(".rela.plt").sh_size, loaded.Tag(DT_PLTRELSZ));
+  }
+
+  std::optional<ProgramBuilder> builder_;
+  Linked linked_;
+  std::unique_ptr<HotTables> hot_;
+  std::vector<Mutation> mutations_;
+  std::map<SymbolId, Known> symbols_;
+  uint32_t data_ = 0;
+};
+
+TEST_P(HotElfTest, TheImageIsReadAsItWasWritten) {
+  ASSERT_NE(hot_, nullptr);
+  Check();
+  hot_->Begin();
+  std::vector<uint8_t> before = linked_.file;
+  Commit();
+  EXPECT_EQ(linked_.file, before) << "a plan without changes changes nothing";
+}
+
+TEST_P(HotElfTest, AnImportGetsItsRows) {
+  hot_->Begin();
+  const SymbolId id(5000);
+  ASSERT_TRUE(Import(id, 9).ok());  // V1 is known
+  Known known{"f9@V1", true, 0, kNeedGot | kNeedPlt};
+  ASSERT_TRUE(Need(id, known, known.needs).ok());
+  EXPECT_NE(CellsOf(id).plt, 0u) << "within the plan as well";
+  Commit();
+  symbols_[id] = known;
+  Check();
+  EXPECT_EQ(Loaded(linked_.file).Symtab().count("f9 0 0"), 1u);
+}
+
+TEST_P(HotElfTest, AVersionThatIsNewJoinsItsLibrarysList) {
+  hot_->Begin();
+  const SymbolId id(5000);
+  ASSERT_TRUE(Import(id, 2).ok());
+  ASSERT_TRUE(Need(id, {"", true, 0, 0}, kNeedGot).ok());
+  Commit();
+  symbols_[id] = {"f2@V3", true, 0, kNeedGot};
+  Check();
+}
+
+TEST_P(HotElfTest, RefusesLibrariesThatAreNotThere) {
+  hot_->Begin();
+  EXPECT_EQ(Import(SymbolId(5000), 2, "liby.so").code(), absl::StatusCode::kNotFound);
+}
+
+TEST_P(HotElfTest, ACellNeedsARowFirst) {
+  hot_->Begin();
+  EXPECT_EQ(Need(SymbolId(5000), {"", true, 0, 0}, kNeedGot).code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_EQ(Need(SymbolId(5000), {"", false, 0x1000, 0}, kNeedPlt).code(), absl::StatusCode::kUnimplemented);
+}
+
+TEST_P(HotElfTest, CellsFollowADefinitionThatIsPublishedElsewhere) {
+  const SymbolId here = linked_.program->names.Find("here");
+  hot_->Begin();
+  ASSERT_TRUE(Update(here, 0x5550, 0).ok());
+  Commit();
+  Check();  // only the body moved
+  hot_->Begin();
+  ASSERT_TRUE(Update(here, 0x6660, 0x6660).ok());
+  Commit();
+  symbols_[here].address = 0x6660;
+  Check();
+}
+
+TEST_P(HotElfTest, ASymbolThatIsGoneLeavesAHarmlessCell) {
+  const SymbolId here = linked_.program->names.Find("here");
+  const uint64_t cell = CellsOf(here).got;
+  hot_->Begin();
+  ASSERT_TRUE(hot_->RemoveSymbol(here, &mutations_).ok());
+  Commit();
+  EXPECT_EQ(Loaded(linked_.file).Meaning(cell), "= 0") << "what an undefined weak symbol's cell holds";
+  symbols_.erase(here);
+  Check();
+  hot_->Begin();
+  ASSERT_TRUE(Add(here, "here").ok());
+  ASSERT_TRUE(Update(here, 0x7770, 0).ok());
+  Commit();
+  symbols_[here] = {"here", false, 0x7770, kNeedGot};
+  Check();
+  EXPECT_EQ(CellsOf(here).got, cell);
+  EXPECT_EQ(Loaded(linked_.file).Symtab().count(absl::StrCat("here ", data_ + 1, " 7770")), 1u);
+}
+
+TEST_P(HotElfTest, WhatALibraryNamesWouldBeExported) {
+  hot_->Begin();
+  const bool shared = GetParam() == OutputKind::kShared;
+  EXPECT_EQ(Add(SymbolId(6000), "f17", Visibility::kDefault).code(), absl::StatusCode::kUnimplemented);
+  EXPECT_EQ(Add(SymbolId(6001), "nobodys", Visibility::kDefault).ok(), !shared);
+  EXPECT_TRUE(Add(SymbolId(6002), "f18").ok()) << "hidden";
+  EXPECT_EQ(Add(linked_.program->names.Find("f0"), "f0").code(), absl::StatusCode::kUnimplemented) << "imported so far";
+  EXPECT_FALSE(hot_->RemoveSymbol(linked_.program->names.Find("chosen"), &mutations_).ok()) << "its resolver runs";
+}
+
+TEST_P(HotElfTest, TheEntryPointFollows) {
+  if (GetParam() == OutputKind::kShared) return;
+  hot_->Begin();
+  ASSERT_TRUE(Update(linked_.program->names.Find("main"), 0x9990, 0x9990).ok());
+  Commit();
+  EXPECT_EQ(Loaded(linked_.file).header().e_entry, 0x9990u);
+  hot_->Begin();
+  EXPECT_FALSE(hot_->RemoveSymbol(linked_.program->names.Find("main"), &mutations_).ok());
+}
+
+TEST_P(HotElfTest, AnUnacceptedPlanIsForgotten) {
+  const std::vector<uint8_t> before = linked_.file;
+  for (int round = 0; round < 200; ++round) {
+    hot_->Begin();
+    mutations_.clear();
+    ASSERT_TRUE(Import(SymbolId(5000), 2).ok()) << "room was lost in round " << round;
+    ASSERT_TRUE(Need(SymbolId(5000), {"", true, 0, 0}, kNeedGot | kNeedPlt).ok());
+    ASSERT_TRUE(hot_->RemoveSymbol(linked_.program->names.Find("here"), &mutations_).ok());
+  }
+  hot_->Begin();
+  mutations_.clear();
+  EXPECT_EQ(CellsOf(SymbolId(5000)).got, 0u);
+  Commit();
+  EXPECT_EQ(linked_.file, before);
+}
+
+TEST_P(HotElfTest, RandomPlansAgainstAModel) {
+  for (uint32_t seed = 1; seed <= 12; ++seed) {
+    Start();
+    std::mt19937 random(seed);
+    int refused = 0, done = 0;
+    for (int round = 0; round < 60; ++round) {
+      hot_->Begin();
+      mutations_.clear();
+      auto symbols = symbols_;
+      bool ok = true;
+      for (uint32_t step = random() % 4 + 1; ok && step > 0; --step) {
+        const uint32_t function = 2 + random() % (kLibraryFunctions - 2);
+        const SymbolId import(1000 + function), own(2000 + random() % 20);
+        const uint64_t address = 0x10000 + 16 * (random() % 1000);
+        const std::string name = absl::StrCat("own", own.value);
+        switch (random() % 5) {
+          case 0: {
+            ok = Import(import, function).ok();
+            Known& known = symbols[import];
+            known.name = absl::StrCat("f", function, "@", VersionName(function));
+            known.imported = true;
+            break;
+          }
+          case 1: {
+            auto it = symbols.find(random() % 2 ? import : own);
+            if (it == symbols.end()) break;
+            const uint16_t needs = it->second.imported && random() % 2 ? kNeedGot | kNeedPlt : kNeedGot;
+            ok = Need(it->first, it->second, needs).ok();
+            it->second.needs |= needs;
+            break;
+          }
+          case 2: {
+            if (symbols.count(own) != 0) break;
+            ok = Add(own, name).ok() && Update(own, address, 0).ok();
+            // A cell from an earlier life means the symbol again.
+            symbols[own] = {name, false, address, static_cast<uint16_t>(CellsOf(own).got != 0 ? kNeedGot : 0)};
+            break;
+          }
+          case 3: {
+            if (symbols.count(own) == 0) break;
+            ok = Update(own, address + 4, address).ok();
+            symbols[own].address = address;
+            break;
+          }
+          case 4: {
+            ok = hot_->RemoveSymbol(own, &mutations_).ok();
+            symbols.erase(own);
+            break;
+          }
+        }
+      }
+      refused += !ok;
+      if (!ok || random() % 4 == 0) continue;
+      symbols_ = std::move(symbols);
+      Commit();
+      Check();
+      ++done;
+      if (::testing::Test::HasFailure()) return;
+    }
+    EXPECT_GT(done, 10) << seed;
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Kinds, HotElfTest,
+                         ::testing::Values(OutputKind::kExecutable, OutputKind::kPie, OutputKind::kShared));
+
+}  // namespace
+}  // namespace kitlink::elf
