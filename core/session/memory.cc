@@ -265,12 +265,34 @@ class Capture {
     return SymbolMemory::kUndefined;
   }
 
+  // The first library that defines a name is the one that would be bound to.
+  void NoteOffers(uint32_t l) {
+    const Library& library = program_.libraries[l];
+    memory_->sonames.push_back(library.file->soname);
+    for (const SharedSymbol& symbol : library.file->defined) {
+      const SymbolId id = memory_->Intern(symbol.name);
+      SymbolMemory& memory = memory_->symbols[id.value];
+      const bool first = !memory.shared;
+      memory.shared = true;
+      if (!first || !symbol.default_version || memory.kind != SymbolMemory::kNone) continue;
+      const auto group = import_groups_.find({l, symbol.version});
+      if (!library.needed || group == import_groups_.end()) continue;
+      LibraryOffer offer;
+      offer.library = l;
+      offer.import_group = group->second;
+      offer.version = std::string(symbol.version);
+      offer.type = symbol.type;
+      offer.function = symbol.type == SymbolType::kFunction || symbol.type == SymbolType::kIfunc ||
+                       (symbol.type == SymbolType::kNone && symbol.size == 0);
+      memory_->library_offers.emplace(id, std::move(offer));
+    }
+  }
+
   void CountImports() {
-    absl::flat_hash_map<std::pair<uint32_t, absl::string_view>, uint32_t> groups;
     for (size_t i = 0; i < program_.symbols.size(); ++i) {
       const Symbol& symbol = program_.symbols[i];
       if (!symbol.used || symbol.kind != SymbolKind::kShared || !symbol.strongly_referenced) continue;
-      const auto [it, fresh] = groups.try_emplace({symbol.file, symbol.version}, static_cast<uint32_t>(groups.size()));
+      const auto [it, fresh] = import_groups_.try_emplace({symbol.file, symbol.version}, static_cast<uint32_t>(import_groups_.size()));
       if (fresh) memory_->import_uses.push_back(0);
       memory_->symbols[i].import_group = it->second;
       ++memory_->import_uses[it->second];
@@ -306,8 +328,8 @@ class Capture {
         for (absl::string_view name : member.defines) memory_->symbols[memory_->Intern(name).value].lazy = true;
       }
     }
+    for (uint32_t l = 0; l < program_.libraries.size(); ++l) NoteOffers(l);
     for (const Library& library : program_.libraries) {
-      for (const SharedSymbol& symbol : library.file->defined) memory_->symbols[memory_->Intern(symbol.name).value].shared = true;
       for (absl::string_view name : library.file->undefined) memory_->symbols[memory_->Intern(name).value].shared = true;
     }
   }
@@ -355,6 +377,7 @@ class Capture {
   PlannedImage& image_;
   const int64_t started_ns_;
   FileSource& files_;
+  absl::flat_hash_map<std::pair<uint32_t, absl::string_view>, uint32_t> import_groups_;  // (library, version)
   absl::flat_hash_set<std::string> lazy_paths_;  // between --start-lib and --end-lib
   std::unique_ptr<Memory> memory_;
 };
@@ -476,6 +499,7 @@ uint64_t Memory::bytes_held() const {
     for (const AtomMemory& atom : unit.atoms) total += atom.name.capacity() > 15 ? atom.name.capacity() : 0;
   }
   for (const MergedMemory& m : merged) total += m.offsets.capacity() * (sizeof(PieceDigest) + 9);
+  total += library_offers.capacity() * (sizeof(SymbolId) + sizeof(LibraryOffer) + 1);
   for (const FileMemory& file : files) {
     total += sizeof(FileMemory) + 2 * file.path.capacity() + file.members.capacity() * sizeof(MemberMemory);
   }

@@ -158,6 +158,16 @@ struct FileMemory {
   std::vector<MemberMemory> members;  // of an archive, in order
 };
 
+// A symbol that a shared library offers and nobody refers to yet. Only of libraries that are needed anyway, in a version
+// that is asked for anyway.
+struct LibraryOffer {
+  uint32_t library = 0;  // index in Memory::sonames
+  uint32_t import_group = SymbolMemory::kNoImportGroup;
+  std::string version;
+  SymbolType type = SymbolType::kNone;
+  bool function = false;  // as in TargetTraits
+};
+
 struct Memory {
   SharedOptions options;
   const Arch* arch = nullptr;
@@ -171,6 +181,8 @@ struct Memory {
   // How many strong imports the units refer to, of each version of each library: as long as there are some, a library is
   // needed and a version asked for, whatever becomes of the others.
   std::vector<uint32_t> import_uses;
+  std::vector<std::string> sonames;  // of the libraries
+  absl::flat_hash_map<SymbolId, LibraryOffer> library_offers;
   std::vector<SectionMemory> sections;  // by SectionId
   std::vector<MergedMemory> merged;
   std::vector<FileMemory> files;

@@ -158,7 +158,7 @@ class NameResolver {
     const GateReason reason = GateReason::kUndefinedSetChanged;
     switch (symbol.kind) {
       case SymbolMemory::kNone:
-        return Refuse(reason, id, " is new");
+        return DecideNewImport(id, symbol, touches);
       case SymbolMemory::kUndefined:
         if (strong) return Refuse(reason, id, " is undefined");
         [[fallthrough]];
@@ -177,6 +177,21 @@ class NameResolver {
     const bool member = memory_.units[symbol.owner.value].lazy;
     if (member && (was_strong || rivals)) must_stay_.push_back({symbol.owner, id, rivals ? id : SymbolId()});
     if (member && symbol.lazy && strong && !others.strong) return Refuse(reason, id, " has more than one definition to be found");
+    return std::nullopt;
+  }
+
+  // A name that only shared libraries know. Which of them, and that it is needed, must not be a question.
+  Refusal DecideNewImport(SymbolId id, const SymbolMemory& symbol, const std::vector<Touch>& touches) {
+    const GateReason reason = GateReason::kUndefinedSetChanged;
+    const auto offer = memory_.library_offers.find(id);
+    if (symbol.lazy || offer == memory_.library_offers.end() || IsRoot(id)) return Refuse(reason, id, " is new");
+    if (offer->second.type == SymbolType::kTls) return Refuse(reason, id, " is a library's thread variable");
+    bool strong = false;
+    for (const Touch& touch : touches) {
+      if (touch.is == nullptr || touch.is->role != GlobalMemory::kUndefined) return Refuse(reason, id, " is new");
+      strong |= Strong(touch.is);
+    }
+    changes_.imported.push_back({id, !strong});
     return std::nullopt;
   }
 

@@ -26,6 +26,11 @@ struct NameChanges {
   std::vector<Added> added;       // definitions of names that meant nothing before
   std::vector<SymbolId> removed;  // definitions that are gone, with all that referred to them
   std::vector<Added> moved;       // definitions that another unit has now: everybody who refers to them must follow
+  struct Imported {
+    SymbolId symbol;
+    bool weak = false;  // nobody refers to it strongly
+  };
+  std::vector<Imported> imported;  // symbols of shared libraries that nobody referred to before; Memory::library_offers
   std::vector<SymbolId> idle;     // imports that nobody refers to any more; they stay
   std::vector<SymbolId> revived;  // idle imports that somebody refers to again
   std::vector<std::pair<SymbolId, UnitId>> users;  // units that name a symbol which they did not name before
@@ -33,7 +38,8 @@ struct NameChanges {
 
 // Compares what the changed units say of global names with what they said, and decides each touched name as a full link
 // would. Refuses where the answer is not one of: the name means what it meant; it is new, and one unit defines it; another
-// of the changed units defines it now, in the same way; nobody names it any more. Costs O(touched names and those who name them). Sets GlobalMemory::owner in `diffs`.
+// of the changed units defines it now, in the same way; a shared library that is needed anyway defines it; nobody names it
+// any more. Costs O(touched names and those who name them). Sets GlobalMemory::owner in `diffs`.
 std::variant<NameChanges, GateRefusal> ResolveNames(const Memory& memory, std::vector<UnitDiff>* diffs);
 
 // Archive members that take no part offer these names from now on. Refuses when a full link might take one for it; else

@@ -70,6 +70,19 @@ std::optional<GateRefusal> UpdateNames(const GatePass& pass, const Memory& memor
   for (SymbolId id : pass.names().removed) {
     if (absl::Status status = memory.tables->RemoveSymbol(id, mutations); !status.ok()) return refuse(id, status);
   }
+  for (const NameChanges::Imported& imported : pass.names().imported) {
+    const LibraryOffer& offer = memory.library_offers.at(imported.symbol);
+    NewImport import;
+    import.symbol = imported.symbol;
+    import.name = memory.names.Name(imported.symbol);
+    import.soname = memory.sonames[offer.library];
+    import.version = offer.version;
+    import.type = offer.type;
+    import.weak = imported.weak;
+    if (absl::Status status = memory.tables->AddImport(import, mutations); !status.ok()) {
+      return GateRefusal{GateReason::kImportSetChanged, absl::StrCat(import.name, ": ", status.message())};
+    }
+  }
   absl::flat_hash_map<UnitId, const ObjectFile*> objects;
   for (const UnitDiff& diff : pass.units()) objects[diff.unit] = diff.object.get();
   for (const NameChanges::Added& added : pass.names().added) {
@@ -122,6 +135,7 @@ std::variant<Plan, GateRefusal> PlanPatch(const GatePass& pass, const Memory& me
   plan.atoms.total += plan.atoms.added - plan.atoms.removed;
   plan.users = pass.names().users;
   plan.idle = pass.names().idle;
+  plan.imported = pass.names().imported;
   plan.revived = pass.names().revived;
   state.Finish(&plan);
   return plan;
@@ -135,6 +149,10 @@ void AdoptPlan(Plan plan, Memory* memory) {
     memory->units[id.value] = std::move(unit);
   }
   for (const auto& [symbol, unit] : plan.users) memory->users.Add(symbol, unit);
+  for (const NameChanges::Imported& import : plan.imported) {
+    if (!import.weak) ++memory->import_uses[memory->symbols[import.symbol.value].import_group];
+    memory->library_offers.erase(import.symbol);
+  }
   for (const auto& [list, idle] : {std::make_pair(&plan.idle, true), std::make_pair(&plan.revived, false)}) {
     for (SymbolId id : *list) {
       SymbolMemory& symbol = memory->symbols[id.value];

@@ -495,9 +495,21 @@ PlacementState::PlacementState(const Memory& memory, const GatePass& pass, const
     symbol.lazy = memory.symbols[added.symbol.value].lazy;
     symbol.owner = added.unit;
     symbol.traits.tls = definition.type == SymbolType::kTls;
-    symbol.traits.function = definition.type == SymbolType::kFunction;
+    symbol.traits.function = definition.type == SymbolType::kFunction ||
+                             (definition.type == SymbolType::kNone && definition.size == 0);
     symbol.executable = (object.sections[definition.section].flags & kSecExec) != 0;
     SetSymbol(added.symbol, symbol);
+  }
+  for (const NameChanges::Imported& imported : pass.names().imported) {
+    const LibraryOffer& offer = memory.library_offers.at(imported.symbol);
+    SymbolMemory symbol;
+    symbol.kind = SymbolMemory::kShared;
+    symbol.shared = true;
+    symbol.strong = !imported.weak;
+    if (symbol.strong) symbol.import_group = offer.import_group;
+    symbol.traits.imported = true;
+    symbol.traits.function = offer.function;
+    SetSymbol(imported.symbol, symbol);
   }
   for (const NameChanges::Added& moved : pass.names().moved) {
     const ObjectFile& object = *objects.at(moved.unit);

@@ -181,11 +181,15 @@ class UnitWriter {
     const uint64_t address = placed_.sections[s].address;
     for (size_t r = 0; r < section.relocs.size();) {
       const Reloc& reloc = section.relocs[r];
-      const TargetValue target = targets_.Target(reloc.symbol, reloc.addend);
+      TargetValue target = targets_.Target(reloc.symbol, reloc.addend);
       const ScanResult scan = memory_.arch->Scan(section.relocs.subspan(r), section.bytes, (section.flags & kSecWrite) != 0,
                                                  target.traits, memory_.output);
       if (scan.error != nullptr) return Refuse(GateReason::kLinkError, s, reloc, scan.error);
-      if (Lacks(target, scan.needs)) return Refuse(GateReason::kImportSetChanged, s, reloc, "a cell is missing");
+      if (Lacks(target, scan.needs)) {
+        if (Refusal refusal = MakeCells(s, reloc, scan.needs, target)) return refusal;
+        target = targets_.Target(reloc.symbol, reloc.addend);
+        if (Lacks(target, scan.needs)) return Refuse(GateReason::kImportSetChanged, s, reloc, "a cell is missing");
+      }
       if ((scan.needs & (kNeedRelative | kNeedSymbolic)) && !(section.flags & kSecWrite)) {
         // The loader may not have been told to make this writable.
         return Refuse(GateReason::kUnsupportedSection, s, reloc, "needs a relocation of read-only memory");
@@ -197,6 +201,22 @@ class UnitWriter {
         update_.words.push_back({address + reloc.offset, targets_.Global(reloc.symbol), static_cast<uint64_t>(reloc.addend)});
       }
       r += std::max<uint16_t>(scan.consumed, 1);
+    }
+    return std::nullopt;
+  }
+
+  // Cells that a global symbol lacks, out of the tables' reserves.
+  Refusal MakeCells(uint32_t s, const Reloc& reloc, uint16_t needs, const TargetValue& target) {
+    CellRequest request;
+    request.symbol = targets_.Global(reloc.symbol);
+    request.needs = needs & (kNeedGot | kNeedPlt | kNeedGotTp | kNeedTlsGd | kNeedTlsDesc);
+    request.address = target.address;
+    request.traits = target.traits;
+    if (!request.symbol.valid() || memory_.options->gate != GatePolicy::kExact || request.needs == 0) {
+      return Refuse(GateReason::kImportSetChanged, s, reloc, "a cell is missing");
+    }
+    if (absl::Status status = tables_.NeedCells(request, &mutations_); !status.ok()) {
+      return Refuse(GateReason::kImportSetChanged, s, reloc, status.message());
     }
     return std::nullopt;
   }
