@@ -85,10 +85,12 @@ put_to_work() {
     echo 'int puts(const char *); int main() { puts("hello"); return 0; }' >hello.c
     rm -f hello
     gcc -c hello.c && gcc "-B$second/libexec/kitlink" hello.o -o hello && [ "$(./hello)" = hello ] &&
+      "$second/bin/kitlinkc" relink hello >/dev/null &&  # returns when the daemon has taken note of hello.o
       sed -i s/hello/adieu/ hello.c && gcc -c hello.c && gcc "-B$second/libexec/kitlink" hello.o -o hello &&
       [ "$(./hello)" = adieu ] && "$second/bin/kitlinkc" explain hello --json | tail -n 1 | grep -q '"PATCHED"' &&
       "$second/bin/kitlinkc" verify hello >/dev/null
     result=$?
+    [ $result -eq 0 ] || "$second/bin/kitlinkc" explain hello
     "$second/bin/kitlinkc" stop >/dev/null 2>&1
     exit $result
   ) || fail "the relinked daemon does not work"
