@@ -149,6 +149,7 @@ void AdoptPlan(Plan plan, Memory* memory) {
     memory->units[id.value] = std::move(unit);
   }
   for (const auto& [symbol, unit] : plan.users) memory->users.Add(symbol, unit);
+  for (auto& [id, symbol] : plan.symbols) memory->symbols[id.value] = symbol;
   for (const NameChanges::Imported& import : plan.imported) {
     if (!import.weak) ++memory->import_uses[memory->symbols[import.symbol.value].import_group];
     memory->library_offers.erase(import.symbol);
@@ -161,7 +162,6 @@ void AdoptPlan(Plan plan, Memory* memory) {
       else ++memory->import_uses[symbol.import_group];
     }
   }
-  for (auto& [id, symbol] : plan.symbols) memory->symbols[id.value] = symbol;
   for (auto& [id, space] : plan.spaces) memory->sections[id.value].space = std::move(space);
   for (auto& [index, growth] : plan.merged) {
     MergedMemory& merged = memory->merged[index];
