@@ -172,6 +172,9 @@ class NameResolver {
       case SymbolMemory::kDefined:
         break;
     }
+    // With its last reference, the PLT entry that is an IFUNC's address goes, and perhaps the table of those.
+    const bool dropped = std::any_of(touches.begin(), touches.end(), [](const Touch& touch) { return touch.is == nullptr; });
+    if (symbol.traits.ifunc && dropped) return Refuse(GateReason::kSymbolKindChanged, id, " is an IFUNC");
     // A member is needed only for what is asked of it. A definition that another unit brings, and loses at once, asks for
     // nothing, and keeps others from asking.
     const bool member = memory_.units[symbol.owner.value].lazy;

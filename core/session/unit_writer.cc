@@ -127,7 +127,8 @@ class UnitWriter {
   void MarkStaleWords() {
     auto mark = [&](SectionId section, uint64_t offset, uint64_t capacity) {
       const SectionMemory& home = memory_.sections[section.value];
-      if (!home.alloc() || capacity == 0) return;
+      // Nothing in memory that starts out as zeros is relocated; the addresses of .tbss belong to what follows, too.
+      if (!home.alloc() || home.nobits || capacity == 0) return;
       if (!(home.flags & kSecWrite) && !memory_.output.text_relocs) return;
       update_.stale_words.push_back({home.address + offset, home.address + offset + capacity});
     };

@@ -259,12 +259,37 @@ void CompareImportValues(Walk& walk) {
   }
 }
 
+// What the loader looks up by name, strongly, in the way that any program does.
+bool PlainImport(const ImageSymbol& s) {
+  return s.index != 0 && !s.name.empty() && !s.defined() && s.binding() == STB_GLOBAL && s.type() != STT_TLS &&
+         s.symbol.st_other == 0 && s.symbol.st_value == 0;
+}
+
+void CompareImports(Walk& walk) {
+  const std::set<std::string> cold = DynamicNames(walk.cold(), false);
+  std::set<std::string> here = DynamicNames(walk.image(), false);
+  for (const ImageSymbol& s : walk.image().image().dynsym()) {
+    const std::string name = walk.image().NameOf(s.index);
+    if (PlainImport(s) && cold.count(name) == 0) here.erase(name);
+  }
+  CompareSets(walk, cold, here, "imports");
+}
+
 }  // namespace
+
+std::set<std::string> IdleImports(const Walk& walk) {
+  const std::set<std::string> cold = DynamicNames(walk.cold(), false);
+  std::set<std::string> idle;
+  for (const ImageSymbol& s : walk.image().image().dynsym()) {
+    if (PlainImport(s) && cold.count(walk.image().NameOf(s.index)) == 0) idle.insert(std::string(s.name));
+  }
+  return idle;
+}
 
 void CompareDynamic(Walk& walk) {
   CompareTags(walk);
   CompareSets(walk, Versions(walk.cold().image()), Versions(walk.image().image()), "versions");
-  CompareSets(walk, DynamicNames(walk.cold(), false), DynamicNames(walk.image(), false), "imports");
+  CompareImports(walk);
   CompareSets(walk, DynamicNames(walk.cold(), true), DynamicNames(walk.image(), true), "exports");
   CheckFirstRow(walk);
   CompareImportValues(walk);
