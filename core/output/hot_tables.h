@@ -111,22 +111,30 @@ class HotTables {
  public:
   virtual ~HotTables() = default;
 
-  // Starts a plan; forgets one that was not accepted.
+  // Starts a plan; forgets one that was not accepted. Until then AddCells may tell cells of that plan.
   virtual void Begin() = 0;
   // Adds the mutations for one unit. ResourceExhausted when a table has no room, Unimplemented for what cannot be
   // patched; the message says what.
   virtual absl::Status Update(const UnitUpdate& update, std::vector<Mutation>* mutations) = 0;
   virtual absl::Status UpdateSymbol(const SymbolUpdate& update, std::vector<Mutation>* mutations) = 0;
-  // Gives a definition its row in the symbol table; UpdateSymbol fills in where it is. ResourceExhausted when there is no
-  // room, Unimplemented for what would have to be exported.
+  // Gives a definition its row in the symbol table; UpdateSymbol, later in the same plan, says where it is and brings
+  // cells up to date that the symbol has from an earlier life. A symbol that has a row already keeps it and its name, and
+  // gets the rest anew; without UpdateSymbol it is undefined, as weak references that nobody satisfies are.
+  // ResourceExhausted when there is no room, Unimplemented for what would have to be exported.
   virtual absl::Status AddSymbol(const NewSymbol& symbol, std::vector<Mutation>* mutations) = 0;
-  // Takes the row of a definition that is gone away. Unimplemented for one that has cells or is exported.
+  // Takes the rows of a symbol away to which nobody refers, or only weakly: its cells hold 0 from then on and are its
+  // own when it comes back. Unimplemented for a definition that is exported, has a PLT entry of its own or is where the
+  // program begins. For an import, call it after Update for all units: Unimplemented while a word refers to it, and when
+  // its library would be left without versions.
   virtual absl::Status RemoveSymbol(SymbolId symbol, std::vector<Mutation>* mutations) = 0;
-  // Gives an imported symbol its rows; cells are asked for by AddCells. ResourceExhausted when there is no room, NotFound
-  // when the library or the version is none that the image already depends on.
+  // Gives an imported symbol its rows; call it before Update for units that refer to it. Cells that it has already are
+  // filled by the loader from then on, others are asked for by NeedCells. An import that has rows gets their kind and
+  // binding anew. ResourceExhausted when there is no room, NotFound when the image does not depend on the library, or on
+  // none of its versions, Unimplemented for what is defined here.
   virtual absl::Status AddImport(const NewImport& import, std::vector<Mutation>* mutations) = 0;
-  // Gives a symbol the cells that it lacks; Cells tells them from then on, within this plan as well. ResourceExhausted
-  // when there is no room, Unimplemented for kinds of cells that only a full link makes.
+  // Gives a symbol the cells that it lacks; AddCells tells them from then on, within this plan as well. Bits that ask for
+  // nothing of the kind are ignored. ResourceExhausted when there is no room, FailedPrecondition for an import without
+  // rows, Unimplemented for kinds of cells that only a full link makes.
   virtual absl::Status NeedCells(const CellRequest& request, std::vector<Mutation>* mutations) = 0;
   // Adds what depends on all updates (counts, tables that units share).
   virtual void Finish(std::vector<Mutation>* mutations) = 0;

@@ -14,8 +14,11 @@ class FreeRooms {
   static constexpr uint64_t kNone = ~uint64_t{0};
 
   // The first of `count` free ones in a row, kNone when there are none. A count of 0 gets kNone, too.
-  uint64_t Take(uint64_t count) {
-    for (auto it = rooms_.begin(); count != 0 && it != rooms_.end(); ++it) {
+  uint64_t Take(uint64_t count) { return TakeBehind(0, count); }
+
+  // The same among the rooms that begin at `from` or behind it.
+  uint64_t TakeBehind(uint64_t from, uint64_t count) {
+    for (auto it = rooms_.lower_bound(from); count != 0 && it != rooms_.end(); ++it) {
       if (it->second < count) continue;
       const uint64_t first = it->first, rest = it->second - count;
       rooms_.erase(it);

@@ -114,6 +114,13 @@ absl::Status HotCells::FillTlsDesc(int32_t cell, const Content& content, HotRela
   return Relocate(cell, {arch_.dynamic_types().tlsdesc, content.imported ? content.dynsym : 0, addend}, rela);
 }
 
+void HotCells::WriteJumpSlot(uint32_t index, uint32_t dynsym, std::vector<Mutation>* mutations) const {
+  Elf64_Rela row{};
+  row.r_offset = home_.got_plt + 8 * (uint64_t{kGotPltHeader} + index);
+  row.r_info = ELF64_R_INFO(uint64_t{dynsym}, arch_.dynamic_types().jump_slot);
+  PutTable(home_.rela_plt_offset + uint64_t{index} * sizeof(row), row, mutations);
+}
+
 absl::Status HotCells::AddPlt(SymbolId symbol, std::vector<Mutation>* mutations) {
   const uint32_t index = plt_count();
   if (index >= cells_.plt_capacity()) return absl::ResourceExhaustedError(".plt: no free entries");
@@ -126,15 +133,12 @@ absl::Status HotCells::AddPlt(SymbolId symbol, std::vector<Mutation>* mutations)
   arch_.WritePltEntry(absl::MakeSpan(code.bytes), entry, home_.got_plt + slot, index, home_.plt);
   mutations->push_back(std::move(code));
   PutTable(home_.got_plt_offset + slot, arch_.LazyPltTarget(entry), mutations);
-  Elf64_Rela row{};
-  row.r_offset = home_.got_plt + slot;
-  row.r_info = ELF64_R_INFO(uint64_t{set.dynsym}, arch_.dynamic_types().jump_slot);
-  PutTable(home_.rela_plt_offset + uint64_t{index} * sizeof(row), row, mutations);
+  WriteJumpSlot(index, set.dynsym, mutations);
   if (staged_irelative_.empty()) return absl::OkStatus();
   // An entry knows its row, so rows that no entry knows make room.
   std::rotate(staged_irelative_.begin(), staged_irelative_.begin() + 1, staged_irelative_.end());
   const uint64_t last = uint64_t{index} + staged_irelative_.size();
-  PutTable(home_.rela_plt_offset + last * sizeof(row), staged_irelative_.back(), mutations);
+  PutTable(home_.rela_plt_offset + last * sizeof(Elf64_Rela), staged_irelative_.back(), mutations);
   return absl::OkStatus();
 }
 
@@ -194,16 +198,24 @@ absl::Status HotCells::Move(SymbolId symbol, uint64_t address, bool absolute, Ho
   return Refill(set, content, rela);
 }
 
-absl::Status HotCells::Import(SymbolId symbol, uint32_t dynsym, HotRela* rela) {
+void HotCells::Renumber(SymbolId symbol, uint32_t dynsym, std::vector<Mutation>* mutations) {
+  CellSet& set = Stage(symbol);
+  set.dynsym = dynsym;
+  // Row 0 is a local symbol: the loader looks nothing up for a jump slot that names it.
+  if (set.plt >= 0) WriteJumpSlot(static_cast<uint32_t>(set.plt), dynsym, mutations);
+}
+
+absl::Status HotCells::Import(SymbolId symbol, uint32_t dynsym, HotRela* rela, std::vector<Mutation>* mutations) {
   CellSet& set = Stage(symbol);
   if (set.iplt >= 0 || set.canonical_plt) {
     return absl::UnimplementedError("an imported symbol has an address of its own");
   }
-  set.dynsym = dynsym;
+  const CellSet known = set;
+  Renumber(symbol, dynsym, mutations);
   Content content;
   content.imported = true;
   content.dynsym = dynsym;
-  return Refill(set, content, rela);
+  return Refill(known, content, rela);
 }
 
 absl::Status HotCells::Refill(const CellSet& set, const Content& content, HotRela* rela) {

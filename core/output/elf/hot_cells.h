@@ -40,8 +40,10 @@ class HotCells {
   // address is a cell's own.
   absl::Status Move(SymbolId symbol, uint64_t address, bool absolute, HotRela* rela);
   // A symbol is bound at run time from now on: so are the cells that it has.
-  absl::Status Import(SymbolId symbol, uint32_t dynsym, HotRela* rela);
-  // A definition is gone: nobody refers to its cells, but the loader still visits them.
+  absl::Status Import(SymbolId symbol, uint32_t dynsym, HotRela* rela, std::vector<Mutation>* mutations);
+  // An import has another row in .dynsym, or none any more (0).
+  void Renumber(SymbolId symbol, uint32_t dynsym, std::vector<Mutation>* mutations);
+  // A symbol is gone: nobody refers to its cells, but the loader still visits them.
   void Vacate(SymbolId symbol, HotRela* rela);
   void AddCells(SymbolId symbol, TargetValue* value) const;
   void Emit(std::vector<Mutation>* mutations) const;
@@ -74,6 +76,7 @@ class HotCells {
   absl::Status FillTpOffset(int32_t cell, const Content& content, HotRela* rela);
   absl::Status FillTlsGd(int32_t cell, const Content& content, HotRela* rela);
   absl::Status FillTlsDesc(int32_t cell, const Content& content, HotRela* rela);
+  void WriteJumpSlot(uint32_t index, uint32_t dynsym, std::vector<Mutation>* mutations) const;
   absl::Status AddPlt(SymbolId symbol, std::vector<Mutation>* mutations);
   uint32_t plt_count() const { return static_cast<uint32_t>(cells_.plt.size() + staged_plt_.size()); }
 

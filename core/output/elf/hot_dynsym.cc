@@ -3,6 +3,7 @@
 #include <elf.h>
 
 #include <algorithm>
+#include <iterator>
 
 #include "absl/strings/str_cat.h"
 #include "core/base/bytes.h"
@@ -25,18 +26,22 @@ void PutField(uint64_t offset, const T& value, std::vector<Mutation>* mutations)
 
 }  // namespace
 
-HotDynsym::HotDynsym(const DynamicTables& tables, const DynsymHome& home)
+HotDynsym::HotDynsym(const DynamicTables& tables, ByteView rows, const DynsymHome& home)
     : home_(home), has_versym_(!tables.versym.empty()), has_verdef_(!tables.verdef.empty()),
       first_defined_(tables.first_defined) {
-  plan_.first_row = tables.first_row();
+  if (!tables.present) return;
+  for (uint32_t row = first_defined_; row-- > tables.first_row();) {
+    Import import;
+    import.symbol = tables.symbols[row - tables.first_row()];
+    import.row = Load<Elf64_Sym>(&rows[uint64_t{row - tables.first_row()} * sizeof(Elf64_Sym)]);
+    if (has_versym_) import.version = tables.versym[row];
+    plan_.imports.push_back(import);
+  }
   plan_.strings = tables.spare_strings;
   plan_.strings_end = tables.spare_strings == 0 ? 0 : static_cast<uint32_t>(tables.strings.bytes().size());
-  plan_.verneed = tables.spare_verneed;
-  plan_.verneed_end = tables.spare_verneed == 0 ? 0 : static_cast<uint32_t>(tables.verneed.size());
+  if (tables.spare_verneed != 0) plan_.verneed.Give(tables.spare_verneed, tables.verneed.size() - tables.spare_verneed);
   for (uint32_t name : tables.needed) needed_.insert(tables.strings.bytes().c_str() + name);
-  for (uint16_t version : tables.versym) {
-    plan_.next_version = std::max<uint16_t>(plan_.next_version, static_cast<uint16_t>((version & kMaxVersion) + 1));
-  }
+  plan_.next_version = std::max<uint16_t>(plan_.next_version, static_cast<uint16_t>(tables.verdef_count + 1));
   ReadVersions(tables);
   Begin();
 }
@@ -44,18 +49,19 @@ HotDynsym::HotDynsym(const DynamicTables& tables, const DynsymHome& home)
 // The tables were made by this program: they are well formed.
 void HotDynsym::ReadVersions(const DynamicTables& tables) {
   const char* strings = tables.strings.bytes().c_str();
-  plan_.next_version = std::max<uint16_t>(plan_.next_version, static_cast<uint16_t>(tables.verdef_count + 1));
+  absl::flat_hash_map<uint16_t, uint32_t> users;
+  for (const Import& import : plan_.imports) ++users[import.version];
+  // Definitions that bind to a library's version, copies for one, stay what they are.
+  for (size_t row = first_defined_; row < tables.versym.size(); ++row) ++users[tables.versym[row] & kMaxVersion];
   uint32_t at = 0;
   for (uint32_t n = 0; n < tables.verneed_count; ++n) {
     const auto need = Load<Elf64_Verneed>(&tables.verneed[at]);
-    Needed& library = plan_.versions[strings + need.vn_file];
+    Needed& library = plan_.needed[strings + need.vn_file];
     library.at = at;
-    library.count = need.vn_cnt;
     uint32_t aux_at = at + need.vn_aux;
     for (uint32_t v = 0; v < need.vn_cnt; ++v) {
       const auto aux = Load<Elf64_Vernaux>(&tables.verneed[aux_at]);
-      library.last_aux = aux_at;
-      library.numbers[strings + aux.vna_name] = aux.vna_other;
+      library.versions[aux_at] = {aux, strings + aux.vna_name, users[aux.vna_other]};
       plan_.next_version = std::max<uint16_t>(plan_.next_version, static_cast<uint16_t>(aux.vna_other + 1));
       aux_at += aux.vna_next;
     }
@@ -80,43 +86,80 @@ absl::StatusOr<uint32_t> HotDynsym::AddString(absl::string_view text, std::vecto
   return at;
 }
 
+// Writes a library's list of versions.
+void HotDynsym::WriteLinks(const Needed& needed, std::vector<Mutation>* mutations) const {
+  const uint64_t at = home_.verneed + needed.at;
+  PutField(at + offsetof(Elf64_Verneed, vn_cnt), static_cast<uint16_t>(needed.versions.size()), mutations);
+  PutField(at + offsetof(Elf64_Verneed, vn_aux), needed.versions.begin()->first - needed.at, mutations);
+  for (auto it = needed.versions.begin(); it != needed.versions.end(); ++it) {
+    auto next = std::next(it);
+    Elf64_Vernaux aux = it->second.aux;
+    aux.vna_next = next == needed.versions.end() ? 0 : next->first - it->first;
+    PutField(home_.verneed + it->first, aux, mutations);
+  }
+}
+
 // The number of the import's version. A version that is new of a library whose others are known joins their list.
 absl::StatusOr<uint16_t> HotDynsym::VersionOf(const NewImport& import, std::vector<Mutation>* mutations) {
   if (import.version.empty()) {
     return static_cast<uint16_t>(import.soname.empty() && has_verdef_ ? VER_NDX_LOCAL : VER_NDX_GLOBAL);
   }
-  auto library = staged_.versions.find(std::string(import.soname));
-  if (library == staged_.versions.end()) {
+  auto library = staged_.needed.find(std::string(import.soname));
+  if (library == staged_.needed.end()) {
     return absl::NotFoundError(absl::StrCat(".gnu.version_r: no versions of ", import.soname));
   }
   Needed& needed = library->second;
-  const std::string version(import.version);
-  if (auto it = needed.numbers.find(version); it != needed.numbers.end()) return it->second;
-  if (sizeof(Elf64_Vernaux) > staged_.verneed_end - staged_.verneed || staged_.next_version > kMaxVersion) {
-    return absl::NotFoundError(absl::StrCat(".gnu.version_r: no room for ", version, " of ", import.soname));
+  for (auto& [at, version] : needed.versions) {
+    if (version.name != import.version) continue;
+    ++version.users;
+    return version.aux.vna_other;
   }
-  absl::StatusOr<uint32_t> name = AddString(version, mutations);
+  const uint64_t at = staged_.verneed.TakeBehind(needed.at, sizeof(Elf64_Vernaux));
+  if (at == FreeRooms::kNone || staged_.next_version > kMaxVersion) {
+    return absl::NotFoundError(absl::StrCat(".gnu.version_r: no room for ", import.version, " of ", import.soname));
+  }
+  absl::StatusOr<uint32_t> name = AddString(import.version, mutations);
   if (!name.ok()) return name.status();
-  Elf64_Vernaux aux{};
-  aux.vna_hash = SysvHash(version);
-  aux.vna_other = staged_.next_version++;
-  aux.vna_name = *name;
-  PutField(home_.verneed + staged_.verneed, aux, mutations);
-  PutField(home_.verneed + needed.last_aux + offsetof(Elf64_Vernaux, vna_next), staged_.verneed - needed.last_aux,
-           mutations);
-  PutField(home_.verneed + needed.at + offsetof(Elf64_Verneed, vn_cnt), ++needed.count, mutations);
-  needed.last_aux = staged_.verneed;
-  needed.numbers[version] = aux.vna_other;
-  staged_.verneed += sizeof(aux);
-  return aux.vna_other;
+  Version version;
+  version.name = std::string(import.version);
+  version.users = 1;
+  version.aux.vna_hash = SysvHash(import.version);
+  version.aux.vna_other = staged_.next_version++;
+  version.aux.vna_name = *name;
+  needed.versions[static_cast<uint32_t>(at)] = version;
+  WriteLinks(needed, mutations);
+  return version.aux.vna_other;
 }
 
-void HotDynsym::Rewrite(uint32_t row, const NewImport& import, std::vector<Mutation>* mutations) const {
+// One user of a version less: a version that nobody uses must not be there.
+absl::Status HotDynsym::Release(uint16_t number, std::vector<Mutation>* mutations) {
+  for (auto& [soname, needed] : staged_.needed) {
+    for (auto it = needed.versions.begin(); it != needed.versions.end(); ++it) {
+      if (it->second.aux.vna_other != number) continue;
+      if (--it->second.users != 0) return absl::OkStatus();
+      if (needed.versions.size() == 1) {
+        return absl::UnimplementedError(absl::StrCat(".gnu.version_r: nothing is needed of ", soname, " any more"));
+      }
+      staged_.verneed.Give(it->first, sizeof(Elf64_Vernaux));
+      needed.versions.erase(it);
+      WriteLinks(needed, mutations);
+      return absl::OkStatus();
+    }
+  }
+  return absl::OkStatus();
+}
+
+void HotDynsym::WriteRow(uint32_t row, std::vector<Mutation>* mutations) {
+  PutField(home_.dynsym + uint64_t{row} * sizeof(Elf64_Sym), At(row).row, mutations);
+  if (has_versym_) PutField(home_.versym + uint64_t{row} * 2, At(row).version, mutations);
+}
+
+void HotDynsym::Rewrite(uint32_t row, const NewImport& import, std::vector<Mutation>* mutations) {
   // Whether the library chooses among several is its own affair.
   const SymbolType type = import.type == SymbolType::kIfunc ? SymbolType::kFunction : import.type;
   const SymbolBinding binding = import.weak ? SymbolBinding::kWeak : SymbolBinding::kGlobal;
-  const Elf64_Sym symbol = MakeGlobalRow(type, binding, Visibility::kDefault);
-  PutField(home_.dynsym + uint64_t{row} * sizeof(symbol) + offsetof(Elf64_Sym, st_info), symbol.st_info, mutations);
+  At(row).row.st_info = MakeGlobalRow(type, binding, Visibility::kDefault).st_info;
+  WriteRow(row, mutations);
 }
 
 absl::StatusOr<uint32_t> HotDynsym::Add(const NewImport& import, std::vector<Mutation>* mutations) {
@@ -126,19 +169,42 @@ absl::StatusOr<uint32_t> HotDynsym::Add(const NewImport& import, std::vector<Mut
   if (!import.version.empty() && !has_versym_) {
     return absl::NotFoundError(".gnu.version: the image has no versions");
   }
-  if (staged_.first_row <= 1) return absl::ResourceExhaustedError(".dynsym: no free rows");
+  if (first_row() <= 1) return absl::ResourceExhaustedError(".dynsym: no free rows");
   absl::StatusOr<uint16_t> version = VersionOf(import, mutations);
   if (!version.ok()) return version.status();
-  absl::StatusOr<uint32_t> name = AddString(import.name, mutations);
-  if (!name.ok()) return name.status();
-  const uint32_t row = --staged_.first_row;
-  Elf64_Sym symbol{};
-  symbol.st_name = *name;
-  PutField(home_.dynsym + uint64_t{row} * sizeof(symbol), symbol, mutations);
+  Import fresh;
+  fresh.symbol = import.symbol;
+  fresh.version = *version;
+  if (auto it = staged_.names.find(import.symbol); it != staged_.names.end()) {
+    fresh.row.st_name = it->second;
+  } else {
+    absl::StatusOr<uint32_t> name = AddString(import.name, mutations);
+    if (!name.ok()) return name.status();
+    fresh.row.st_name = *name;
+  }
+  staged_.imports.push_back(fresh);
+  const uint32_t row = first_row();
   Rewrite(row, import, mutations);
   PutField(home_.info_field, Elf64_Word{row}, mutations);
-  if (has_versym_) PutField(home_.versym + uint64_t{row} * 2, *version, mutations);
   return row;
+}
+
+absl::StatusOr<HotDynsym::Moved> HotDynsym::Remove(uint32_t row, std::vector<Mutation>* mutations) {
+  const Import gone = At(row);
+  if (absl::Status status = Release(gone.version, mutations); !status.ok()) return status;
+  staged_.names[gone.symbol] = gone.row.st_name;
+  Moved moved;
+  const uint32_t first = first_row();
+  if (row != first) {
+    moved = {At(first).symbol, first, row};
+    At(row) = At(first);
+    WriteRow(row, mutations);
+  }
+  staged_.imports.pop_back();
+  PutField(home_.dynsym + uint64_t{first} * sizeof(Elf64_Sym), FillerRow(), mutations);
+  if (has_versym_) PutField(home_.versym + uint64_t{first} * 2, uint16_t{VER_NDX_LOCAL}, mutations);
+  PutField(home_.info_field, Elf64_Word{first + 1}, mutations);
+  return moved;
 }
 
 void HotDynsym::Define(uint32_t row, const SymbolUpdate& update, uint64_t tls_begin,
@@ -153,9 +219,9 @@ void HotDynsym::Define(uint32_t row, const SymbolUpdate& update, uint64_t tls_be
 }
 
 uint64_t HotDynsym::bytes_held() const {
-  uint64_t total = 0;
-  for (const auto& [soname, needed] : plan_.versions) total += sizeof(Needed) + needed.numbers.size() * 48;
-  return total + needed_.size() * 40;
+  uint64_t total = 2 * plan_.imports.capacity() * sizeof(Import) + needed_.size() * 40;
+  for (const auto& [soname, needed] : plan_.needed) total += 2 * (sizeof(Needed) + needed.versions.size() * 72);
+  return total;
 }
 
 }  // namespace kitlink::elf

@@ -1,9 +1,11 @@
-// .dynsym of a hot image, with the names and versions beside it: rows for imports that are new.
+// .dynsym of a hot image, with the names and versions beside it: rows of imports come and go.
 //
 // Imports are not hashed, so nothing has to be rebuilt. The spare rows stand first and are local; the last of them
-// becomes the new import's and sh_info one less.
+// becomes a new import's, and sh_info one less. The first import moves to where one went.
 #ifndef CORE_OUTPUT_ELF_HOT_DYNSYM_H_
 #define CORE_OUTPUT_ELF_HOT_DYNSYM_H_
+
+#include <elf.h>
 
 #include <cstdint>
 #include <string>
@@ -12,9 +14,11 @@
 
 #include "absl/container/btree_map.h"
 #include "absl/container/btree_set.h"
+#include "absl/container/flat_hash_map.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "core/output/elf/dynamic_tables.h"
+#include "core/output/elf/free_rooms.h"
 #include "core/output/hot_tables.h"
 
 namespace kitlink::elf {
@@ -30,37 +34,59 @@ struct DynsymHome {
 
 class HotDynsym {
  public:
-  HotDynsym(const DynamicTables& tables, const DynsymHome& home);
+  // `rows`: those of imports, from tables.first_row() on, as they were written.
+  HotDynsym(const DynamicTables& tables, ByteView rows, const DynsymHome& home);
 
   void Begin();
   // Adds an undefined row; its number. See HotTables::AddImport.
   absl::StatusOr<uint32_t> Add(const NewImport& import, std::vector<Mutation>* mutations);
   // True for rows of imports, which nobody finds by name.
-  bool IsImport(uint32_t row) const { return row >= staged_.first_row && row < first_defined_; }
+  bool IsImport(uint32_t row) const { return row >= first_row() && row < first_defined_; }
+  // An import whose row is another from now on.
+  struct Moved {
+    SymbolId symbol;  // invalid: none is
+    uint32_t from = 0, to = 0;
+  };
+  // Takes an import's row away. Unimplemented when its library would be left without versions.
+  absl::StatusOr<Moved> Remove(uint32_t row, std::vector<Mutation>* mutations);
   // Makes an import's row say what kind of symbol it is.
-  void Rewrite(uint32_t row, const NewImport& import, std::vector<Mutation>* mutations) const;
+  void Rewrite(uint32_t row, const NewImport& import, std::vector<Mutation>* mutations);
   // Moves or resizes a definition's row.
   void Define(uint32_t row, const SymbolUpdate& update, uint64_t tls_begin, std::vector<Mutation>* mutations) const;
   void Accept() { plan_ = staged_; }
   uint64_t bytes_held() const;
 
  private:
-  // The versions that the image needs of one library.
+  struct Import {
+    SymbolId symbol;
+    Elf64_Sym row{};
+    uint16_t version = VER_NDX_GLOBAL;
+  };
+  struct Version {
+    Elf64_Vernaux aux{};
+    std::string name;
+    uint32_t users = 0;
+  };
+  // The versions that the image needs of one library, by where they are in .gnu.version_r: links lead forward only.
   struct Needed {
-    uint32_t at = 0;        // of its Elf64_Verneed in .gnu.version_r
-    uint16_t count = 0;     // of versions
-    uint32_t last_aux = 0;  // of the last of them
-    absl::btree_map<std::string, uint16_t> numbers;
+    uint32_t at = 0;  // of its Elf64_Verneed
+    absl::btree_map<uint32_t, Version> versions;
   };
   struct Plan {
-    uint32_t first_row = 1;  // behind the spare rows
+    std::vector<Import> imports;            // the last row first
     uint32_t strings = 0, strings_end = 0;  // spare bytes of .dynstr
-    uint32_t verneed = 0, verneed_end = 0;  // spare bytes of .gnu.version_r
+    FreeRooms verneed;                      // spare bytes of .gnu.version_r
     uint16_t next_version = 2;
-    absl::btree_map<std::string, Needed> versions;  // by soname
+    absl::btree_map<std::string, Needed> needed;  // by soname
+    absl::flat_hash_map<SymbolId, uint32_t> names;  // of imports that went: offsets in .dynstr
   };
 
+  uint32_t first_row() const { return first_defined_ - static_cast<uint32_t>(staged_.imports.size()); }
+  Import& At(uint32_t row) { return staged_.imports[first_defined_ - 1 - row]; }
   void ReadVersions(const DynamicTables& tables);
+  void WriteLinks(const Needed& needed, std::vector<Mutation>* mutations) const;
+  void WriteRow(uint32_t row, std::vector<Mutation>* mutations);
+  absl::Status Release(uint16_t version, std::vector<Mutation>* mutations);
   absl::StatusOr<uint16_t> VersionOf(const NewImport& import, std::vector<Mutation>* mutations);
   absl::StatusOr<uint32_t> AddString(absl::string_view text, std::vector<Mutation>* mutations);
 

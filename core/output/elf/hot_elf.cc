@@ -29,7 +29,7 @@ void Put(uint64_t offset, const T& value, std::vector<Mutation>* mutations) {
 
 // The written tables that are kept in memory.
 struct TableBytes {
-  std::vector<uint8_t> rela, frame_header, dynamic, globals, irelative;
+  std::vector<uint8_t> rela, frame_header, dynamic, globals, irelative, imports;
 };
 
 uint64_t HashName(absl::string_view name) { return FnvWords(AsBytes(name)); }
@@ -53,7 +53,7 @@ class HotElf : public HotTables {
          const std::string& build_id, const TableBytes& tables)
       : options_(options), arch_(arch), values_(image.values),
         cells_(image.cells, image.values, arch, CellsHomeOf(options, image, tables.dynamic), tables.irelative),
-        dynsym_(image.dynamic, DynsymHomeOf(image)),
+        dynsym_(image.dynamic, tables.imports, DynsymHomeOf(image)),
         symtab_(image.symtab, tables.globals, SymtabHomeOf(image)), library_names_(LibraryNames(options, program)),
         build_id_(absl::HexStringToBytes(build_id)),
         rela_(image.rela, tables.rela, Offset(image, kRelaDyn), arch.dynamic_types()),
@@ -106,8 +106,9 @@ class HotElf : public HotTables {
     return symtab_.Add(symbol);
   }
 
-  absl::Status RemoveSymbol(SymbolId symbol, std::vector<Mutation>*) override {
+  absl::Status RemoveSymbol(SymbolId symbol, std::vector<Mutation>* mutations) override {
     if (const CellSet* set = cells_.Find(symbol); set != nullptr) {
+      if (dynsym_.IsImport(set->dynsym)) return RemoveImport(symbol, set->dynsym, mutations);
       if (set->dynsym != 0) return absl::UnimplementedError(".dynsym: rows are not removed");
       if (set->iplt >= 0) return absl::UnimplementedError(".iplt: entries are not removed");
     }
@@ -131,7 +132,7 @@ class HotElf : public HotTables {
     } else {
       absl::StatusOr<uint32_t> row = dynsym_.Add(import, mutations);
       if (!row.ok()) return row.status();
-      if (absl::Status status = cells_.Import(import.symbol, *row, &rela_); !status.ok()) return status;
+      if (absl::Status status = cells_.Import(import.symbol, *row, &rela_, mutations); !status.ok()) return status;
     }
     NewSymbol symbol;
     symbol.symbol = import.symbol;
@@ -256,6 +257,20 @@ class HotElf : public HotTables {
     return image.section_headers + (uint64_t{image.synthetic[which].value} + 1) * sizeof(Elf64_Shdr);
   }
 
+  absl::Status RemoveImport(SymbolId symbol, uint32_t row, std::vector<Mutation>* mutations) {
+    cells_.Vacate(symbol, &rela_);
+    if (rela_.Names(row)) return absl::UnimplementedError(".rela.dyn: words refer to an import that is to go");
+    absl::StatusOr<HotDynsym::Moved> moved = dynsym_.Remove(row, mutations);
+    if (!moved.ok()) return moved.status();
+    cells_.Renumber(symbol, 0, mutations);
+    if (moved->symbol.valid()) {
+      cells_.Renumber(moved->symbol, moved->to, mutations);
+      rela_.Renumber(moved->from, moved->to);
+    }
+    symtab_.Remove(symbol);
+    return absl::OkStatus();
+  }
+
   absl::Status UpdateWords(const UnitUpdate& update) {
     if (!has_rela_) {
       if (update.words.empty()) return absl::OkStatus();
@@ -341,6 +356,12 @@ absl::StatusOr<std::unique_ptr<HotTables>> CaptureElf(const LinkOptions& options
   if (const OutputSection* symtab = image.Section(kSymtab)) {
     absl::Status status = fetch(symtab->offset + uint64_t{image.symtab.first_global} * sizeof(Elf64_Sym),
                                 image.symtab.globals.size() * sizeof(Elf64_Sym), &tables.globals);
+    if (!status.ok()) return status;
+  }
+  if (const OutputSection* dynsym = image.Section(kDynsym)) {
+    const uint64_t first = image.dynamic.first_row();
+    absl::Status status = fetch(dynsym->offset + first * sizeof(Elf64_Sym),
+                                (image.dynamic.first_defined - first) * sizeof(Elf64_Sym), &tables.imports);
     if (!status.ok()) return status;
   }
   if (const OutputSection* rela = image.Section(kRelaPlt)) {

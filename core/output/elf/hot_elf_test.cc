@@ -160,6 +160,20 @@ class Loaded {
     }
     return rows;
   }
+  std::set<std::string> Imports() const {
+    std::set<std::string> names;
+    const Elf64_Shdr dynsym = Section(".dynsym");
+    for (uint32_t row = dynsym.sh_info; row < dynsym.sh_size / sizeof(Elf64_Sym); ++row) {
+      if (Symbol(row).st_shndx != SHN_UNDEF) continue;
+      EXPECT_TRUE(names.insert(Name(row)).second) << Name(row) << " twice";
+    }
+    return names;
+  }
+  std::set<std::string> Versions() const {
+    std::set<std::string> names;
+    for (const auto& [number, name] : versions_) names.insert(name);
+    return names;
+  }
   const Elf64_Ehdr& header() const { return header_; }
   const std::map<uint64_t, Elf64_Rela>& rows() const { return rows_; }
   uint32_t irelative() const { return irelative_; }
@@ -227,6 +241,7 @@ class HotElfTest : public ::testing::TestWithParam<OutputKind> {
     linked_ = Linked();
     builder_.emplace();
     symbols_.clear();
+    left_.clear();
     hot_.reset();
     builder_->options.kind = GetParam();
     if (GetParam() == OutputKind::kShared) builder_->options.entry.clear();
@@ -336,6 +351,14 @@ class HotElfTest : public ::testing::TestWithParam<OutputKind> {
       }
     }
     EXPECT_EQ(loaded.irelative(), 2u);
+    std::set<std::string> imports, versions;
+    for (const auto& [id, known] : symbols_) {
+      if (!known.imported) continue;
+      imports.insert(known.name);
+      versions.insert(known.name.substr(known.name.find('@') + 1));
+    }
+    EXPECT_EQ(loaded.Imports(), imports);
+    EXPECT_EQ(loaded.Versions(), versions) << "none that a full link would not need";
     const Elf64_Shdr dynsym = loaded.Section(".dynsym");
     for (uint32_t row = 0; row < dynsym.sh_size / sizeof(Elf64_Sym); ++row) {
       EXPECT_EQ(ELF64_ST_BIND(loaded.Symbol(row).st_info) == STB_LOCAL, row < dynsym.sh_info) << row;
@@ -348,6 +371,7 @@ class HotElfTest : public ::testing::TestWithParam<OutputKind> {
   std::unique_ptr<HotTables> hot_;
   std::vector<Mutation> mutations_;
   std::map<SymbolId, Known> symbols_;
+  std::map<SymbolId, uint16_t> left_;  // cells of symbols that went; whoever comes back has them again
   uint32_t data_ = 0;
 };
 
@@ -381,6 +405,76 @@ TEST_P(HotElfTest, AVersionThatIsNewJoinsItsLibrarysList) {
   Commit();
   symbols_[id] = {"f2@V3", true, 0, kNeedGot};
   Check();
+}
+
+TEST_P(HotElfTest, AnImportThatIsGoneLeavesNothingToLookUp) {
+  hot_->Begin();
+  ASSERT_TRUE(Import(SymbolId(5000), 9).ok());
+  ASSERT_TRUE(Need(SymbolId(5000), {"", true, 0, 0}, kNeedGot | kNeedPlt).ok());
+  Commit();
+  const TargetValue cells = CellsOf(SymbolId(5000));
+  hot_->Begin();
+  const SymbolId f1 = linked_.program->names.Find("f1");
+  ASSERT_TRUE(hot_->RemoveSymbol(SymbolId(5000), &mutations_).ok());
+  // The only one of its version, while there is another.
+  ASSERT_TRUE(hot_->RemoveSymbol(f1, &mutations_).ok());
+  EXPECT_EQ(hot_->RemoveSymbol(linked_.program->names.Find("f0"), &mutations_).code(),
+            absl::StatusCode::kUnimplemented) << "the library would be left without versions";
+  hot_->Begin();
+  mutations_.clear();
+  ASSERT_TRUE(hot_->RemoveSymbol(SymbolId(5000), &mutations_).ok());
+  ASSERT_TRUE(hot_->RemoveSymbol(f1, &mutations_).ok());
+  Commit();
+  symbols_.erase(f1);
+  Check();
+  const Loaded loaded(linked_.file);
+  EXPECT_EQ(loaded.Meaning(cells.got), "= 0");
+  EXPECT_EQ(loaded.PltTarget(cells.plt), "") << "names the first row, for which nothing is looked up";
+  hot_->Begin();
+  ASSERT_TRUE(Import(SymbolId(5000), 9).ok());
+  Commit();
+  symbols_[SymbolId(5000)] = {"f9@V1", true, 0, kNeedGot | kNeedPlt};
+  Check();
+}
+
+TEST_P(HotElfTest, CellsAndWordsFollowTheImportThatFillsTheHole) {
+  const ObjectFile object;
+  UnitUpdate update;
+  update.unit = UnitId(0);
+  update.object = &object;
+  const uint64_t word = linked_.image.placement.sections[data_].address;
+  hot_->Begin();
+  ASSERT_TRUE(Import(SymbolId(5000), 9).ok());
+  ASSERT_TRUE(Import(SymbolId(5001), 12).ok());
+  ASSERT_TRUE(Need(SymbolId(5001), {"", true, 0, 0}, kNeedGot | kNeedPlt).ok());
+  update.words = {{word, SymbolId(5001), 4}};
+  ASSERT_TRUE(hot_->Update(update, &mutations_).ok());
+  Commit();
+  hot_->Begin();
+  ASSERT_TRUE(hot_->RemoveSymbol(SymbolId(5000), &mutations_).ok());
+  Commit();
+  symbols_[SymbolId(5001)] = {"f12@V1", true, 0, kNeedGot | kNeedPlt};
+  Check();
+  EXPECT_EQ(Loaded(linked_.file).Meaning(word), absl::StrCat("type ", R_X86_64_64, " f12@V1 + 4"));
+}
+
+TEST_P(HotElfTest, AnImportStaysWhileAWordRefersToIt) {
+  const ObjectFile object;
+  UnitUpdate update;
+  update.unit = UnitId(0);
+  update.object = &object;
+  const SymbolId f1 = linked_.program->names.Find("f1");
+  const uint64_t word = linked_.image.placement.sections[data_].address;
+  update.words = {{word, f1, 0}};
+  update.stale_words = {{word, word + 8}};
+  hot_->Begin();
+  ASSERT_TRUE(hot_->Update(update, &mutations_).ok());
+  EXPECT_EQ(hot_->RemoveSymbol(f1, &mutations_).code(), absl::StatusCode::kUnimplemented);
+  update.words.clear();
+  hot_->Begin();
+  mutations_.clear();
+  ASSERT_TRUE(hot_->Update(update, &mutations_).ok());
+  EXPECT_TRUE(hot_->RemoveSymbol(f1, &mutations_).ok());
 }
 
 TEST_P(HotElfTest, RefusesLibrariesThatAreNotThere) {
@@ -471,10 +565,12 @@ TEST_P(HotElfTest, RandomPlansAgainstAModel) {
       hot_->Begin();
       mutations_.clear();
       auto symbols = symbols_;
+      auto left = left_;
       bool ok = true;
       for (uint32_t step = random() % 4 + 1; ok && step > 0; --step) {
-        const uint32_t function = 2 + random() % (kLibraryFunctions - 2);
-        const SymbolId import(1000 + function), own(2000 + random() % 20);
+        const uint32_t function = random() % (seed % 2 ? 8 : kLibraryFunctions);
+        const SymbolId known_import = linked_.program->names.Find(absl::StrCat("f", function));
+        const SymbolId import(function < 2 ? known_import : SymbolId(1000 + function)), own(2000 + random() % 20);
         const uint64_t address = 0x10000 + 16 * (random() % 1000);
         const std::string name = absl::StrCat("own", own.value);
         switch (random() % 5) {
@@ -483,6 +579,7 @@ TEST_P(HotElfTest, RandomPlansAgainstAModel) {
             Known& known = symbols[import];
             known.name = absl::StrCat("f", function, "@", VersionName(function));
             known.imported = true;
+            known.needs |= left[import];
             break;
           }
           case 1: {
@@ -507,8 +604,10 @@ TEST_P(HotElfTest, RandomPlansAgainstAModel) {
             break;
           }
           case 4: {
-            ok = hot_->RemoveSymbol(own, &mutations_).ok();
-            symbols.erase(own);
+            const SymbolId id = random() % 2 ? import : own;
+            ok = hot_->RemoveSymbol(id, &mutations_).ok();
+            if (symbols.count(id)) left[id] |= symbols[id].needs;
+            symbols.erase(id);
             break;
           }
         }
@@ -516,6 +615,7 @@ TEST_P(HotElfTest, RandomPlansAgainstAModel) {
       refused += !ok;
       if (!ok || random() % 4 == 0) continue;
       symbols_ = std::move(symbols);
+      left_ = std::move(left);
       Commit();
       Check();
       ++done;

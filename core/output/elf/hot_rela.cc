@@ -90,6 +90,22 @@ bool HotRela::Rewrite(uint64_t address, bool relative, uint64_t info, uint64_t a
   return true;
 }
 
+void HotRela::Renumber(uint32_t from, uint32_t to) {
+  for (uint32_t row = 0; row < Count(1); ++row) {
+    auto [word, content] = RowAt(1, row);
+    if (ELF64_R_SYM(content.info) != from) continue;
+    content.info = ELF64_R_INFO(uint64_t{to}, ELF64_R_TYPE(content.info));
+    staged_[1].rows[row] = {word, content};
+  }
+}
+
+bool HotRela::Names(uint32_t symbol) const {
+  for (uint32_t row = 0; row < Count(1); ++row) {
+    if (ELF64_R_SYM(RowAt(1, row).second.info) == symbol) return true;
+  }
+  return false;
+}
+
 const RelaRow* HotRela::Find(uint64_t address) const {
   for (int p = 0; p < 2; ++p) {
     const int64_t row = RowOf(p, address);

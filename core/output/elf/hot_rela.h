@@ -36,6 +36,10 @@ class HotRela {
   bool Rewrite(uint64_t address, bool relative, uint64_t info, uint64_t addend);
   // Adds a row. ResourceExhausted when its part is full.
   absl::Status Add(uint64_t address, bool relative, uint64_t info, uint64_t addend);
+  // Makes all rows that name row `from` of the dynamic symbol table name row `to`. O(symbolic rows).
+  void Renumber(uint32_t from, uint32_t to);
+  // True when a row names row `symbol` of the dynamic symbol table. O(symbolic rows).
+  bool Names(uint32_t symbol) const;
   // The row of a word, in this plan; nullptr when it has none. Valid until the next change.
   const RelaRow* Find(uint64_t address) const;
   // Adds the mutations of all rows that the plan touched.

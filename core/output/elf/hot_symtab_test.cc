@@ -241,6 +241,15 @@ TEST_F(HotSymtabTest, NamesOfWhatIsGoneAreReused) {
   Check();
 }
 
+TEST_F(HotSymtabTest, ANameThatCameAndWentIsNotWrittenOverAnothers) {
+  ASSERT_TRUE(hot_->Add(New(30, "a_rather_long_name")).ok());
+  hot_->Remove(SymbolId(30));
+  ASSERT_TRUE(Locals(1, 3, "local").ok());
+  Commit();
+  locals_[1] = LocalsOf(3, "local");
+  Check();
+}
+
 TEST_F(HotSymtabTest, WithoutATableNothingHappens) {
   HotSymtab none(SymtabPlan(), {}, SymtabHome());
   none.Begin();
