@@ -149,7 +149,8 @@ absl::Status HotCells::Need(const CellRequest& request, HotRela* rela, std::vect
   if (request.needs & (kNeedCopy | kNeedCanonicalPlt)) {
     return absl::UnimplementedError("a symbol needs a copy or a canonical PLT entry");
   }
-  if (((request.needs & kNeedTlsLd) && values_.tlsld == 0) || ((request.needs & kNeedGotBase) && values_.got_base == 0) ||
+  if (((request.needs & kNeedTlsLd) && values_.tlsld == 0) ||
+      ((request.needs & kNeedGotBase) && values_.got_base == 0) ||
       ((request.needs & kNeedStaticTls) && home_.shared && !home_.static_tls)) {
     return absl::UnimplementedError("the image lacks cells or flags for thread variables");
   }

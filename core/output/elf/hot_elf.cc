@@ -85,6 +85,7 @@ class HotElf : public HotTables {
     // Cells of a symbol that had no definition hold no address yet.
     const bool added = added_.contains(update.symbol);
     if (const CellSet* set = cells_.Find(update.symbol); set != nullptr && set->dynsym != 0) {
+      if (dynsym_.IsImport(set->dynsym)) return absl::UnimplementedError(".dynsym: a definition is an import there");
       dynsym_.Define(set->dynsym, update, values_.tls_begin, mutations);
     }
     if (!update.republished && !added) return absl::OkStatus();

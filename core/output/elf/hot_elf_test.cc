@@ -251,6 +251,7 @@ class HotElfTest : public ::testing::TestWithParam<OutputKind> {
     object.StackNote().Symbol("chosen", ".text", {64, 1, STB_GLOBAL, STT_GNU_IFUNC, STV_HIDDEN});
     object.Symbol("other_chosen", ".text", {66, 1, STB_GLOBAL, STT_GNU_IFUNC, STV_HIDDEN});
     object.Symbol("here", ".data", {8, 4, STB_GLOBAL, STT_OBJECT, STV_HIDDEN});
+    object.Section(".tdata", "12345678").Symbol("own_thread", ".tdata", {4, 4, STB_GLOBAL, STT_TLS, STV_HIDDEN});
     object.Reloc(".text", 4, R_X86_64_PLT32, "f0", -4).Reloc(".text", 12, R_X86_64_GOTPCREL, "f1", -4);
     object.Reloc(".text", 20, R_X86_64_GOTPCREL, "here", -4).Reloc(".text", 28, R_X86_64_PLT32, "chosen", -4);
     object.Reloc(".text", 36, R_X86_64_PLT32, "other_chosen", -4);
@@ -480,6 +481,44 @@ TEST_P(HotElfTest, AnImportStaysWhileAWordRefersToIt) {
 TEST_P(HotElfTest, RefusesLibrariesThatAreNotThere) {
   hot_->Begin();
   EXPECT_EQ(Import(SymbolId(5000), 2, "liby.so").code(), absl::StatusCode::kNotFound);
+}
+
+TEST_P(HotElfTest, ThreadVariablesGetTheirCells) {
+  constexpr uint16_t kAll = kNeedGotTp | kNeedTlsGd | kNeedTlsDesc;
+  const SymbolId own = linked_.program->names.Find("own_thread"), other(5000);
+  const ImageValues& values = linked_.image.values;
+  hot_->Begin();
+  NewImport import;
+  import.symbol = other;
+  import.name = "thread";
+  import.version = "V1";
+  import.soname = "libx.so";
+  import.type = SymbolType::kTls;
+  ASSERT_TRUE(hot_->AddImport(import, &mutations_).ok());
+  CellRequest request;
+  request.symbol = other;
+  request.needs = kAll;
+  request.traits.imported = request.traits.tls = true;
+  ASSERT_TRUE(hot_->NeedCells(request, &mutations_).ok());
+  request.symbol = own;
+  request.traits.imported = false;
+  request.address = values.tls_begin + 4;
+  ASSERT_TRUE(hot_->NeedCells(request, &mutations_).ok());
+  Commit();
+  const Loaded loaded(linked_.file);
+  const TargetValue theirs = CellsOf(other), ours = CellsOf(own);
+  EXPECT_EQ(loaded.Meaning(theirs.gottp), absl::StrCat("type ", R_X86_64_TPOFF64, " thread@V1 + 0"));
+  EXPECT_EQ(loaded.Meaning(theirs.tlsgd), absl::StrCat("type ", R_X86_64_DTPMOD64, " thread@V1 + 0"));
+  EXPECT_EQ(loaded.Meaning(theirs.tlsgd + 8), absl::StrCat("type ", R_X86_64_DTPOFF64, " thread@V1 + 0"));
+  EXPECT_EQ(loaded.Meaning(theirs.tlsdesc), absl::StrCat("type ", R_X86_64_TLSDESC, " thread@V1 + 0"));
+  const bool shared = GetParam() == OutputKind::kShared;
+  EXPECT_EQ(loaded.Meaning(ours.gottp), shared ? absl::StrCat("type ", R_X86_64_TPOFF64, "  + 4")
+                                               : absl::StrCat("= ", absl::Hex(request.address - values.tls_pointer)));
+  EXPECT_EQ(loaded.Meaning(ours.tlsgd), shared ? absl::StrCat("type ", R_X86_64_DTPMOD64, "  + 0") : "= 1");
+  EXPECT_EQ(loaded.Meaning(ours.tlsgd + 8), "= 4");
+  EXPECT_EQ(loaded.Meaning(ours.tlsdesc), absl::StrCat("type ", R_X86_64_TLSDESC, "  + 4"));
+  request.needs = kNeedStaticTls;
+  EXPECT_EQ(hot_->NeedCells(request, &mutations_).ok(), !shared) << "the library was not marked so";
 }
 
 TEST_P(HotElfTest, ACellNeedsARowFirst) {
