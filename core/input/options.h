@@ -124,7 +124,7 @@ struct LinkOptions {
 
   bool incremental = true;
   MovePolicy move = MovePolicy::kAuto;
-  GatePolicy gate = GatePolicy::kStrict;
+  GatePolicy gate = GatePolicy::kExact;
   PublishPolicy publish = PublishPolicy::kAuto;
   std::string session_key;
   int threads = 0;  // 0: one a processor

@@ -35,6 +35,7 @@ struct GateRefusal {
   // Not empty: what stands in the way is only that others refer to these symbols. With those who do among the changed
   // units, the symbols may get other addresses.
   std::vector<SymbolId> republish;
+  bool preference = false;  // there is another way, only not as good
 };
 
 const GateReasonInfo& Describe(GateReason reason);

@@ -44,6 +44,10 @@ void ListRanges(const ImagePatch& patch, LinkReport* report) {
   }
 }
 
+// A unit is read and written in some tens of microseconds: beyond so many, a full link is as good; and so many are no
+// more trouble than an island.
+constexpr size_t kMostReferrers = 512, kFewReferrers = 32;
+
 // How often what is to be republished may grow, until a relink gives up.
 constexpr int kMostRounds = 8;
 
@@ -205,7 +209,7 @@ std::variant<std::vector<UnitDiff>, GateRefusal> LinkSession::Impl::Diff(bool ex
     GroupDecision decision = DecideGroups(*memory, objects);
     if (decision.wanted.empty()) return DiffExactly(std::move(changed->units), decision.groups, *memory);
     const absl::btree_set<UnitId> wanted(decision.wanted.begin(), decision.wanted.end());
-    std::optional<ChangedUnits> more = ReadUnits(*memory, wanted, files);
+    std::optional<ChangedUnits> more = ReadUnits(*memory, wanted, kMostReferrers, files);
     if (!more || round == kMostRounds) return GateRefusal{GateReason::kComdatSetChanged, "a group is another unit's now"};
     changed->Append(*std::move(more));
   }
@@ -215,23 +219,29 @@ std::variant<std::vector<UnitDiff>, GateRefusal> LinkSession::Impl::Diff(bool ex
 std::variant<Plan, GateRefusal> LinkSession::Impl::PlanWithReferrers(bool exact, std::vector<UnitDiff> diffs,
                                                                      FileSource& files, ChangedUnits* changed,
                                                                      LinkTimings* timings) {
-  SymbolSet republish;
+  MoveRules rules;
+  rules.ask_to_stay = exact;
   for (int round = 0;; ++round) {
     Stopwatch watch;
     auto gate = exact ? CheckExactGate(*memory, std::move(diffs)) : CheckStrictGate(*memory, std::move(diffs));
     if (auto* refusal = std::get_if<GateRefusal>(&gate)) return std::move(*refusal);
     GatePass pass = std::get<GatePass>(std::move(gate));
     timings->gate += watch.Lap();
-    auto planned = PlanPatch(pass, *memory, republish, Reader());
+    auto planned = PlanPatch(pass, *memory, rules, Reader());
     GateRefusal* refusal = std::get_if<GateRefusal>(&planned);
     if (refusal == nullptr) return planned;
-    if (!exact || refusal->republish.empty() || round == kMostRounds) return planned;
+    if (!exact || refusal->republish.empty() || (round >= kMostRounds && !refusal->preference)) return planned;
     diffs = std::move(pass).TakeUnits();
     absl::flat_hash_set<UnitId> known;
     for (const UnitDiff& diff : diffs) known.insert(diff.unit);
-    republish.insert(refusal->republish.begin(), refusal->republish.end());
-    std::optional<ChangedUnits> more = ReadReferrers(*memory, refusal->republish, known, files);
-    if (!more) return planned;
+    const size_t most = refusal->preference ? kFewReferrers : kMostReferrers;
+    std::optional<ChangedUnits> more = ReadReferrers(*memory, refusal->republish, known, most, files);
+    if (!more && !refusal->preference) return planned;
+    if (!more || round >= kMostRounds) {
+      rules.ask_to_stay = false;
+      continue;
+    }
+    rules.republish.insert(refusal->republish.begin(), refusal->republish.end());
     for (auto& [unit, object] : more->units) diffs.push_back(DiffUnit(*memory, unit, std::move(object)));
     more->units.clear();
     changed->Append(*std::move(more));

@@ -61,6 +61,24 @@ std::optional<GateRefusal> CheckMoved(const GatePass& pass, const Memory& memory
   return refusal;
 }
 
+// Places all units. Refusals that republishing would lift are gathered, so that it is asked for once.
+std::optional<GateRefusal> PlaceUnits(const GatePass& pass, PlacementState* state, std::vector<PlacedUnit>* units,
+                                      std::vector<Mutation>* mutations) {
+  std::optional<GateRefusal> gathered;
+  for (size_t u = 0; u < units->size(); ++u) {
+    std::optional<GateRefusal> refusal = PlaceUnit(pass.units()[u], state, &(*units)[u], mutations);
+    if (!refusal) continue;
+    if (refusal->republish.empty()) return refusal;
+    if (!gathered) {
+      gathered = std::move(refusal);
+      continue;
+    }
+    gathered->republish.insert(gathered->republish.end(), refusal->republish.begin(), refusal->republish.end());
+    gathered->preference &= refusal->preference;
+  }
+  return gathered;
+}
+
 // Rows of names that came and went.
 std::optional<GateRefusal> UpdateNames(const GatePass& pass, const Memory& memory, std::vector<Mutation>* mutations) {
   const auto refuse = [&](SymbolId id, const absl::Status& status) {
@@ -100,15 +118,13 @@ std::optional<GateRefusal> UpdateNames(const GatePass& pass, const Memory& memor
 
 }  // namespace
 
-std::variant<Plan, GateRefusal> PlanPatch(const GatePass& pass, const Memory& memory, const SymbolSet& republish,
+std::variant<Plan, GateRefusal> PlanPatch(const GatePass& pass, const Memory& memory, const MoveRules& rules,
                                           const ImageReader& read) {
-  if (auto refusal = CheckMoved(pass, memory, republish)) return *refusal;
-  PlacementState state(memory, pass, republish);
+  if (auto refusal = CheckMoved(pass, memory, rules.republish)) return *refusal;
+  PlacementState state(memory, pass, rules);
   std::vector<Mutation> mutations;
   std::vector<PlacedUnit> units(pass.units().size());
-  for (size_t u = 0; u < units.size(); ++u) {
-    if (auto refusal = PlaceUnit(pass.units()[u], &state, &units[u], &mutations)) return *refusal;
-  }
+  if (auto refusal = PlaceUnits(pass, &state, &units, &mutations)) return *refusal;
   // Beyond this point no address changes.
   Plan plan;
   memory.tables->Begin();

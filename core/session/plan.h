@@ -19,6 +19,12 @@ namespace kitlink {
 
 using SymbolSet = absl::flat_hash_set<SymbolId>;
 
+// How entries that are no longer where they were published may be dealt with.
+struct MoveRules {
+  SymbolSet republish;        // these may get other addresses: all units that name them are among those of the pass
+  bool ask_to_stay = false;   // refuse, and ask for republishing, before a section moves that has room where it is
+};
+
 // New pieces of one merged section.
 struct MergedGrowth {
   uint64_t used = 0;
@@ -40,11 +46,10 @@ struct Plan {
 };
 
 // Plans the rewriting of the units that passed the gate: slots for what grew or is new, islands where functions left,
-// every byte of the units' atoms with relocations applied, and the tables that follow. Symbols in `republish` may get
-// other addresses: all units that name them are among those of `pass`. Only what differs from the image that `read` gives
+// every byte of the units' atoms with relocations applied, and the tables that follow. Only what differs from the image that `read` gives
 // ends up in the patch. Starts a plan of memory.tables and leaves everything else as it is. Refuses when there is no room
 // or no way; where republishing more symbols would be a way, the refusal says which.
-std::variant<Plan, GateRefusal> PlanPatch(const GatePass& pass, const Memory& memory, const SymbolSet& republish,
+std::variant<Plan, GateRefusal> PlanPatch(const GatePass& pass, const Memory& memory, const MoveRules& rules,
                                           const ImageReader& read);
 
 // The session's memory after `plan` was committed.

@@ -12,9 +12,6 @@
 namespace kitlink {
 namespace {
 
-// A unit is read and written in some tens of microseconds; a name that everybody uses is not worth it.
-constexpr size_t kMostReferrers = 512;
-
 class ReferrerReader {
  public:
   ReferrerReader(const Memory& memory, FileSource& files) : memory_(memory), files_(files) {}
@@ -65,8 +62,9 @@ class ReferrerReader {
 
 }  // namespace
 
-std::optional<ChangedUnits> ReadUnits(const Memory& memory, const absl::btree_set<UnitId>& units, FileSource& files) {
-  if (units.size() > kMostReferrers) return std::nullopt;
+std::optional<ChangedUnits> ReadUnits(const Memory& memory, const absl::btree_set<UnitId>& units, size_t most,
+                                      FileSource& files) {
+  if (units.size() > most) return std::nullopt;
   absl::btree_map<uint32_t, std::vector<UnitId>> by_file;
   for (UnitId id : units) {
     const UnitMemory& unit = memory.units[id.value];
@@ -81,15 +79,15 @@ std::optional<ChangedUnits> ReadUnits(const Memory& memory, const absl::btree_se
 }
 
 std::optional<ChangedUnits> ReadReferrers(const Memory& memory, const std::vector<SymbolId>& symbols,
-                                          const absl::flat_hash_set<UnitId>& known, FileSource& files) {
+                                          const absl::flat_hash_set<UnitId>& known, size_t most, FileSource& files) {
   absl::btree_set<UnitId> wanted;
   for (SymbolId symbol : symbols) {
     for (UnitId unit : memory.users.Of(symbol)) {
       if (!known.contains(unit) && memory.units[unit.value].Find(symbol) != nullptr) wanted.insert(unit);
-      if (wanted.size() > kMostReferrers) return std::nullopt;
+      if (wanted.size() > most) return std::nullopt;
     }
   }
-  return ReadUnits(memory, wanted, files);
+  return ReadUnits(memory, wanted, most, files);
 }
 
 }  // namespace kitlink

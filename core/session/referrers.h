@@ -15,12 +15,13 @@
 namespace kitlink {
 
 // These units, from inputs that are what they were when they were linked. Nothing when one of them is not to be had like
-// that, or when there are so many that a full link is as good.
-std::optional<ChangedUnits> ReadUnits(const Memory& memory, const absl::btree_set<UnitId>& units, FileSource& files);
+// that, or when there are more than `most`.
+std::optional<ChangedUnits> ReadUnits(const Memory& memory, const absl::btree_set<UnitId>& units, size_t most,
+                                      FileSource& files);
 
 // The units that name one of `symbols` and are not among `known`; as ReadUnits.
 std::optional<ChangedUnits> ReadReferrers(const Memory& memory, const std::vector<SymbolId>& symbols,
-                                          const absl::flat_hash_set<UnitId>& known, FileSource& files);
+                                          const absl::flat_hash_set<UnitId>& known, size_t most, FileSource& files);
 
 }  // namespace kitlink
 

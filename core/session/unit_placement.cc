@@ -142,6 +142,13 @@ class UnitPlacer {
                     " outgrew its slot");
     }
     const bool code = (section.flags & kSecExec) != 0;
+    if (code && fits && state_.rules().ask_to_stay) {
+      // Many functions in one section, and those behind the one that changed have shifted: it is better that callers
+      // follow than that all of them move behind islands.
+      Refusal stay = OrRepublish(PublishedNames(s), Refuse(GateReason::kIslandOverlap, s, ": functions have shifted"));
+      stay->preference = true;
+      if (!stay->republish.empty()) return stay;
+    }
     if (!code && PublishedIn(s, atom, home)) return OrRepublish(PublishedNames(s), Refuse(GateReason::kDataGrew, s, ""));
     if (code) {
       for (const OwnSymbol& own : own_[s]) {
@@ -477,8 +484,8 @@ uint64_t PieceMap::Address(uint64_t offset) const {
   return addresses[k] + (offset - starts[k]);
 }
 
-PlacementState::PlacementState(const Memory& memory, const GatePass& pass, const SymbolSet& republish)
-    : memory_(memory), republish_(republish) {
+PlacementState::PlacementState(const Memory& memory, const GatePass& pass, const MoveRules& rules)
+    : memory_(memory), rules_(rules) {
   absl::flat_hash_map<UnitId, const ObjectFile*> objects;
   for (const UnitDiff& diff : pass.units()) objects[diff.unit] = diff.object.get();
   for (SymbolId id : pass.names().removed) {

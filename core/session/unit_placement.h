@@ -42,13 +42,14 @@ struct PlacedUnit {
 class PlacementState {
  public:
   // Names that came and went are known from the beginning: the new ones without an address.
-  PlacementState(const Memory& memory, const GatePass& pass, const SymbolSet& republish);
+  PlacementState(const Memory& memory, const GatePass& pass, const MoveRules& rules);
 
   const Memory& memory() const { return memory_; }
   Space& space(SectionId id);
   const SymbolMemory& symbol(SymbolId id) const;
   // True of a symbol whose published address binds nobody: it is new, or all who refer to it are written anew.
-  bool free(SymbolId id) const { return memory_.symbols[id.value].kind == SymbolMemory::kNone || republish_.contains(id); }
+  bool free(SymbolId id) const { return memory_.symbols[id.value].kind == SymbolMemory::kNone || rules_.republish.contains(id); }
+  const MoveRules& rules() const { return rules_; }
   void SetSymbol(SymbolId id, const SymbolMemory& symbol) { symbols_[id.value] = symbol; }
   // The address of a piece in a merged section, appended when it is new; nothing when there is no room.
   std::optional<uint64_t> Piece(uint32_t merged, ByteView bytes, std::vector<Mutation>* mutations);
@@ -58,7 +59,7 @@ class PlacementState {
 
  private:
   const Memory& memory_;
-  const SymbolSet& republish_;
+  const MoveRules& rules_;
   absl::btree_map<SectionId, Space> spaces_;
   absl::flat_hash_map<uint32_t, SymbolMemory> symbols_;
   absl::btree_map<uint32_t, MergedGrowth> merged_;

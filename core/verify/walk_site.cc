@@ -190,6 +190,11 @@ uint64_t TlsStart(const LoadedImage& image) {
   const Elf64_Phdr* p = image.image().Segment(PT_TLS);
   return p == nullptr ? 0 : p->p_vaddr;
 }
+
+bool InTls(const LoadedImage& image, uint64_t address) {
+  const Elf64_Phdr* p = image.image().Segment(PT_TLS);
+  return p != nullptr && address - p->p_vaddr < p->p_memsz;
+}
 }  // namespace
 
 bool Walk::CompareUnnamed(const ReferenceSite& site, const Value& cold, const Value& here, bool direct) {
@@ -203,6 +208,10 @@ bool Walk::CompareUnnamed(const ReferenceSite& site, const Value& cold, const Va
   if (cold.kind == Kind::kTls && !reference_.atoms[site.atom].alloc) {
     // Debug information of a variable that another unit's copy stands for: a tombstone, as an offset in the block.
     return cold.number - TlsStart(cold_) == here.number - TlsStart(image_);
+  }
+  if (cold.kind == Kind::kTls && AtomAt(cold.number, true).atom == kNoAtom) {
+    // A weak thread variable that nobody defines: it is nowhere, which code finds out before it goes there.
+    return cold.number - TlsStart(cold_) == here.number - TlsStart(image_) || !InTls(image_, here.number);
   }
   switch (cold.kind) {
     case Kind::kAddress: {
