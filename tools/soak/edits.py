@@ -159,6 +159,8 @@ class Editor:
             for _ in range(rng.randrange(3, 9)):
                 self.make(self.kind_for(p.units[name]), name)
         self.make("setsum", p.order[0])
+        for item in [i for i in p.of_unit("s0") if i.kind == "fn"]:
+            self.add_use_to(item)
         for unit in self.objects():
             for _ in range(rng.randrange(2, 6)):
                 self.add_root(unit)
@@ -478,10 +480,10 @@ class Editor:
 
 COMMON = ["body", "grow_function", "shrink_function", "style", "text", "values", "add_function", "add_data", "add_table", "remove",
           "rename", "move", "add_use", "drop_use", "use_member", "grow_data", "shrink_data", "linkage", "header_body", "header_use",
-          "header_add", "header_remove", "header_grow", "add_cxx", "member_add", "member_remove", "member_reorder", "libc", "reorder"]
+          "header_add", "header_remove", "header_grow", "add_cxx", "member_add", "libc", "reorder"]
 RARE = ["local_static", "add_rare", "add_unused", "use_library", "grow_rare", "align", "zeroes", "constness", "rival", "weak_reference",
-        "debug_only", "flags", "header_include", "key_function", "input_add", "input_remove", "library",
-        "undefined", "null"]
+        "debug_only", "flags", "header_include", "key_function", "input_add", "input_remove", "library", "member_remove",
+        "member_reorder", "undefined", "null"]
 KINDS = COMMON * 3 + RARE
 
 

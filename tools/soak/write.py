@@ -213,7 +213,7 @@ class Writer:
         return "%sNOINLINE u %s(u x) {\n  %s\n  if ((x & 3) == %d) throw %s;\n%s" % (self.prefix(item), item.name, guard, item.seed & 3, what, body)
 
     def write_data(self, item):
-        value = "" if item.zero and not item.const else " = {%s}" % (words(numbers(item.seed, item.n)) if not item.zero else "0")
+        value = " = {%s}" % ("0" if item.zero else words(numbers(item.seed, item.n)))
         return self.global_data(item, "%su %s[%d]" % ("const " if item.const else "", item.name, item.n), value)
 
     def write_common(self, item):
