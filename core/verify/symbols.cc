@@ -8,6 +8,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/strip.h"
 #include "core/verify/dynamic.h"
 
 namespace kitlink::verify {
@@ -47,6 +48,16 @@ bool InItsSection(const Image& image, const ImageSymbol& symbol) {
   return address >= h.sh_addr && address - h.sh_addr <= h.sh_size;
 }
 
+// A linker's name for a bound of a section that is where its name says.
+bool NamesBound(const Image& image, const ImageSymbol& symbol) {
+  absl::string_view name = symbol.name;
+  const bool stop = absl::ConsumePrefix(&name, "__stop_");
+  if (!stop && !absl::ConsumePrefix(&name, "__start_")) return false;
+  const Elf64_Shdr& h = image.sections()[symbol.symbol.st_shndx].header;
+  return image.sections()[symbol.symbol.st_shndx].name == name &&
+         image.AddressOf(symbol) == h.sh_addr + (stop ? h.sh_size : 0);
+}
+
 bool SameTarget(Walk& walk, const ImageSymbol& cold, const ImageSymbol& here) {
   if (!cold.defined()) return true;
   if (cold.symbol.st_shndx == SHN_ABS || here.symbol.st_shndx == SHN_ABS) {
@@ -59,6 +70,8 @@ bool SameTarget(Walk& walk, const ImageSymbol& cold, const ImageSymbol& here) {
                         a_image.sections()[cold.symbol.st_shndx].name)) {
     return false;
   }
+  // What lies at the end of a section belongs to the next one, if there is no gap.
+  if (NamesBound(a_image, cold)) return NamesBound(b_image, here);
   const uint64_t address = b_image.AddressOf(here);
   const AtomOffset target = TargetOf(walk, cold);
   if (target.atom != kNoAtom && !InItsSection(b_image, here)) return false;
