@@ -48,14 +48,14 @@ bool InItsSection(const Image& image, const ImageSymbol& symbol) {
   return address >= h.sh_addr && address - h.sh_addr <= h.sh_size;
 }
 
-// A linker's name for a bound of a section that is where its name says.
+// A linker's name for a bound of a section, that is where its name says.
 bool NamesBound(const Image& image, const ImageSymbol& symbol) {
   absl::string_view name = symbol.name;
   const bool stop = absl::ConsumePrefix(&name, "__stop_");
   if (!stop && !absl::ConsumePrefix(&name, "__start_")) return false;
-  const Elf64_Shdr& h = image.sections()[symbol.symbol.st_shndx].header;
-  return image.sections()[symbol.symbol.st_shndx].name == name &&
-         image.AddressOf(symbol) == h.sh_addr + (stop ? h.sh_size : 0);
+  const ImageSection* section = image.SectionNamed(name);
+  return section != nullptr &&
+         image.AddressOf(symbol) == section->header.sh_addr + (stop ? section->header.sh_size : 0);
 }
 
 bool SameTarget(Walk& walk, const ImageSymbol& cold, const ImageSymbol& here) {
@@ -64,14 +64,14 @@ bool SameTarget(Walk& walk, const ImageSymbol& cold, const ImageSymbol& here) {
     return cold.symbol.st_shndx == here.symbol.st_shndx && cold.symbol.st_value == here.symbol.st_value;
   }
   const Image &a_image = walk.cold().image(), &b_image = walk.image().image();
+  // The end of a section is the begin of the next one, if there is no gap.
+  if (NamesBound(a_image, cold)) return NamesBound(b_image, here);
   if (cold.symbol.st_shndx >= a_image.sections().size() ||
       here.symbol.st_shndx >= b_image.sections().size() ||
       !ContinuesSection(b_image.sections()[here.symbol.st_shndx].name,
                         a_image.sections()[cold.symbol.st_shndx].name)) {
     return false;
   }
-  // What lies at the end of a section belongs to the next one, if there is no gap.
-  if (NamesBound(a_image, cold)) return NamesBound(b_image, here);
   const uint64_t address = b_image.AddressOf(here);
   const AtomOffset target = TargetOf(walk, cold);
   if (target.atom != kNoAtom && !InItsSection(b_image, here)) return false;
