@@ -274,12 +274,10 @@ class Capture {
       SymbolMemory& memory = memory_->symbols[id.value];
       const bool first = !memory.shared;
       memory.shared = true;
-      if (!first || !symbol.default_version || memory.kind != SymbolMemory::kNone) continue;
-      const auto group = import_groups_.find({l, symbol.version});
-      if (!library.needed || group == import_groups_.end()) continue;
+      if (!first || !symbol.default_version || memory.kind != SymbolMemory::kNone || !library.needed) continue;
       LibraryOffer offer;
       offer.library = l;
-      offer.import_group = group->second;
+      offer.import_group = ImportGroup(l, symbol.version);
       offer.version = std::string(symbol.version);
       offer.type = symbol.type;
       offer.function = symbol.type == SymbolType::kFunction || symbol.type == SymbolType::kIfunc ||
@@ -292,11 +290,15 @@ class Capture {
     for (size_t i = 0; i < program_.symbols.size(); ++i) {
       const Symbol& symbol = program_.symbols[i];
       if (!symbol.used || symbol.kind != SymbolKind::kShared || !symbol.strongly_referenced) continue;
-      const auto [it, fresh] = import_groups_.try_emplace({symbol.file, symbol.version}, static_cast<uint32_t>(import_groups_.size()));
-      if (fresh) memory_->import_uses.push_back(0);
-      memory_->symbols[i].import_group = it->second;
-      ++memory_->import_uses[it->second];
+      memory_->symbols[i].import_group = ImportGroup(symbol.file, symbol.version);
+      ++memory_->import_uses[memory_->symbols[i].import_group];
     }
+  }
+
+  uint32_t ImportGroup(uint32_t library, absl::string_view version) {
+    const auto [it, fresh] = import_groups_.try_emplace({library, version}, static_cast<uint32_t>(import_groups_.size()));
+    if (fresh) memory_->import_uses.push_back(0);
+    return it->second;
   }
 
   void CaptureUsers() {

@@ -158,8 +158,7 @@ struct FileMemory {
   std::vector<MemberMemory> members;  // of an archive, in order
 };
 
-// A symbol that a shared library offers and nobody refers to yet. Only of libraries that are needed anyway, in a version
-// that is asked for anyway.
+// A symbol that a shared library offers and nobody refers to yet. Only of libraries that are needed anyway.
 struct LibraryOffer {
   uint32_t library = 0;  // index in Memory::sonames
   uint32_t import_group = SymbolMemory::kNoImportGroup;

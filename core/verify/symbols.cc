@@ -8,6 +8,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/strip.h"
 #include "core/verify/dynamic.h"
 
 namespace kitlink::verify {
@@ -47,12 +48,24 @@ bool InItsSection(const Image& image, const ImageSymbol& symbol) {
   return address >= h.sh_addr && address - h.sh_addr <= h.sh_size;
 }
 
+// A linker's name for a bound of a section, that is where its name says.
+bool NamesBound(const Image& image, const ImageSymbol& symbol) {
+  absl::string_view name = symbol.name;
+  const bool stop = absl::ConsumePrefix(&name, "__stop_");
+  if (!stop && !absl::ConsumePrefix(&name, "__start_")) return false;
+  const ImageSection* section = image.SectionNamed(name);
+  return section != nullptr &&
+         image.AddressOf(symbol) == section->header.sh_addr + (stop ? section->header.sh_size : 0);
+}
+
 bool SameTarget(Walk& walk, const ImageSymbol& cold, const ImageSymbol& here) {
   if (!cold.defined()) return true;
   if (cold.symbol.st_shndx == SHN_ABS || here.symbol.st_shndx == SHN_ABS) {
     return cold.symbol.st_shndx == here.symbol.st_shndx && cold.symbol.st_value == here.symbol.st_value;
   }
   const Image &a_image = walk.cold().image(), &b_image = walk.image().image();
+  // The end of a section is the begin of the next one, if there is no gap.
+  if (NamesBound(a_image, cold)) return NamesBound(b_image, here);
   if (cold.symbol.st_shndx >= a_image.sections().size() ||
       here.symbol.st_shndx >= b_image.sections().size() ||
       !ContinuesSection(b_image.sections()[here.symbol.st_shndx].name,
