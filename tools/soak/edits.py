@@ -171,6 +171,7 @@ class Editor:
         kinds = UNIT_KINDS + (CXX_KINDS if unit.lang == "cc" else [])
         unfit = ("common",) if unit.lang == "cc" else ()
         unfit += ("set", "cobj") if unit.group != "obj" else ()
+        unfit += ("set",) if "sets" in self.without else ()
         return self.rng.choice([k for k in kinds if k not in unfit])
 
     # Edits: each returns what it did, or None when it could not.
@@ -216,6 +217,8 @@ class Editor:
         unit = home or self.pick(self.code_units())
         if kinds and unit.group != "obj":
             kinds = [k for k in kinds if k not in ("set", "cobj")]
+        if kinds and "sets" in self.without:
+            kinds = [k for k in kinds if k != "set"]
         kind = self.rng.choice([k for k in kinds if k != "common" or unit.lang == "c"] or ["data"]) if kinds else self.kind_for(unit)
         item = self.make(kind, unit.name)
         if item.id not in self.p.items:

@@ -113,7 +113,7 @@ class Program:
         there = self.units[target.home].group
         here = "obj" if header else self.units[home].group
         if here == "so":  # the library calls back
-            return there == "so" or (there == "obj" and target.linkage == "global" and not target.cxx)
+            return there == "so" or (there == "obj" and target.linkage == "global" and not target.cxx and target.kind != "ifunc")
         if there == "so" and target.linkage == "hidden":
             return False
         return there == "obj" or RANK[here] <= RANK[there]
