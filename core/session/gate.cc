@@ -6,6 +6,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "core/layout/assign.h"
+#include "core/symbols/linker_symbols.h"
 
 namespace kitlink {
 namespace {
@@ -138,7 +139,9 @@ Refusal CheckSections(const Memory& memory, const UnitDiff& diff) {
       return GateRefusal{GateReason::kTlsChanged, Where(diff, is)};
     }
     const SectionMemory* home = FindSection(memory, OutputSectionName(memory.options, is), is.flags);
-    if (is.size != 0 && (home == nullptr || home->exact)) {
+    // Even an empty section has bounds that others may ask for, if C can spell its name.
+    const bool set = (is.flags & kSecAlloc) && IsCIdentifier(is.name);
+    if ((is.size != 0 || set) && (home == nullptr || home->exact)) {
       return GateRefusal{(is.flags & kSecAlloc) ? GateReason::kExactSectionChanged : GateReason::kUnsupportedSection,
                          Where(diff, is)};
     }
@@ -200,6 +203,9 @@ Refusal CheckStrictly(const Memory& memory, const UnitDiff& diff) {
 Refusal CheckCaptured(const Memory& memory, const UnitDiff& diff) {
   const UnitMemory& was = memory.units[diff.unit.value];
   if (!was.captured) return GateRefusal{GateReason::kUnitNotCaptured, diff.object->DisplayName()};
+  if (memory.output.shared && UsesStaticTls(*memory.arch, *diff.object, memory.output) != was.static_tls) {
+    return GateRefusal{GateReason::kTlsChanged, absl::StrCat(diff.object->DisplayName(), ": DF_STATIC_TLS")};
+  }
   return CompareTraits(was, diff);
 }
 

@@ -177,6 +177,7 @@ class Capture {
     out.member = in.object->member;
     out.traits = in.object->traits;
     out.local_cells = !in.promoted.empty();
+    out.static_tls = memory_->output.shared && UsesStaticTls(*memory_->arch, *in.object, memory_->output);
     out.lazy = !out.member.empty() || lazy_paths_.contains(in.object->path);
     if (!out.member.empty()) out.content = HashContent(in.object->image);
     for (uint32_t s = 0; s < in.object->sections.size(); ++s) {
@@ -245,7 +246,8 @@ class Capture {
       out.exported = in.exported;
       out.shared = in.shared_reference;
       out.strong = in.strongly_referenced;
-      if (in.kind == SymbolKind::kDefined || in.kind == SymbolKind::kAbsolute) out.owner = UnitId(in.file);
+      const bool defined = in.kind == SymbolKind::kDefined || in.kind == SymbolKind::kAbsolute;
+      if (defined && in.file < memory_->units.size()) out.owner = UnitId(in.file);
       if (in.kind == SymbolKind::kDefined && in.atom.valid()) {
         out.executable = (program_.section(in.atom).flags & kSecExec) != 0;
         // Its address is its PLT entry's; the resolver's is what a row of .rela.plt says.
@@ -406,6 +408,21 @@ std::string FirstCandidate(const LinkOptions& options, const InputArgument& argu
     if (files.Stat(candidate).ok()) return std::move(candidate);
   }
   return "";
+}
+
+bool UsesStaticTls(const Arch& arch, const ObjectFile& object, const OutputTraits& output) {
+  TargetTraits variable;
+  variable.tls = variable.imported = true;
+  for (const InputSection& section : object.sections) {
+    if (!(section.flags & kSecAlloc)) continue;
+    for (size_t r = 0; r < section.relocs.size(); ++r) {
+      const RelocForm form = arch.Info(section.relocs[r].type).form;
+      if (form != RelocForm::kTlsSequence && form != RelocForm::kTpOffset) continue;
+      const ScanResult scan = arch.Scan(section.relocs.subspan(r), section.bytes, true, variable, output);
+      if (scan.needs & kNeedStaticTls) return true;
+    }
+  }
+  return false;
 }
 
 uint64_t ReferencesDigest(const ObjectFile& object, uint32_t section) {

@@ -76,6 +76,7 @@ struct UnitMemory {
   std::vector<SymbolId> kept_groups, lost_groups;  // COMDAT signatures, sorted
   std::vector<IslandMemory> islands;
   bool local_cells = false;  // local symbols own GOT cells
+  bool static_tls = false;  // of a library: it must be loaded at start-up for this unit's sake
   bool lazy = false;  // takes part only as long as somebody needs what it defines: an archive member
 
   // What the unit says of `symbol`; nullptr when it does not name it.
@@ -217,6 +218,9 @@ bool OldEnough(const FileStamp& stamp, int64_t now_ns);
 
 // The first file that exists where -lNAME is looked for; empty when there is none.
 std::string FirstCandidate(const LinkOptions& options, const InputArgument& argument, FileSource& files);
+
+// True when code of `object` counts on thread variables at fixed offsets, which a library cannot have once a program runs.
+bool UsesStaticTls(const Arch& arch, const ObjectFile& object, const OutputTraits& output);
 
 // What sections of `object` refer to, independent of order: the names of global targets, the sections of local ones.
 uint64_t ReferencesDigest(const ObjectFile& object, uint32_t section);

@@ -8,6 +8,7 @@
 #include "absl/container/flat_hash_set.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "core/symbols/linker_symbols.h"
 
 namespace kitlink {
 namespace {
@@ -55,6 +56,7 @@ class NameResolver {
   std::variant<NameChanges, GateRefusal> Run() {
     for (size_t d = 0; d < diffs_.size(); ++d) index_[diffs_[d].unit] = d;
     for (size_t d = 0; d < diffs_.size(); ++d) Compare(d);
+    if (versioned_) return GateRefusal{GateReason::kDefinedSetChanged, "a definition with a version is gone"};
     for (SymbolId id : order_) {
       if (Refusal refusal = Decide(id, touched_[id])) return *std::move(refusal);
     }
@@ -84,6 +86,10 @@ class NameResolver {
       touch.diff = d;
       if (!new_only) touch.was = &was[w++];
       if (!old_only) touch.is = &is[i++];
+      if (touch.was != nullptr && !touch.was->symbol.valid()) {  // "name@@VERSION"
+        versioned_ = true;
+        continue;
+      }
       touch.defines = touch.is != nullptr && touch.is->role == GlobalMemory::kDefined && !touch.is->lost;
       const SymbolId id = touch.is != nullptr ? touch.is->symbol : touch.was->symbol;
       auto [it, fresh] = touched_.try_emplace(id);
@@ -130,6 +136,18 @@ class NameResolver {
       comes |= touch.defines;
       if (touch.was == nullptr) changes_.users.push_back({id, diffs_[touch.diff].unit});
     }
+    const LinkOptions& options = memory_.options;
+    const auto lazy = [](const InputArgument& input) { return input.flags.lazy; };
+    if (std::any_of(options.inputs.begin(), options.inputs.end(), lazy)) {
+      return Refuse(ReasonFor(touches[0].is != nullptr ? *touches[0].is : *touches[0].was), id,
+                    ": there are objects that take part only when they are needed");
+    }
+    if ((comes || goes) && options.gc_sections) {
+      return Refuse(GateReason::kLivenessChanged, id, " came or went, and what it keeps alive with it");
+    }
+    if (comes && !options.exclude_libs.empty()) {
+      return Refuse(GateReason::kDefinedSetChanged, id, ": whether it is hidden depends on where it is defined");
+    }
     if (comes && goes) return DecideMoved(id, symbol, touches);
     if (comes) return DecideAdded(id, symbol, touches);
     if (goes) return DecideRemoved(id, symbol, touches);
@@ -147,11 +165,12 @@ class NameResolver {
   // Nobody's definition that counts came or went.
   Refusal DecideReferences(SymbolId id, const SymbolMemory& symbol, const std::vector<Touch>& touches) {
     const Others others = LookAtOthers(id, touches);
-    bool any = others.any, strong = others.strong, was_strong = false, rivals = false;
+    bool any = others.any, strong = others.strong, was_strong = false, newly_strong = false, rivals = false;
     for (const Touch& touch : touches) {
       any |= touch.is != nullptr;
       strong |= Strong(touch.is);
       was_strong |= Strong(touch.was) && !Strong(touch.is);
+      newly_strong |= Strong(touch.is) && !Strong(touch.was);
       rivals |= touch.is != nullptr && touch.is->role == GlobalMemory::kDefined;
       if (Refusal refusal = CheckVisibility(id, symbol, touch)) return refusal;
     }
@@ -160,7 +179,7 @@ class NameResolver {
       case SymbolMemory::kNone:
         return DecideNewImport(id, symbol, touches);
       case SymbolMemory::kUndefined:
-        if (strong) return Refuse(reason, id, " is undefined");
+        if (strong != symbol.strong) return Refuse(reason, id, " is undefined");
         [[fallthrough]];
       case SymbolMemory::kLinker:
         if (rivals || !any) return Refuse(reason, id, " is no longer named");
@@ -177,9 +196,9 @@ class NameResolver {
     if (symbol.traits.ifunc && dropped) return Refuse(GateReason::kSymbolKindChanged, id, " is an IFUNC");
     // A member is needed only for what is asked of it. A definition that another unit brings, and loses at once, asks for
     // nothing, and keeps others from asking.
-    const bool member = memory_.units[symbol.owner.value].lazy;
+    const bool member = symbol.owner.valid() && memory_.units[symbol.owner.value].lazy;
     if (member && (was_strong || rivals)) must_stay_.push_back({symbol.owner, id, rivals ? id : SymbolId()});
-    if (member && symbol.lazy && strong && !others.strong) return Refuse(reason, id, " has more than one definition to be found");
+    if (member && symbol.lazy && newly_strong) return Refuse(reason, id, " has more than one definition to be found");
     return std::nullopt;
   }
 
@@ -188,6 +207,7 @@ class NameResolver {
     const GateReason reason = GateReason::kUndefinedSetChanged;
     const auto offer = memory_.library_offers.find(id);
     if (symbol.lazy || offer == memory_.library_offers.end() || IsRoot(id)) return Refuse(reason, id, " is new");
+    if (IsLinkerName(memory_.names.Name(id))) return Refuse(reason, id, " is a name that the linker defines");
     if (offer->second.type == SymbolType::kTls) return Refuse(reason, id, " is a library's thread variable");
     bool strong = false;
     for (const Touch& touch : touches) {
@@ -333,7 +353,7 @@ class NameResolver {
     for (const GlobalMemory& global : globals) {
       if (global.role == GlobalMemory::kUndefined || global.symbol == without) continue;
       const SymbolMemory& symbol = memory_.symbols[global.symbol.value];
-      if (symbol.owner != unit || symbol.lazy) continue;
+      if (symbol.owner != unit || symbol.lazy || symbol.shared) continue;
       if (IsRoot(global.symbol)) return true;
       const std::vector<UnitId> users = memory_.users.Of(global.symbol);
       if ((*steps -= static_cast<int>(users.size())) < 0) return false;
@@ -355,6 +375,7 @@ class NameResolver {
   absl::flat_hash_map<UnitId, size_t> index_;
   absl::flat_hash_map<SymbolId, std::vector<Touch>> touched_;
   std::vector<SymbolId> order_;
+  bool versioned_ = false;  // some definition with a version in its name differs
   std::vector<MustStay> must_stay_;
   absl::flat_hash_map<uint32_t, uint32_t> dropped_;  // imports of a group that have become idle
   NameChanges changes_;
@@ -368,10 +389,12 @@ std::optional<GateRefusal> CheckOffers(const std::vector<std::string>& names, Me
     SymbolMemory& symbol = memory->symbols[id.value];
     bool safe = false;
     switch (symbol.kind) {
-      case SymbolMemory::kNone: safe = !IsRootName(*memory, id); break;
-      case SymbolMemory::kUndefined: safe = !symbol.strong; break;
+      // What a library asks for is taken from an archive, too.
+      case SymbolMemory::kNone: safe = !symbol.shared && !IsRootName(*memory, id); break;
+      case SymbolMemory::kUndefined: safe = !symbol.shared && !symbol.strong; break;
       case SymbolMemory::kDefined:
       case SymbolMemory::kAbsolute: {
+        if (!symbol.owner.valid() || symbol.owner.value >= memory->units.size()) break;
         // A definition of an object that is there anyway comes first; a COMMON one, made by the linker, does not.
         const UnitMemory& owner = memory->units[symbol.owner.value];
         safe = !owner.lazy && owner.file < memory->files.size();

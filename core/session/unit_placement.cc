@@ -74,6 +74,7 @@ class UnitPlacer {
     unit.kept_groups = diff_.kept_and_lost.kept;
     unit.lost_groups = diff_.kept_and_lost.lost;
     unit.local_cells = old_.local_cells;
+    unit.static_tls = old_.static_tls;
     unit.lazy = old_.lazy;
     for (const IslandMemory& old : old_.islands) {
       IslandMemory island = old;

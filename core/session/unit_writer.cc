@@ -103,6 +103,10 @@ class UnitWriter {
       if (!placed_.sections[s].placed) continue;
       if (Refusal refusal = WriteSection(s)) return refusal;
     }
+    for (uint32_t s = 0; s < object_.sections.size(); ++s) {
+      if (placed_.diff->sections[s].fate != SectionDiff::kFrames) continue;
+      if (Refusal refusal = CheckFrames(s)) return refusal;
+    }
     WriteIslands();
     if (absl::Status status = tables_.Update(update_, &mutations_); !status.ok()) return FromStatus(status);
     if (Refusal refusal = WriteSymbols()) return refusal;
@@ -182,6 +186,9 @@ class UnitWriter {
     const uint64_t address = placed_.sections[s].address;
     for (size_t r = 0; r < section.relocs.size();) {
       const Reloc& reloc = section.relocs[r];
+      if (section.name != ".gcc_except_table" && InDiscarded(reloc.symbol)) {
+        return Refuse(GateReason::kLinkError, s, reloc, "refers to a section that was discarded with its COMDAT group");
+      }
       TargetValue target = targets_.Target(reloc.symbol, reloc.addend);
       const ScanResult scan = memory_.arch->Scan(section.relocs.subspan(r), section.bytes, (section.flags & kSecWrite) != 0,
                                                  target.traits, memory_.output);
@@ -202,6 +209,25 @@ class UnitWriter {
         update_.words.push_back({address + reloc.offset, targets_.Global(reloc.symbol), static_cast<uint64_t>(reloc.addend)});
       }
       r += std::max<uint16_t>(scan.consumed, 1);
+    }
+    return std::nullopt;
+  }
+
+  bool InDiscarded(uint32_t symbol) const {
+    if (symbol >= object_.first_global) return false;
+    const uint32_t section = object_.symbols[symbol].section;
+    return section < placed_.diff->sections.size() && placed_.diff->sections[section].fate == SectionDiff::kDiscarded;
+  }
+
+  // Unwind tables are written by the format's tables, which make no cells: a personality that is new to the program may
+  // need some.
+  Refusal CheckFrames(uint32_t s) const {
+    const InputSection& section = object_.sections[s];
+    for (size_t r = 0; r < section.relocs.size(); ++r) {
+      const Reloc& reloc = section.relocs[r];
+      const TargetValue target = targets_.Target(reloc.symbol, reloc.addend);
+      const ScanResult scan = memory_.arch->Scan(section.relocs.subspan(r), section.bytes, false, target.traits, memory_.output);
+      if (Lacks(target, scan.needs)) return Refuse(GateReason::kImportSetChanged, s, reloc, "a cell is missing");
     }
     return std::nullopt;
   }

@@ -111,6 +111,13 @@ bool DefineByExpression(absl::string_view expression, const Program& program, Sy
 
 }  // namespace
 
+bool IsLinkerName(absl::string_view name) {
+  absl::string_view set = name;
+  if ((absl::ConsumePrefix(&set, "__start_") || absl::ConsumePrefix(&set, "__stop_")) && IsCIdentifier(set)) return true;
+  return std::any_of(std::begin(kBoundaryNames), std::end(kBoundaryNames),
+                     [&](const BoundaryName& boundary) { return boundary.name == name; });
+}
+
 bool IsCIdentifier(absl::string_view name) {
   if (name.empty() || absl::ascii_isdigit(static_cast<unsigned char>(name[0]))) return false;
   return std::all_of(name.begin(), name.end(),

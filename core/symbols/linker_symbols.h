@@ -11,6 +11,9 @@ namespace kitlink {
 // True when `name` can be part of a C identifier, so that __start_ and __stop_ symbols exist for the section.
 bool IsCIdentifier(absl::string_view name);
 
+// True of names that the linker gives a meaning of its own when units refer to them and none defines them.
+bool IsLinkerName(absl::string_view name);
+
 // Gives used names that are still undefined the linker's own meaning, and defines --defsym names. Boundary symbols
 // become kLinker; placement gives them their values.
 void DefineLinkerSymbols(const LinkOptions& options, Program* program, Diagnostics& diagnostics);
