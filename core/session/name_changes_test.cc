@@ -1,0 +1,469 @@
+#include "core/session/name_changes.h"
+
+#include <string>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include "core/session/groups.h"
+#include "core/session/testing/hot_memory.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+namespace kitlink {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using testing::BuildArchive;
+using testing::HotMemory;
+using testing::ObjBuilder;
+using testing::SymbolSpec;
+
+constexpr char kReturn[] = "\xc3";
+
+SymbolSpec Kind(unsigned char type, unsigned char binding = STB_GLOBAL, unsigned char visibility = STV_DEFAULT) {
+  SymbolSpec spec;
+  spec.type = type;
+  spec.binding = binding;
+  spec.visibility = visibility;
+  return spec;
+}
+const SymbolSpec kWeakFunction = Kind(STT_FUNC, STB_WEAK);
+const SymbolSpec kHiddenFunction = Kind(STT_FUNC, STB_GLOBAL, STV_HIDDEN);
+
+// An object that defines functions, each in a section of its own.
+ObjBuilder Defines(const std::vector<std::string>& names, const SymbolSpec& spec = Kind(STT_FUNC)) {
+  ObjBuilder object;
+  object.StackNote();
+  for (const std::string& name : names) object.Section(".text." + name, kReturn).Symbol(name, ".text." + name, spec);
+  return object;
+}
+
+// Adds a function in a COMDAT group of its name.
+ObjBuilder WithInline(ObjBuilder object, const std::string& name) {
+  testing::SectionSpec spec = testing::SpecForName(".text");
+  spec.flags |= SHF_GROUP;
+  return object.Section(".text." + name, kReturn, spec)
+      .Symbol(name, ".text." + name, kWeakFunction)
+      .Group(name, {".text." + name});
+}
+
+class NameChangesTest : public ::testing::Test {
+ protected:
+  using Objects = std::vector<std::pair<std::string, ObjBuilder>>;
+
+  // start.o defines _start; the objects follow it, then `more`.
+  void Link(const Objects& objects, std::vector<std::string> more = {}) {
+    std::vector<std::string> arguments = {"start.o"};
+    hot_.files.Put("start.o", Defines({"_start"}).Build());
+    for (const auto& [path, object] : objects) {
+      hot_.files.Put(path, object.Build());
+      arguments.push_back(path);
+    }
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    hot_.Link(std::move(arguments));
+    ASSERT_NE(hot_.memory, nullptr);
+  }
+
+  // A shared library that exports functions f1.. and leaves `undefined` open.
+  void PutLibrary(const std::string& path, const ObjBuilder& object) {
+    MemoryFiles files;
+    Diagnostics diagnostics;
+    files.Put("in.o", object.Build());
+    auto options = ParseCommandLine({"-shared", "-soname", path, "-o", path, "in.o"}, files, diagnostics);
+    ASSERT_TRUE(options.ok()) << options.status();
+    absl::StatusOr<ColdLink> link = PlanColdLink(*options, files, diagnostics);
+    ASSERT_TRUE(link.ok()) << link.status();
+    std::vector<uint8_t> image(link->image->size());
+    ASSERT_TRUE(link->image->Write(absl::MakeSpan(image), diagnostics).ok());
+    hot_.files.Put(path, image);
+  }
+
+  void PutArchive(const std::string& path, const std::vector<std::pair<std::string, ObjBuilder>>& members,
+                  const std::vector<std::vector<std::string>>& offers) {
+    std::vector<testing::MemberSpec> specs;
+    for (size_t m = 0; m < members.size(); ++m) specs.push_back({members[m].first, members[m].second.Build(), offers[m]});
+    hot_.files.Put(path, BuildArchive(specs));
+  }
+
+  UnitId Member(const std::string& archive, const std::string& name) {
+    const FileMemory& file = hot_.memory->files[hot_.memory->file_of.at(archive)];
+    for (UnitId unit : file.units) {
+      if (hot_.memory->units[unit.value].member == name) return unit;
+    }
+    ADD_FAILURE() << "no member " << name;
+    return UnitId();
+  }
+
+  struct Now {
+    UnitId unit;
+    ObjBuilder object;
+  };
+  Now At(const std::string& path, const ObjBuilder& object) { return {hot_.UnitOf(path), object}; }
+
+  // As LinkSession does.
+  std::variant<NameChanges, GateRefusal> Resolve(const std::vector<Now>& now) {
+    Memory& memory = *hot_.memory;
+    ChangedObjects changed;
+    std::vector<std::pair<UnitId, const ObjectFile*>> objects;
+    for (const Now& unit : now) {
+      changed.push_back({unit.unit, testing::ReadBytes(unit.object.Build(), "now.o")});
+      InternNames(*changed.back().second, &memory);
+      objects.push_back({unit.unit, changed.back().second.get()});
+    }
+    const GroupDecision decision = DecideGroups(memory, objects);
+    EXPECT_THAT(decision.wanted, IsEmpty());
+    diffs_ = DiffExactly(std::move(changed), decision.groups, memory);
+    return ResolveNames(memory, &diffs_);
+  }
+
+  NameChanges Allowed(const std::vector<Now>& now) {
+    auto result = Resolve(now);
+    if (auto* refusal = std::get_if<GateRefusal>(&result)) {
+      ADD_FAILURE() << Describe(refusal->reason).name << ": " << refusal->detail;
+      return {};
+    }
+    return std::get<NameChanges>(std::move(result));
+  }
+
+  void Refused(const std::vector<Now>& now, GateReason reason, const std::string& detail) {
+    auto result = Resolve(now);
+    ASSERT_TRUE(std::holds_alternative<GateRefusal>(result)) << "not refused: " << detail;
+    const GateRefusal& refusal = std::get<GateRefusal>(result);
+    EXPECT_EQ(Describe(refusal.reason).name, Describe(reason).name) << refusal.detail;
+    EXPECT_THAT(refusal.detail, HasSubstr(detail));
+  }
+
+  std::vector<std::string> Names(const std::vector<SymbolId>& ids) {
+    std::vector<std::string> names;
+    for (SymbolId id : ids) names.emplace_back(hot_.memory->names.Name(id));
+    return names;
+  }
+  std::vector<std::string> Names(const std::vector<NameChanges::Added>& list) {
+    std::vector<SymbolId> ids;
+    for (const NameChanges::Added& added : list) ids.push_back(added.symbol);
+    return Names(ids);
+  }
+  std::vector<std::string> Names(const std::vector<NameChanges::Imported>& list) {
+    std::vector<SymbolId> ids;
+    for (const NameChanges::Imported& imported : list) ids.push_back(imported.symbol);
+    return Names(ids);
+  }
+
+  // Whether the diff of `unit` says that it owns `name`.
+  bool Owns(UnitId unit, const std::string& name) {
+    for (const UnitDiff& diff : diffs_) {
+      if (diff.unit != unit) continue;
+      const GlobalMemory* global = FindGlobal(diff.globals, hot_.memory->names.Find(name));
+      return global != nullptr && global->owner;
+    }
+    return false;
+  }
+
+  std::optional<GateRefusal> Offer(const std::string& name) { return CheckOffers({name}, hot_.memory.get()); }
+
+  HotMemory hot_;
+  std::vector<UnitDiff> diffs_;
+};
+
+TEST_F(NameChangesTest, NothingChangedKeepsOwners) {
+  Link({{"work.o", Defines({"work"}).Undefined("_start")}});
+  const NameChanges changes = Allowed({At("work.o", Defines({"work"}).Undefined("_start"))});
+  EXPECT_TRUE(Owns(hot_.UnitOf("work.o"), "work"));
+  EXPECT_FALSE(Owns(hot_.UnitOf("work.o"), "_start"));
+  EXPECT_THAT(Names(changes.added), IsEmpty());
+  EXPECT_THAT(changes.users, IsEmpty());
+}
+
+TEST_F(NameChangesTest, ReferencesToWhatIsDefinedComeAndGo) {
+  Link({{"work.o", Defines({"work"})}, {"other.o", Defines({"other"})}});
+  const NameChanges changes = Allowed({At("work.o", Defines({"work"}).Undefined("other"))});
+  ASSERT_EQ(changes.users.size(), 1u);
+  EXPECT_EQ(changes.users[0].first, hot_.memory->names.Find("other"));
+  EXPECT_EQ(changes.users[0].second, hot_.UnitOf("work.o"));
+  Allowed({At("work.o", Defines({"work"}).Undefined("other", STB_WEAK))});
+
+  Link({{"work.o", Defines({"work"}).Undefined("other")}, {"other.o", Defines({"other"})}});
+  EXPECT_THAT(Allowed({At("work.o", Defines({"work"}))}).users, IsEmpty());
+}
+
+TEST_F(NameChangesTest, ReferencesToWhatNobodyKnows) {
+  Link({{"work.o", Defines({"work"})}});
+  Refused({At("work.o", Defines({"work"}).Undefined("nobody"))}, GateReason::kUndefinedSetChanged, "nobody is new");
+  Refused({At("work.o", Defines({"work"}).Undefined("nobody", STB_WEAK))}, GateReason::kUndefinedSetChanged, "nobody is new");
+}
+
+TEST_F(NameChangesTest, WeakReferencesThatNobodyAnswers) {
+  Link({{"work.o", Defines({"work"}).Undefined("maybe", STB_WEAK)}, {"other.o", Defines({"other"})}});
+  Allowed({At("other.o", Defines({"other"}).Undefined("maybe", STB_WEAK))});
+  Refused({At("other.o", Defines({"other"}).Undefined("maybe"))}, GateReason::kUndefinedSetChanged, "maybe is undefined");
+  Refused({At("work.o", Defines({"work"}))}, GateReason::kUndefinedSetChanged, "maybe is no longer named");
+  Refused({At("other.o", Defines({"other", "maybe"}))}, GateReason::kDefinedSetChanged, "maybe meant something else");
+  // One of two goes: the name still means nothing.
+  Link({{"work.o", Defines({"work"}).Undefined("maybe", STB_WEAK)},
+        {"other.o", Defines({"other"}).Undefined("maybe", STB_WEAK)}});
+  Allowed({At("work.o", Defines({"work"}))});
+}
+
+TEST_F(NameChangesTest, NamesOfTheLinker) {
+  Link({{"work.o", Defines({"work"}).Undefined("__bss_start")}, {"other.o", Defines({"other"})}});
+  Allowed({At("other.o", Defines({"other"}).Undefined("__bss_start"))});
+  Refused({At("work.o", Defines({"work"}))}, GateReason::kUndefinedSetChanged, "__bss_start is no longer named");
+  Refused({At("other.o", Defines({"other", "__bss_start"}))}, GateReason::kDefinedSetChanged, "__bss_start meant something else");
+}
+
+TEST_F(NameChangesTest, NewDefinitions) {
+  Link({{"work.o", Defines({"work"})}, {"other.o", Defines({"other"})}});
+  const NameChanges changes =
+      Allowed({At("work.o", Defines({"work", "fresh"})), At("other.o", Defines({"other"}).Undefined("fresh"))});
+  ASSERT_THAT(Names(changes.added), ElementsAre("fresh"));
+  EXPECT_EQ(changes.added[0].unit, hot_.UnitOf("work.o"));
+  EXPECT_EQ(diffs_[0].object->symbols[changes.added[0].index].name, "fresh");
+  EXPECT_TRUE(Owns(hot_.UnitOf("work.o"), "fresh"));
+  EXPECT_EQ(changes.users.size(), 2u);
+  EXPECT_THAT(Names(Allowed({At("work.o", WithInline(Defines({"work"}), "fresh"))}).added), ElementsAre("fresh"));
+
+  const GateReason defined = GateReason::kDefinedSetChanged, kind = GateReason::kSymbolKindChanged;
+  Refused({At("work.o", Defines({"work", "fresh"})), At("other.o", Defines({"other", "fresh"}))}, defined,
+          "fresh is defined more than once");
+  Refused({At("work.o", Defines({"work", "_init"}))}, defined, "_init is a name that the options mention");
+  Refused({At("work.o", Defines({"work", "f@@V1"}))}, defined, "f@@V1 has a version");
+  Refused({At("work.o", Defines({"work"}).Symbol("g", ".text.work", Kind(STT_GNU_IFUNC)))}, kind, "g is an IFUNC");
+  Refused({At("work.o", Defines({"work"}).Absolute("five", 5))}, defined, "five is COMMON or absolute");
+  Refused({At("work.o", Defines({"work"}).Common("room", 8, 8))}, GateReason::kCommonChanged, "room is COMMON or absolute");
+}
+
+TEST_F(NameChangesTest, NewDefinitionsOfHiddenNames) {
+  Link({{"work.o", Defines({"work"})}, {"other.o", Defines({"other"})}});
+  // The builder's references are of default visibility; a hidden one is asked for in the object that is read.
+  auto with_hidden_reference = [&](const SymbolSpec& definition) {
+    Memory& memory = *hot_.memory;
+    ChangedObjects changed;
+    changed.push_back({hot_.UnitOf("work.o"), testing::ReadBytes(Defines({"work", "fresh"}, definition).Build())});
+    changed.push_back({hot_.UnitOf("other.o"), testing::ReadBytes(Defines({"other"}, definition).Undefined("fresh").Build())});
+    for (InputSymbol& symbol : changed[1].second->symbols) {
+      if (symbol.name == "fresh") symbol.visibility = Visibility::kHidden;
+    }
+    for (const auto& [unit, object] : changed) InternNames(*object, &memory);
+    std::vector<UnitDiff> diffs = DiffStrictly(std::move(changed), memory);
+    auto result = ResolveNames(memory, &diffs);
+    return std::holds_alternative<GateRefusal>(result) ? std::get<GateRefusal>(result).detail : std::string();
+  };
+  EXPECT_THAT(with_hidden_reference(Kind(STT_FUNC)), HasSubstr("visibility"));
+  // "work" and "other" have become hidden, too: that is refused first.
+  EXPECT_THAT(with_hidden_reference(kHiddenFunction), HasSubstr("changed its visibility"));
+}
+
+TEST_F(NameChangesTest, ExportsAreNotDecidedHere) {
+  const GateReason defined = GateReason::kDefinedSetChanged;
+  Link({{"work.o", Defines({"work"})}}, {"-shared"});
+  Refused({At("work.o", Defines({"work", "fresh"}))}, defined, "fresh may have to be exported");
+  EXPECT_THAT(Names(Allowed({At("work.o", Defines({"work"}).Section(".text.h", kReturn).Symbol("h", ".text.h", kHiddenFunction))}).added),
+              ElementsAre("h"));
+  Refused({At("work.o", ObjBuilder().StackNote())}, defined, "work is a name of a shared library");
+  Link({{"work.o", Defines({"work"})}}, {"--export-dynamic"});
+  Refused({At("work.o", Defines({"work", "fresh"}))}, defined, "fresh may have to be exported");
+  Link({{"work.o", Defines({"work"})}});
+  const ObjBuilder unique = Defines({"work"}).Section(".data.u", "1").Symbol("u", ".data.u", Kind(STT_OBJECT, STB_GNU_UNIQUE));
+  Refused({At("work.o", unique)}, defined, "u may have to be exported");
+}
+
+TEST_F(NameChangesTest, RemovedDefinitions) {
+  Link({{"work.o", Defines({"work", "old"})}, {"other.o", Defines({"other"}).Undefined("old")}});
+  const GateReason defined = GateReason::kDefinedSetChanged;
+  Refused({At("work.o", Defines({"work"}))}, defined, "old is gone, and others name it");
+  Refused({At("work.o", Defines({"work"})), At("start.o", Defines({"_start"}).Undefined("old")), At("other.o", Defines({"other"}))},
+          defined, "old is defined elsewhere now");
+  EXPECT_THAT(Names(Allowed({At("work.o", Defines({"work"})), At("other.o", Defines({"other"}))}).removed), ElementsAre("old"));
+  Link({{"work.o", Defines({"work", "old"})}}, {"-u", "old"});
+  Refused({At("work.o", Defines({"work"}))}, defined, "old is a name that the options mention");
+  Link({{"work.o", Defines({"work"}).Symbol("g", ".text.work", Kind(STT_GNU_IFUNC))}});
+  Refused({At("work.o", Defines({"work"}))}, GateReason::kSymbolKindChanged, "g is an IFUNC");
+}
+
+TEST_F(NameChangesTest, DefinitionsThatChange) {
+  Link({{"work.o", Defines({"work", "f"})}});
+  Refused({At("work.o", Defines({"work", "f"}, kWeakFunction))}, GateReason::kDefinedSetChanged, "changed its binding");
+  Refused({At("work.o", Defines({"work"}).Undefined("f"))}, GateReason::kDefinedSetChanged, "f is defined elsewhere now");
+  Refused({At("work.o", Defines({"work"}).Absolute("f", 3))}, GateReason::kDefinedSetChanged, "f is COMMON or absolute");
+}
+
+TEST_F(NameChangesTest, DefinitionsThatMove) {
+  Link({{"work.o", Defines({"work", "f"})}, {"other.o", Defines({"other"})}, {"third.o", Defines({"third"}).Undefined("f")}});
+  auto move = [&](const ObjBuilder& other) { return std::vector<Now>{At("work.o", Defines({"work"})), At("other.o", other)}; };
+  const NameChanges changes = Allowed(move(Defines({"other", "f"})));
+  ASSERT_THAT(Names(changes.moved), ElementsAre("f"));
+  EXPECT_EQ(changes.moved[0].unit, hot_.UnitOf("other.o"));
+  EXPECT_TRUE(Owns(hot_.UnitOf("other.o"), "f"));
+  EXPECT_THAT(Names(changes.added), IsEmpty());
+  EXPECT_THAT(Names(changes.removed), IsEmpty());
+
+  const GateReason kind = GateReason::kSymbolKindChanged;
+  const ObjBuilder other = Defines({"other"}).Section(".text.f", kReturn).Section(".data.f", "1");
+  Refused(move(ObjBuilder(other).Symbol("f", ".text.f", kWeakFunction)), kind, "f is another kind of symbol now");
+  Refused(move(ObjBuilder(other).Symbol("f", ".data.f")), kind, "f is another kind of symbol now");
+  Refused(move(ObjBuilder(other).Symbol("f", ".text.f", Kind(STT_GNU_IFUNC))), kind, "f is another kind of symbol now");
+  Refused(move(ObjBuilder(other).Symbol("f", ".text.f", kHiddenFunction)), kind, "visibility");
+  Refused({At("work.o", Defines({"work"})), At("other.o", Defines({"other", "f"})), At("third.o", Defines({"third", "f"}))},
+          GateReason::kDefinedSetChanged, "f is defined more than once");
+  Link({{"work.o", Defines({"work", "f"})}, {"other.o", Defines({"other"})}}, {"-u", "f"});
+  Refused(move(Defines({"other", "f"})), GateReason::kDefinedSetChanged, "f is known outside of the program");
+  Link({{"work.o", Defines({"work", "f"})}, {"other.o", Defines({"other"})}}, {"-shared"});
+  Refused(move(Defines({"other", "f"})), GateReason::kDefinedSetChanged, "f is known outside of the program");
+}
+
+TEST_F(NameChangesTest, AWeakDefinitionThatOthersHaveToo) {
+  Link({{"work.o", Defines({"f"}, kWeakFunction)}, {"other.o", Defines({"other"})}, {"third.o", Defines({"f"}, kWeakFunction)}});
+  const ObjBuilder nothing = ObjBuilder().StackNote();
+  Refused({At("work.o", nothing)}, GateReason::kDefinedSetChanged, "f is gone, and others name it");
+  Refused({At("work.o", nothing),
+           At("other.o", Defines({"other"}).Section(".text.f", kReturn).Symbol("f", ".text.f", kWeakFunction))},
+          GateReason::kDefinedSetChanged, "f is defined more than once");
+  // The one that does not count may go.
+  Allowed({At("third.o", nothing)});
+}
+
+TEST_F(NameChangesTest, AnInlineFunctionPassesToTheNextUnit) {
+  Link({{"work.o", WithInline(Defines({"work"}), "f")}, {"other.o", WithInline(Defines({"other"}), "f")}});
+  const NameChanges changes = Allowed({At("work.o", Defines({"work"})), At("other.o", WithInline(Defines({"other"}), "f"))});
+  EXPECT_THAT(Names(changes.moved), ElementsAre("f"));
+  // The one that lost it may go: it was a reference.
+  EXPECT_THAT(Names(Allowed({At("other.o", Defines({"other"}))}).moved), IsEmpty());
+}
+
+TEST_F(NameChangesTest, ImportsComeIdleAndRevive) {
+  PutLibrary("libS.so", Defines({"one", "two", "spare"}).Section(".data.d", "12345678").Symbol("data", ".data.d"));
+  Link({{"work.o", Defines({"work"}).Undefined("one")}, {"other.o", Defines({"other"}).Undefined("two")}},
+       {"libS.so"});
+  Memory& memory = *hot_.memory;
+  const SymbolId two = memory.names.Find("two");
+  ASSERT_EQ(memory.symbols[two.value].kind, SymbolMemory::kShared);
+  Allowed({At("work.o", Defines({"work"}).Undefined("one").Undefined("two"))});
+
+  NameChanges changes = Allowed({At("work.o", Defines({"work"}).Undefined("one").Undefined("spare"))});
+  ASSERT_THAT(Names(changes.imported), ElementsAre("spare"));
+  EXPECT_FALSE(changes.imported[0].weak);
+  EXPECT_TRUE(Allowed({At("work.o", Defines({"work"}).Undefined("one").Undefined("spare", STB_WEAK))}).imported.at(0).weak);
+  Refused({At("work.o", Defines({"work", "spare"}).Undefined("one"))}, GateReason::kDefinedSetChanged,
+          "spare is a name of a shared library");
+  Refused({At("work.o", Defines({"work", "two"}).Undefined("one"))}, GateReason::kDefinedSetChanged, "two meant something else");
+
+  EXPECT_THAT(Names(Allowed({At("other.o", Defines({"other"}))}).idle), ElementsAre("two"));
+  const GateReason undefined = GateReason::kUndefinedSetChanged;
+  Refused({At("other.o", Defines({"other"}).Undefined("two", STB_WEAK))}, undefined, "two is imported in another way");
+  Refused({At("work.o", Defines({"work"})), At("other.o", Defines({"other"}))}, undefined, "is imported in another way");
+
+  // As it is once that is committed.
+  memory.symbols[two.value].idle = true;
+  std::erase_if(hot_.unit("other.o").globals, [&](const GlobalMemory& global) { return global.symbol == two; });
+  EXPECT_THAT(Names(Allowed({At("work.o", Defines({"work"}).Undefined("one").Undefined("two"))}).revived), ElementsAre("two"));
+  Refused({At("work.o", Defines({"work"}).Undefined("one").Undefined("two", STB_WEAK))}, undefined,
+          "two is imported in another way");
+}
+
+TEST_F(NameChangesTest, ImportsThatMayNotBeTaken) {
+  const SymbolSpec thread = Kind(STT_TLS);
+  PutLibrary("libS.so", Defines({"one", "spare", "wanted"}).Section(".tdata.t", "1234").Symbol("t", ".tdata.t", thread));
+  PutLibrary("libT.so", Defines({"spare", "third"}));
+  PutArchive("liba.a", {{"a.o", Defines({"wanted"})}}, {{"wanted"}});
+  Link({{"work.o", Defines({"work"}).Undefined("one")}}, {"--as-needed", "libT.so", "libS.so", "liba.a"});
+  const GateReason undefined = GateReason::kUndefinedSetChanged;
+  auto with = [&](const std::string& name) {
+    return std::vector<Now>{At("work.o", Defines({"work"}).Undefined("one").Undefined(name))};
+  };
+  Refused(with("third"), undefined, "third is new");    // its library is not needed
+  Refused(with("spare"), undefined, "spare is new");    // ... which comes first
+  Refused(with("t"), undefined, "thread variable");
+  Refused(with("wanted"), undefined, "wanted is new");  // an archive has it, too
+}
+
+TEST_F(NameChangesTest, LastReferenceToAnIfunc) {
+  Link({{"work.o", Defines({"work"}).Symbol("g", ".text.work", Kind(STT_GNU_IFUNC))},
+        {"other.o", Defines({"other"}).Undefined("g")}});
+  Refused({At("other.o", Defines({"other"}))}, GateReason::kSymbolKindChanged, "g is an IFUNC");
+}
+
+TEST_F(NameChangesTest, MembersMustStayNeeded) {
+  PutArchive("liba.a", {{"a.o", Defines({"a", "b"})}, {"c.o", Defines({"c"})}}, {{"a", "b"}, {"c"}});
+  Link({{"work.o", Defines({"work"}).Undefined("a").Undefined("b").Undefined("c")}, {"other.o", Defines({"other"})}}, {"liba.a"});
+  Allowed({At("work.o", Defines({"work"}).Undefined("b").Undefined("c"))});
+  Allowed({At("work.o", Defines({"work"}).Undefined("a").Undefined("b", STB_WEAK).Undefined("c"))});
+  const GateReason undefined = GateReason::kUndefinedSetChanged;
+  Refused({At("work.o", Defines({"work"}).Undefined("a").Undefined("b"))}, undefined, "c: its archive member may no longer be needed");
+  Refused({At("work.o", Defines({"work"}).Undefined("a", STB_WEAK).Undefined("b", STB_WEAK).Undefined("c"))}, undefined,
+          "its archive member may no longer be needed");
+  // A reference that is new in the same edit is not counted.
+  Refused({At("work.o", Defines({"work"}).Undefined("a").Undefined("b")), At("other.o", Defines({"other"}).Undefined("c"))},
+          undefined, "c: its archive member may no longer be needed");
+}
+
+TEST_F(NameChangesTest, MembersThatNeedEachOther) {
+  const ObjBuilder a = Defines({"a"}).Undefined("c"), c = Defines({"c"}).Undefined("a");
+  PutArchive("liba.a", {{"a.o", a}, {"c.o", c}}, {{"a"}, {"c"}});
+  Link({{"work.o", Defines({"work"}).Undefined("a").Undefined("c")}}, {"liba.a"});
+  // What keeps a member may be another member that is needed, but not both each other.
+  Allowed({At("work.o", Defines({"work"}).Undefined("a"))});
+  Allowed({At("work.o", Defines({"work"}).Undefined("c"))});
+  Refused({At("work.o", Defines({"work"}))}, GateReason::kUndefinedSetChanged, "its archive member may no longer be needed");
+  Refused({At("work.o", Defines({"work"}).Undefined("a")), {Member("liba.a", "a.o"), Defines({"a"})}},
+          GateReason::kUndefinedSetChanged, "c: its archive member may no longer be needed");
+}
+
+TEST_F(NameChangesTest, MembersThatLoseWhatWasAskedOfThem) {
+  PutArchive("liba.a", {{"a.o", Defines({"a", "b"})}}, {{"a", "b"}});
+  Link({{"work.o", Defines({"work"}).Undefined("a").Undefined("b")}}, {"liba.a"});
+  const UnitId a = Member("liba.a", "a.o");
+  // `b` goes to a unit that is there anyway; `a` still asks for the member.
+  EXPECT_THAT(Names(Allowed({At("work.o", Defines({"work", "b"}).Undefined("a")), {a, Defines({"a"})}}).moved), ElementsAre("b"));
+  Refused({At("work.o", Defines({"work", "b"})), {a, Defines({"a"})}}, GateReason::kUndefinedSetChanged, "may no longer be needed");
+  EXPECT_THAT(Names(Allowed({At("work.o", Defines({"work"}).Undefined("a")), {a, Defines({"a"})}}).removed), ElementsAre("b"));
+  // A definition may not go to a member.
+  Refused({At("work.o", ObjBuilder().StackNote().Undefined("a").Undefined("b")), {a, Defines({"a", "b", "work"})}},
+          GateReason::kDefinedSetChanged, "work is defined by an archive member now");
+}
+
+TEST_F(NameChangesTest, NamesThatOtherMembersOffer) {
+  PutArchive("liba.a", {{"spare.o", Defines({"spare", "b"}, kWeakFunction)}, {"a.o", Defines({"a", "b"}, kWeakFunction)}},
+             {{"spare", "b"}, {"a", "b"}});
+  Link({{"work.o", Defines({"work"}).Undefined("a")}}, {"liba.a"});
+  const UnitId a = Member("liba.a", "a.o");
+  Refused({At("work.o", Defines({"work"}).Undefined("a").Undefined("b"))}, GateReason::kUndefinedSetChanged,
+          "b has more than one definition to be found");
+  Refused({At("work.o", Defines({"work"}).Undefined("a").Undefined("spare"))}, GateReason::kUndefinedSetChanged, "spare is new");
+  Refused({{a, Defines({"a", "b", "spare"}, kWeakFunction)}}, GateReason::kDefinedSetChanged, "spare is defined by two members");
+  // An object's own definition comes before any member's.
+  EXPECT_THAT(Names(Allowed({At("work.o", Defines({"work", "spare"}).Undefined("a"))}).added), ElementsAre("spare"));
+}
+
+TEST_F(NameChangesTest, OffersOfMembersThatTakeNoPart) {
+  PutArchive("liba.a", {{"a.o", Defines({"a"})}}, {{"a"}});
+  PutLibrary("libS.so", Defines({"imported"}));
+  Link({{"work.o", Defines({"work"}).Undefined("a").Undefined("maybe", STB_WEAK).Undefined("imported").Undefined("end")}},
+       {"-u", "root", "--unresolved-symbols=ignore-all", "liba.a", "libS.so"});
+  for (const char* name : {"new_name", "maybe", "work"}) {
+    EXPECT_FALSE(Offer(name)) << name;
+    EXPECT_TRUE(hot_.memory->symbols[hot_.memory->names.Find(name).value].lazy) << name;
+  }
+  for (const char* name : {"a", "imported", "end", "root", "_start@V", "f@@V1"}) {
+    const auto refusal = Offer(name);
+    ASSERT_TRUE(refusal) << name;
+    EXPECT_EQ(refusal->reason, GateReason::kArchiveChanged);
+    EXPECT_THAT(refusal->detail, HasSubstr(name));
+  }
+  // What was offered is known from then on.
+  Refused({At("work.o", Defines({"work"}).Undefined("a").Undefined("maybe", STB_WEAK).Undefined("imported").Undefined("end").Undefined("new_name"))},
+          GateReason::kUndefinedSetChanged, "new_name is new");
+}
+
+TEST_F(NameChangesTest, NamesThatTheLoaderGoesBy) {
+  Link({{"work.o", Defines({"work", "begin"})}}, {"-e", "begin", "-u", "work", "-init", "setup"});
+  for (const char* name : {"begin", "_start", "setup", "_fini", "work"}) {
+    EXPECT_TRUE(IsRootName(*hot_.memory, hot_.memory->Intern(name))) << name;
+  }
+  for (const char* name : {"_init", "other"}) EXPECT_FALSE(IsRootName(*hot_.memory, hot_.memory->Intern(name))) << name;
+}
+
+}  // namespace
+}  // namespace kitlink
