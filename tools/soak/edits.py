@@ -5,7 +5,7 @@ from model import CALLABLE, HEADER_KINDS, Item, Program, Unit, Use
 from write import LIBC
 
 MOST_CALLS = 400  # that one use may lead to
-UNIT_KINDS = ["fn"] * 10 + ["data"] * 5 + ["strs", "strs", "fns", "fns", "ptr", "ptr", "tls", "common", "set", "ctor", "alias", "ifunc"]
+UNIT_KINDS = ["fn"] * 10 + ["data"] * 5 + ["strs", "strs", "fns", "fns", "ptr", "ptr", "tls", "common", "set", "ctor", "alias", "ifunc", "asmfn", "dalias", "rel"]
 CXX_KINDS = ["thrower", "thrower", "cobj"]
 
 
@@ -80,6 +80,12 @@ class Editor:
             item.uses = [Use(target.id, self.rng.randrange(3))] if target else []
         elif item.kind == "alias":
             target = self.some(("fn",), lambda t: t.home == item.home and not t.cxx and t.linkage in ("global", "static", "hidden"))
+            item.uses = [Use(target.id)] if target else []
+        elif item.kind == "dalias":
+            target = self.some(("data",), lambda t: t.home == item.home and t.linkage == "global")
+            item.uses, item.const = [Use(target.id)] if target else [], bool(target and target.const)
+        elif item.kind == "rel":
+            target = self.some(("fn",), lambda t: t.linkage == "hidden" and not t.cxx and self.p.reaches(item.home, t))
             item.uses = [Use(target.id)] if target else []
         elif item.kind == "fns":
             for _ in range(3):
@@ -169,14 +175,14 @@ class Editor:
         if unit.group == "so":
             return self.rng.choice(["fn", "data", "strs"])
         kinds = UNIT_KINDS + (CXX_KINDS if unit.lang == "cc" else [])
-        unfit = ("common",) if unit.lang == "cc" else ()
+        unfit = ("common", "dalias") if unit.lang == "cc" else ()
         unfit += ("set", "cobj") if unit.group != "obj" else ()
         unfit += ("set",) if "sets" in self.without else ()
         return self.rng.choice([k for k in kinds if k not in unfit])
 
     # Edits: each returns what it did, or None when it could not.
     def body(self):
-        item = self.some(("fn", "thrower", "hinl", "htpl", "ifunc") if self.rng.random() < 0.1 else ("fn", "thrower"), self.not_so)
+        item = self.some(("fn", "thrower", "hinl", "htpl", "ifunc", "asmfn") if self.rng.random() < 0.1 else ("fn", "thrower"), self.not_so)
         item.seed = self.dig()
         return "body of " + item.name
 
@@ -184,12 +190,12 @@ class Editor:
         return item.home in self.p.headers or self.p.units[item.home].group != "so"
 
     def grow_function(self):
-        item = self.some(("fn", "thrower"), self.not_so)
+        item = self.some(("fn", "thrower", "asmfn"), self.not_so)
         item.pad += self.rng.choice([1, 4, 20, 80])
         return "grow " + item.name
 
     def shrink_function(self):
-        item = self.some(("fn", "thrower"), lambda i: i.pad > 0 and self.not_so(i))
+        item = self.some(("fn", "thrower", "asmfn"), lambda i: i.pad > 0 and self.not_so(i))
         item.pad //= 3
         return "shrink " + item.name
 
@@ -219,7 +225,7 @@ class Editor:
             kinds = [k for k in kinds if k not in ("set", "cobj")]
         if kinds and "sets" in self.without:
             kinds = [k for k in kinds if k != "set"]
-        kind = self.rng.choice([k for k in kinds if k != "common" or unit.lang == "c"] or ["data"]) if kinds else self.kind_for(unit)
+        kind = self.rng.choice([k for k in kinds if k not in ("common", "dalias") or unit.lang == "c"] or ["data"]) if kinds else self.kind_for(unit)
         item = self.make(kind, unit.name)
         if item.id not in self.p.items:
             return None
@@ -239,7 +245,7 @@ class Editor:
         return self.add(["fns", "ptr"])
 
     def add_rare(self):
-        return self.add(["ctor", "set", "tls", "common", "alias", "ifunc"])
+        return self.add(["ctor", "set", "tls", "common", "alias", "ifunc", "asmfn", "asmfn", "dalias", "rel"])
 
     def add_cxx(self):
         unit = self.pick(self.objects("cc"))
@@ -261,7 +267,7 @@ class Editor:
         return "rename to " + item.name
 
     def move(self):
-        item = self.some(("fn", "data", "strs", "fns", "ptr", "tls", "common", "thrower", "ctor", "set"),
+        item = self.some(("fn", "data", "strs", "fns", "ptr", "tls", "common", "thrower", "ctor", "set", "asmfn", "rel"),
                          lambda i: i.linkage != "static" and self.not_so(i))
         was = item.home
         lang = None if not item.cxx and item.kind not in ("thrower", "common") else ("c" if item.kind == "common" else "cc")

@@ -176,7 +176,8 @@ def other_inputs(session, program, jobs, archives):
     for group, name in (("arA", "libA.a"), ("arB", "libB.a")):
         members = list(program.members[group])
         if archives.get(name) != members or changed & set(members):
-            lines.append("@archive %s %s" % (name, " ".join(m + ".o" for m in members)))
+            how = "@shell rm -f %s; ar rcsT" % name if session.config.thin else "@archive"
+            lines.append("%s %s %s" % (how, name, " ".join(m + ".o" for m in members)))
             archives[name] = members
     if "s0" in changed and session.config.mode != "static":
         lines.append("@shell %s -shared -o libS.so s0.o" % session.config.cc)

@@ -7,7 +7,7 @@ import random
 
 RANK = {"obj": 0, "arA": 1, "arB": 2, "so": 3}
 HEADER_KINDS = ("hinl", "htpl", "hvar", "hcls")
-CALLABLE = ("fn", "alias", "ifunc", "setsum")
+CALLABLE = ("fn", "alias", "ifunc", "setsum", "asmfn")
 
 
 class Use:
@@ -75,8 +75,12 @@ class Program:
             return item.home in self.headers
         if item.home not in self.units:
             return False
-        if item.kind in ("ptr", "alias"):
+        if item.kind in ("ptr", "alias", "dalias", "rel"):
             target = self.items.get(item.uses[0].target) if item.uses else None
+            if item.kind in ("alias", "dalias") and (target is None or target.home != item.home):
+                return False
+            if item.kind == "rel" and (target is None or target.linkage != "hidden"):
+                return False
             if item.kind == "alias" and target is not None and target.linkage == "static" and self.units[item.home].lang == "cc":
                 return False  # its name is mangled
             return target is not None and self.reaches(item.home, target, seen + (item.id,))

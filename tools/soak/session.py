@@ -30,11 +30,12 @@ class Config:
         self.link = {"pie": ["-pie"], "nopie": ["-no-pie"], "static": ["-static"], "shared": ["-shared"]}[self.mode]
         self.link += rng.choice([[], [], [], [], ["-Wl,--gc-sections"], ["-Wl,-z,now"], ["-Wl,--build-id"], ["-rdynamic"] if self.mode in ("pie", "nopie") else []])
         self.group = rng.random() < 0.3
+        self.thin = rng.random() < 0.1
         self.flags = [f for f in self.flags if f not in without]
         self.link = [f for f in self.link if f not in without]
 
     def __str__(self):
-        return " ".join([self.cc] + self.flags + self.link + (["group"] if self.group else []))
+        return " ".join([self.cc] + self.flags + self.link + (["group"] if self.group else []) + (["thin"] if self.thin else []))
 
 
 def run(command, cwd, timeout=60, **more):
@@ -169,7 +170,7 @@ class Session:
             path = os.path.join(self.folder, name)
             if os.path.exists(path):
                 os.remove(path)
-            if run(["ar", "rcs", name] + members, self.folder).returncode != 0:
+            if run(["ar", "rcsT" if self.config.thin else "rcs", name] + members, self.folder).returncode != 0:
                 raise Invalid("ar fails")
             self.archives[name] = members
         if not before or "s0.o" in changed:

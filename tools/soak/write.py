@@ -53,11 +53,15 @@ class Writer:
         extern = "extern \"C\" " if self.cxx and not target.cxx else "extern "
         if target.kind == "thrower":
             text = "extern u %s(u);" % name
+        elif target.kind == "asmfn":
+            text = "%su %s(u), %s_mid(u);" % (extern, name, name)
+        elif target.kind == "rel":
+            text = "%sconst int %s[];" % (extern, name)
         elif target.kind in ("fn", "alias", "ifunc", "setsum"):
             weak = " __attribute__((weak))" if how == "weak" and target.home != self.home else ""
             text = "%su %s(u)%s;" % (extern, name, weak)
-        elif target.kind == "data":
-            text = "%s%su %s[];" % (extern, "const " if target.const else "", name)
+        elif target.kind in ("data", "dalias"):
+            text = "%s%su %s[];" % (extern, "const " if self.constant(target) else "", name)
         elif target.kind == "common":
             text = "u %s[%d];" % (name, target.n + use.k) if how == "tent" and not self.cxx else "%su %s[];" % (extern, name)
         elif target.kind == "tls":
@@ -98,8 +102,12 @@ class Writer:
             if use.how == "weak" and target.home != self.home:
                 return "(%s ? %s(x + %d) : 78u)" % (name, name, k)
             return "%s(x + %d)" % (name, k)
-        if kind in ("data", "common"):
-            return "%s[%d]" % (name, k % 3) if target.const or k & 1 else "(%s[%d] += (x & 7))" % (name, k % 3)
+        if kind == "asmfn":
+            return "%s%s(x + %d)" % (name, "_mid" if k & 1 else "", k)
+        if kind == "rel":
+            return "((u (*)(u))((const char *)%s + %s[0]))(x)" % (name, name)
+        if kind in ("data", "common", "dalias"):
+            return "%s[%d]" % (name, k % 3) if self.constant(target) or k & 1 else "(%s[%d] += (x & 7))" % (name, k % 3)
         if kind == "tls":
             return "(%s[%d] += x)" % (name, k % 2)
         if kind == "strs":
@@ -120,6 +128,9 @@ class Writer:
             return ("([](u x) -> u { try { return %s(x); } catch (const Other &e) { return e.value * 3; } catch (const Thrown &e) "
                     "{ return e.value; } catch (int i) { return (u)i; } catch (const char *s) { return hash_text(s); } }(x + %d))" % (name, k))
         return None
+
+    def constant(self, target):
+        return self.p.items[target.uses[0].target].const if target.kind == "dalias" else target.const
 
     def table_call(self, target, k):
         entries = self.p.entries(target)
@@ -275,6 +286,30 @@ class Writer:
         one = "extern \"C\" " if self.cxx else "extern "
         return ("%su __start_set_%d[]%s; %su __stop_set_%d[]%s;\n%sNOINLINE u %s(u x) { for (u *p = __start_set_%d; p != __stop_set_%d; ++p) x = x * 31 + *p; return x; }"
                 % (one, of, hidden, one, of, hidden, extern, item.name, of, of))
+
+    def write_asmfn(self, item):
+        """A function with a label in its middle that others call, too."""
+        values, name = numbers(item.seed, 3), item.name
+        lines = [".pushsection .text.%s,\"ax\",@progbits" % name if item.seed % 2 else ".pushsection .text", ".globl %s, %s_mid" % (name, name),
+                 ".type %s, @function" % name, "%s: leal %d(%%rdi), %%eax" % (name, values[0]), ".skip %d, 0x90" % (item.pad * 3), "jmp 1f",
+                 "%s_mid: leal %d(%%rdi), %%eax" % (name, values[1]), "1: imull $%d, %%eax, %%eax" % values[2], "ret",
+                 ".size %s, . - %s" % (name, name), ".popsection"]
+        return "__asm__(\"%s\");\n%su %s(u), %s_mid(u);" % ("\\n".join(l.replace("\"", "\\\"") for l in lines), self.extern(), name, name)
+
+    def extern(self):
+        return "extern \"C\" " if self.cxx else "extern "
+
+    def write_rel(self, item):
+        """How far it is from a constant to a function."""
+        name, target = item.name, self.p.items[item.uses[0].target].name
+        lines = [".pushsection .rodata.%s,\"a\",@progbits" % name, ".balign 4", ".globl %s" % name, ".type %s, @object" % name,
+                 "%s: .long %s - %s" % (name, target, name), ".size %s, 4" % name, ".popsection"]
+        self.declare(self.p.items[item.uses[0].target], item.uses[0])
+        return "__asm__(\"%s\");\n%sconst int %s[];" % ("\\n".join(l.replace("\"", "\\\"") for l in lines), self.extern(), name)
+
+    def write_dalias(self, item):
+        return "extern %su %s[] __attribute__((alias(\"%s\")));" % (
+            "const " if self.p.items[item.uses[0].target].const else "", item.name, self.p.items[item.uses[0].target].name)
 
     def write_alias(self, item):
         extern = "extern \"C\" " if self.cxx else "extern "
