@@ -72,6 +72,7 @@ UnitDiff DiffUnit(const Memory& memory, UnitId unit, std::unique_ptr<ObjectFile>
     global.lost = global.role == GlobalMemory::kDefined && section < diff.sections.size() &&
                   diff.sections[section].fate == SectionDiff::kDiscarded;
   }
+  NoteCopies(memory, *object, [&](uint32_t index) { return memory.names.Find(object->symbols[index].name); }, &diff.globals);
   for (const auto& [name, left] : by_name) {
     for (uint32_t a : left) {
       if (old.atoms[a].state == AtomMemory::kPlaced) diff.removed.push_back(a);

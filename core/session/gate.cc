@@ -188,6 +188,26 @@ Refusal CheckLiveness(const Memory& memory, const UnitDiff& diff) {
   return std::nullopt;
 }
 
+// A copy of a library's variable, or a PLT entry that is a function's address, is there as long as somebody needs it.
+Refusal CheckCopies(const Memory& memory, const std::vector<UnitDiff>& diffs) {
+  absl::flat_hash_map<UnitId, const std::vector<GlobalMemory>*> changed;
+  for (const UnitDiff& diff : diffs) changed[diff.unit] = &diff.globals;
+  const auto copies = [&](UnitId unit, SymbolId id) {
+    const auto it = changed.find(unit);
+    const GlobalMemory* global = it == changed.end() ? memory.units[unit.value].Find(id) : FindGlobal(*it->second, id);
+    return global != nullptr && global->copied;
+  };
+  for (const UnitDiff& diff : diffs) {
+    for (const GlobalMemory& was : memory.units[diff.unit.value].globals) {
+      if (!was.copied || copies(diff.unit, was.symbol)) continue;
+      const std::vector<UnitId> users = memory.users.Of(was.symbol);
+      if (std::any_of(users.begin(), users.end(), [&](UnitId user) { return copies(user, was.symbol); })) continue;
+      return GateRefusal{GateReason::kImportSetChanged, absl::StrCat(NameOf(memory, was.symbol), " need not be copied")};
+    }
+  }
+  return std::nullopt;
+}
+
 // What any gate asks of a unit by itself.
 Refusal CheckUnit(const Memory& memory, const UnitDiff& diff) {
   if (Refusal refusal = CheckSections(memory, diff)) return refusal;
@@ -223,6 +243,7 @@ std::variant<GatePass, GateRefusal> CheckStrictGate(const Memory& memory, std::v
     const std::vector<GlobalMemory>& was = memory.units[diff.unit.value].globals;
     for (size_t g = 0; g < was.size(); ++g) diff.globals[g].owner = was[g].owner;
   }
+  if (Refusal refusal = CheckCopies(memory, units)) return *refusal;
   return GatePass(std::move(units), {});
 }
 
@@ -235,6 +256,7 @@ std::variant<GatePass, GateRefusal> CheckExactGate(const Memory& memory, std::ve
   for (const UnitDiff& diff : units) {
     if (Refusal refusal = CheckUnit(memory, diff)) return *refusal;
   }
+  if (Refusal refusal = CheckCopies(memory, units)) return *refusal;
   return GatePass(std::move(units), std::get<NameChanges>(std::move(names)));
 }
 

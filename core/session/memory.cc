@@ -38,6 +38,11 @@ class Capture {
     CaptureUnits();
     CaptureSymbols();
     CountImports();
+    ParallelFor(program_.units.size(), 8, [&](size_t u) {
+      const Unit& unit = program_.units[u];
+      NoteCopies(*memory_, *unit.object, [&](uint32_t index) { return program_.GlobalOf(unit, index); },
+                 &memory_->units[u].globals);
+    });
     CaptureUsers();
     FindInteriorReferences();
     CheckStamps();
@@ -408,6 +413,26 @@ std::string FirstCandidate(const LinkOptions& options, const InputArgument& argu
     if (files.Stat(candidate).ok()) return std::move(candidate);
   }
   return "";
+}
+
+void NoteCopies(const Memory& memory, const ObjectFile& object, absl::FunctionRef<SymbolId(uint32_t)> symbol_of,
+                std::vector<GlobalMemory>* globals) {
+  for (const InputSection& section : object.sections) {
+    if (!(section.flags & kSecAlloc)) continue;
+    for (size_t r = 0; r < section.relocs.size(); ++r) {
+      if (section.relocs[r].symbol < object.first_global || section.relocs[r].symbol >= object.symbols.size()) continue;
+      const SymbolId id = symbol_of(section.relocs[r].symbol);
+      if (!id.valid() || id.value >= memory.symbols.size()) continue;
+      const SymbolMemory& symbol = memory.symbols[id.value];
+      if (symbol.kind != SymbolMemory::kShared || symbol.address == 0) continue;
+      const ScanResult scan = memory.arch->Scan(section.relocs.subspan(r), section.bytes, (section.flags & kSecWrite) != 0,
+                                                symbol.traits, memory.output);
+      if (!(scan.needs & (kNeedCopy | kNeedCanonicalPlt))) continue;
+      const auto it = std::lower_bound(globals->begin(), globals->end(), id,
+                                       [](const GlobalMemory& g, SymbolId wanted) { return g.symbol < wanted; });
+      if (it != globals->end() && it->symbol == id) it->copied = true;
+    }
+  }
 }
 
 bool UsesStaticTls(const Arch& arch, const ObjectFile& object, const OutputTraits& output) {

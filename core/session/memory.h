@@ -58,6 +58,7 @@ struct GlobalMemory {
   SymbolType type = SymbolType::kNone;
   Visibility visibility = Visibility::kDefault;
   bool owner = false;      // its definition is the one that counts
+  bool copied = false;     // code or data of the unit needs a library's symbol to be at a fixed place in this image
   bool lost = false;       // its definition went with a COMDAT group: it is only a reference
   uint32_t index = 0;      // in the symbols of the object that was read last
   uint64_t size = 0;       // of a COMMON symbol
@@ -218,6 +219,11 @@ bool OldEnough(const FileStamp& stamp, int64_t now_ns);
 
 // The first file that exists where -lNAME is looked for; empty when there is none.
 std::string FirstCandidate(const LinkOptions& options, const InputArgument& argument, FileSource& files);
+
+// Notes which of a unit's globals need a library's symbol to have an address in this image: a copy, or a PLT entry that is
+// the function's address. `symbol_of` gives the id behind one of the object's symbols.
+void NoteCopies(const Memory& memory, const ObjectFile& object, absl::FunctionRef<SymbolId(uint32_t)> symbol_of,
+                std::vector<GlobalMemory>* globals);
 
 // True when code of `object` counts on thread variables at fixed offsets, which a library cannot have once a program runs.
 bool UsesStaticTls(const Arch& arch, const ObjectFile& object, const OutputTraits& output);

@@ -397,7 +397,8 @@ std::optional<GateRefusal> CheckOffers(const std::vector<std::string>& names, Me
         if (!symbol.owner.valid() || symbol.owner.value >= memory->units.size()) break;
         // A definition of an object that is there anyway comes first; a COMMON one, made by the linker, does not.
         const UnitMemory& owner = memory->units[symbol.owner.value];
-        safe = !owner.lazy && owner.file < memory->files.size();
+        const GlobalMemory* definition = owner.Find(id);
+        safe = !owner.lazy && definition != nullptr && definition->role != GlobalMemory::kCommon;
         break;
       }
       case SymbolMemory::kShared:
