@@ -326,10 +326,11 @@ TEST_F(NameChangesTest, AWeakDefinitionThatOthersHaveToo) {
 }
 
 TEST_F(NameChangesTest, AnInlineFunctionPassesToTheNextUnit) {
-  Link({{"work.o", WithInline(Defines({"work"}), "f")}, {"other.o", WithInline(Defines({"other"}), "f")}});
-  const NameChanges changes = Allowed({At("work.o", Defines({"work"})), At("other.o", WithInline(Defines({"other"}), "f"))});
-  EXPECT_THAT(Names(changes.moved), ElementsAre("f"));
-  // The one that lost it may go: it was a reference.
+  const ObjBuilder other = WithInline(Defines({"other"}), "f");
+  Link({{"work.o", WithInline(Defines({"work"}), "f")}, {"other.o", other}, {"third.o", WithInline(Defines({"third"}), "f")}});
+  // The definition that third.o lost is only a reference.
+  EXPECT_THAT(Names(Allowed({At("work.o", Defines({"work"})), At("other.o", other)}).moved), ElementsAre("f"));
+  EXPECT_TRUE(Owns(hot_.UnitOf("other.o"), "f"));
   EXPECT_THAT(Names(Allowed({At("other.o", Defines({"other"}))}).moved), IsEmpty());
 }
 
@@ -424,6 +425,15 @@ TEST_F(NameChangesTest, MembersThatLoseWhatWasAskedOfThem) {
           GateReason::kDefinedSetChanged, "work is defined by an archive member now");
 }
 
+TEST_F(NameChangesTest, MembersThatLoseAllThatWasAskedOfThem) {
+  PutArchive("liba.a", {{"a.o", Defines({"a", "b"})}}, {{"a", "b"}});
+  Link({{"work.o", Defines({"work"}).Undefined("b")}}, {"liba.a"});
+  const UnitId a = Member("liba.a", "a.o");
+  const GateReason undefined = GateReason::kUndefinedSetChanged;
+  Refused({At("work.o", Defines({"work", "b"})), {a, Defines({"a"})}}, undefined, "b: its archive member may no longer be needed");
+  Refused({At("work.o", Defines({"work"})), {a, Defines({"a"})}}, undefined, "b: its archive member may no longer be needed");
+}
+
 TEST_F(NameChangesTest, NamesThatOtherMembersOffer) {
   PutArchive("liba.a", {{"spare.o", Defines({"spare", "b"}, kWeakFunction)}, {"a.o", Defines({"a", "b"}, kWeakFunction)}},
              {{"spare", "b"}, {"a", "b"}});
@@ -440,20 +450,20 @@ TEST_F(NameChangesTest, NamesThatOtherMembersOffer) {
 TEST_F(NameChangesTest, OffersOfMembersThatTakeNoPart) {
   PutArchive("liba.a", {{"a.o", Defines({"a"})}}, {{"a"}});
   PutLibrary("libS.so", Defines({"imported"}));
-  Link({{"work.o", Defines({"work"}).Undefined("a").Undefined("maybe", STB_WEAK).Undefined("imported").Undefined("end")}},
+  Link({{"work.o", Defines({"work"}).Undefined("a").Undefined("maybe", STB_WEAK).Undefined("imported").Undefined("open").Undefined("end")}},
        {"-u", "root", "--unresolved-symbols=ignore-all", "liba.a", "libS.so"});
   for (const char* name : {"new_name", "maybe", "work"}) {
     EXPECT_FALSE(Offer(name)) << name;
     EXPECT_TRUE(hot_.memory->symbols[hot_.memory->names.Find(name).value].lazy) << name;
   }
-  for (const char* name : {"a", "imported", "end", "root", "_start@V", "f@@V1"}) {
+  for (const char* name : {"a", "imported", "open", "end", "root", "_start@V", "f@@V1"}) {
     const auto refusal = Offer(name);
     ASSERT_TRUE(refusal) << name;
     EXPECT_EQ(refusal->reason, GateReason::kArchiveChanged);
     EXPECT_THAT(refusal->detail, HasSubstr(name));
   }
   // What was offered is known from then on.
-  Refused({At("work.o", Defines({"work"}).Undefined("a").Undefined("maybe", STB_WEAK).Undefined("imported").Undefined("end").Undefined("new_name"))},
+  Refused({At("work.o", Defines({"work"}).Undefined("a").Undefined("maybe", STB_WEAK).Undefined("imported").Undefined("open").Undefined("end").Undefined("new_name"))},
           GateReason::kUndefinedSetChanged, "new_name is new");
 }
 
