@@ -12,11 +12,11 @@ namespace kitlink {
 namespace {
 
 using ::testing::ElementsAre;
-using ::testing::IsEmpty;
-using ::testing::UnorderedElementsAre;
 using testing::HotMemory;
+using ::testing::IsEmpty;
 using testing::ObjBuilder;
 using testing::SymbolSpec;
+using ::testing::UnorderedElementsAre;
 
 constexpr char kReturn[] = "\xc3";
 
@@ -30,7 +30,9 @@ ObjBuilder With(const std::string& own, const std::vector<std::string>& groups) 
   weak.type = STT_FUNC;
   weak.binding = STB_WEAK;
   for (const std::string& name : groups) {
-    object.Section(".text." + name, kReturn, spec).Symbol(name, ".text." + name, weak).Group(name, {".text." + name});
+    object.Section(".text." + name, kReturn, spec)
+        .Symbol(name, ".text." + name, weak)
+        .Group(name, {".text." + name});
   }
   return object;
 }
@@ -82,7 +84,8 @@ TEST_F(GroupsTest, AsItWas) {
 }
 
 TEST_F(GroupsTest, NewGroupsBelongToTheFirst) {
-  GroupDecision decision = Decide({{"c.o", With("c", {"both", "last", "fresh"})}, {"b.o", With("b", {"both", "last", "fresh"})}});
+  GroupDecision decision =
+      Decide({{"c.o", With("c", {"both", "last", "fresh"})}, {"b.o", With("b", {"both", "last", "fresh"})}});
   EXPECT_THAT(decision.wanted, IsEmpty());
   EXPECT_THAT(Names(decision.groups[1].kept), UnorderedElementsAre("last", "fresh"));
   EXPECT_THAT(Names(decision.groups[0].kept), IsEmpty());

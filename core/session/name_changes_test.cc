@@ -13,17 +13,18 @@
 namespace kitlink {
 namespace {
 
+using testing::BuildArchive;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
-using ::testing::IsEmpty;
-using testing::BuildArchive;
 using testing::HotMemory;
+using ::testing::IsEmpty;
 using testing::ObjBuilder;
 using testing::SymbolSpec;
 
 constexpr char kReturn[] = "\xc3";
 
-SymbolSpec Kind(unsigned char type, unsigned char binding = STB_GLOBAL, unsigned char visibility = STV_DEFAULT) {
+SymbolSpec Kind(unsigned char type, unsigned char binding = STB_GLOBAL,
+                unsigned char visibility = STV_DEFAULT) {
   SymbolSpec spec;
   spec.type = type;
   spec.binding = binding;
@@ -37,7 +38,8 @@ const SymbolSpec kHiddenFunction = Kind(STT_FUNC, STB_GLOBAL, STV_HIDDEN);
 ObjBuilder Defines(const std::vector<std::string>& names, const SymbolSpec& spec = Kind(STT_FUNC)) {
   ObjBuilder object;
   object.StackNote();
-  for (const std::string& name : names) object.Section(".text." + name, kReturn).Symbol(name, ".text." + name, spec);
+  for (const std::string& name : names)
+    object.Section(".text." + name, kReturn).Symbol(name, ".text." + name, spec);
   return object;
 }
 
@@ -84,7 +86,8 @@ class NameChangesTest : public ::testing::Test {
   void PutArchive(const std::string& path, const std::vector<std::pair<std::string, ObjBuilder>>& members,
                   const std::vector<std::vector<std::string>>& offers) {
     std::vector<testing::MemberSpec> specs;
-    for (size_t m = 0; m < members.size(); ++m) specs.push_back({members[m].first, members[m].second.Build(), offers[m]});
+    for (size_t m = 0; m < members.size(); ++m)
+      specs.push_back({members[m].first, members[m].second.Build(), offers[m]});
     hot_.files.Put(path, BuildArchive(specs));
   }
 
@@ -191,16 +194,20 @@ TEST_F(NameChangesTest, ReferencesToWhatIsDefinedComeAndGo) {
 
 TEST_F(NameChangesTest, ReferencesToWhatNobodyKnows) {
   Link({{"work.o", Defines({"work"})}});
-  Refused({At("work.o", Defines({"work"}).Undefined("nobody"))}, GateReason::kUndefinedSetChanged, "nobody is new");
-  Refused({At("work.o", Defines({"work"}).Undefined("nobody", STB_WEAK))}, GateReason::kUndefinedSetChanged, "nobody is new");
+  Refused({At("work.o", Defines({"work"}).Undefined("nobody"))}, GateReason::kUndefinedSetChanged,
+          "nobody is new");
+  Refused({At("work.o", Defines({"work"}).Undefined("nobody", STB_WEAK))}, GateReason::kUndefinedSetChanged,
+          "nobody is new");
 }
 
 TEST_F(NameChangesTest, WeakReferencesThatNobodyAnswers) {
   Link({{"work.o", Defines({"work"}).Undefined("maybe", STB_WEAK)}, {"other.o", Defines({"other"})}});
   Allowed({At("other.o", Defines({"other"}).Undefined("maybe", STB_WEAK))});
-  Refused({At("other.o", Defines({"other"}).Undefined("maybe"))}, GateReason::kUndefinedSetChanged, "maybe is undefined");
+  Refused({At("other.o", Defines({"other"}).Undefined("maybe"))}, GateReason::kUndefinedSetChanged,
+          "maybe is undefined");
   Refused({At("work.o", Defines({"work"}))}, GateReason::kUndefinedSetChanged, "maybe is no longer named");
-  Refused({At("other.o", Defines({"other", "maybe"}))}, GateReason::kDefinedSetChanged, "maybe meant something else");
+  Refused({At("other.o", Defines({"other", "maybe"}))}, GateReason::kDefinedSetChanged,
+          "maybe meant something else");
   // One of two goes: the name still means nothing.
   Link({{"work.o", Defines({"work"}).Undefined("maybe", STB_WEAK)},
         {"other.o", Defines({"other"}).Undefined("maybe", STB_WEAK)}});
@@ -210,29 +217,34 @@ TEST_F(NameChangesTest, WeakReferencesThatNobodyAnswers) {
 TEST_F(NameChangesTest, NamesOfTheLinker) {
   Link({{"work.o", Defines({"work"}).Undefined("__bss_start")}, {"other.o", Defines({"other"})}});
   Allowed({At("other.o", Defines({"other"}).Undefined("__bss_start"))});
-  Refused({At("work.o", Defines({"work"}))}, GateReason::kUndefinedSetChanged, "__bss_start is no longer named");
-  Refused({At("other.o", Defines({"other", "__bss_start"}))}, GateReason::kDefinedSetChanged, "__bss_start meant something else");
+  Refused({At("work.o", Defines({"work"}))}, GateReason::kUndefinedSetChanged,
+          "__bss_start is no longer named");
+  Refused({At("other.o", Defines({"other", "__bss_start"}))}, GateReason::kDefinedSetChanged,
+          "__bss_start meant something else");
 }
 
 TEST_F(NameChangesTest, NewDefinitions) {
   Link({{"work.o", Defines({"work"})}, {"other.o", Defines({"other"})}});
-  const NameChanges changes =
-      Allowed({At("work.o", Defines({"work", "fresh"})), At("other.o", Defines({"other"}).Undefined("fresh"))});
+  const NameChanges changes = Allowed(
+      {At("work.o", Defines({"work", "fresh"})), At("other.o", Defines({"other"}).Undefined("fresh"))});
   ASSERT_THAT(Names(changes.added), ElementsAre("fresh"));
   EXPECT_EQ(changes.added[0].unit, hot_.UnitOf("work.o"));
   EXPECT_EQ(diffs_[0].object->symbols[changes.added[0].index].name, "fresh");
   EXPECT_TRUE(Owns(hot_.UnitOf("work.o"), "fresh"));
   EXPECT_EQ(changes.users.size(), 2u);
-  EXPECT_THAT(Names(Allowed({At("work.o", WithInline(Defines({"work"}), "fresh"))}).added), ElementsAre("fresh"));
+  EXPECT_THAT(Names(Allowed({At("work.o", WithInline(Defines({"work"}), "fresh"))}).added),
+              ElementsAre("fresh"));
 
   const GateReason defined = GateReason::kDefinedSetChanged, kind = GateReason::kSymbolKindChanged;
   Refused({At("work.o", Defines({"work", "fresh"})), At("other.o", Defines({"other", "fresh"}))}, defined,
           "fresh is defined more than once");
   Refused({At("work.o", Defines({"work", "_init"}))}, defined, "_init is a name that the options mention");
   Refused({At("work.o", Defines({"work", "f@@V1"}))}, defined, "f@@V1 has a version");
-  Refused({At("work.o", Defines({"work"}).Symbol("g", ".text.work", Kind(STT_GNU_IFUNC)))}, kind, "g is an IFUNC");
+  Refused({At("work.o", Defines({"work"}).Symbol("g", ".text.work", Kind(STT_GNU_IFUNC)))}, kind,
+          "g is an IFUNC");
   Refused({At("work.o", Defines({"work"}).Absolute("five", 5))}, defined, "five is COMMON or absolute");
-  Refused({At("work.o", Defines({"work"}).Common("room", 8, 8))}, GateReason::kCommonChanged, "room is COMMON or absolute");
+  Refused({At("work.o", Defines({"work"}).Common("room", 8, 8))}, GateReason::kCommonChanged,
+          "room is COMMON or absolute");
 }
 
 TEST_F(NameChangesTest, NewDefinitionsOfHiddenNames) {
@@ -241,8 +253,10 @@ TEST_F(NameChangesTest, NewDefinitionsOfHiddenNames) {
   auto with_hidden_reference = [&](const SymbolSpec& definition) {
     Memory& memory = *hot_.memory;
     ChangedObjects changed;
-    changed.push_back({hot_.UnitOf("work.o"), testing::ReadBytes(Defines({"work", "fresh"}, definition).Build())});
-    changed.push_back({hot_.UnitOf("other.o"), testing::ReadBytes(Defines({"other"}, definition).Undefined("fresh").Build())});
+    changed.push_back(
+        {hot_.UnitOf("work.o"), testing::ReadBytes(Defines({"work", "fresh"}, definition).Build())});
+    changed.push_back({hot_.UnitOf("other.o"),
+                       testing::ReadBytes(Defines({"other"}, definition).Undefined("fresh").Build())});
     for (InputSymbol& symbol : changed[1].second->symbols) {
       if (symbol.name == "fresh") symbol.visibility = Visibility::kHidden;
     }
@@ -260,13 +274,18 @@ TEST_F(NameChangesTest, ExportsAreNotDecidedHere) {
   const GateReason defined = GateReason::kDefinedSetChanged;
   Link({{"work.o", Defines({"work"})}}, {"-shared"});
   Refused({At("work.o", Defines({"work", "fresh"}))}, defined, "fresh may have to be exported");
-  EXPECT_THAT(Names(Allowed({At("work.o", Defines({"work"}).Section(".text.h", kReturn).Symbol("h", ".text.h", kHiddenFunction))}).added),
-              ElementsAre("h"));
+  EXPECT_THAT(
+      Names(
+          Allowed({At("work.o",
+                      Defines({"work"}).Section(".text.h", kReturn).Symbol("h", ".text.h", kHiddenFunction))})
+              .added),
+      ElementsAre("h"));
   Refused({At("work.o", ObjBuilder().StackNote())}, defined, "work is a name of a shared library");
   Link({{"work.o", Defines({"work"})}}, {"--export-dynamic"});
   Refused({At("work.o", Defines({"work", "fresh"}))}, defined, "fresh may have to be exported");
   Link({{"work.o", Defines({"work"})}});
-  const ObjBuilder unique = Defines({"work"}).Section(".data.u", "1").Symbol("u", ".data.u", Kind(STT_OBJECT, STB_GNU_UNIQUE));
+  const ObjBuilder unique =
+      Defines({"work"}).Section(".data.u", "1").Symbol("u", ".data.u", Kind(STT_OBJECT, STB_GNU_UNIQUE));
   Refused({At("work.o", unique)}, defined, "u may have to be exported");
 }
 
@@ -274,9 +293,11 @@ TEST_F(NameChangesTest, RemovedDefinitions) {
   Link({{"work.o", Defines({"work", "old"})}, {"other.o", Defines({"other"}).Undefined("old")}});
   const GateReason defined = GateReason::kDefinedSetChanged;
   Refused({At("work.o", Defines({"work"}))}, defined, "old is gone, and others name it");
-  Refused({At("work.o", Defines({"work"})), At("start.o", Defines({"_start"}).Undefined("old")), At("other.o", Defines({"other"}))},
+  Refused({At("work.o", Defines({"work"})), At("start.o", Defines({"_start"}).Undefined("old")),
+           At("other.o", Defines({"other"}))},
           defined, "old is defined elsewhere now");
-  EXPECT_THAT(Names(Allowed({At("work.o", Defines({"work"})), At("other.o", Defines({"other"}))}).removed), ElementsAre("old"));
+  EXPECT_THAT(Names(Allowed({At("work.o", Defines({"work"})), At("other.o", Defines({"other"}))}).removed),
+              ElementsAre("old"));
   Link({{"work.o", Defines({"work", "old"})}}, {"-u", "old"});
   Refused({At("work.o", Defines({"work"}))}, defined, "old is a name that the options mention");
   Link({{"work.o", Defines({"work"}).Symbol("g", ".text.work", Kind(STT_GNU_IFUNC))}});
@@ -285,14 +306,21 @@ TEST_F(NameChangesTest, RemovedDefinitions) {
 
 TEST_F(NameChangesTest, DefinitionsThatChange) {
   Link({{"work.o", Defines({"work", "f"})}});
-  Refused({At("work.o", Defines({"work", "f"}, kWeakFunction))}, GateReason::kDefinedSetChanged, "changed its binding");
-  Refused({At("work.o", Defines({"work"}).Undefined("f"))}, GateReason::kDefinedSetChanged, "f is defined elsewhere now");
-  Refused({At("work.o", Defines({"work"}).Absolute("f", 3))}, GateReason::kDefinedSetChanged, "f is COMMON or absolute");
+  Refused({At("work.o", Defines({"work", "f"}, kWeakFunction))}, GateReason::kDefinedSetChanged,
+          "changed its binding");
+  Refused({At("work.o", Defines({"work"}).Undefined("f"))}, GateReason::kDefinedSetChanged,
+          "f is defined elsewhere now");
+  Refused({At("work.o", Defines({"work"}).Absolute("f", 3))}, GateReason::kDefinedSetChanged,
+          "f is COMMON or absolute");
 }
 
 TEST_F(NameChangesTest, DefinitionsThatMove) {
-  Link({{"work.o", Defines({"work", "f"})}, {"other.o", Defines({"other"})}, {"third.o", Defines({"third"}).Undefined("f")}});
-  auto move = [&](const ObjBuilder& other) { return std::vector<Now>{At("work.o", Defines({"work"})), At("other.o", other)}; };
+  Link({{"work.o", Defines({"work", "f"})},
+        {"other.o", Defines({"other"})},
+        {"third.o", Defines({"third"}).Undefined("f")}});
+  auto move = [&](const ObjBuilder& other) {
+    return std::vector<Now>{At("work.o", Defines({"work"})), At("other.o", other)};
+  };
   const NameChanges changes = Allowed(move(Defines({"other", "f"})));
   ASSERT_THAT(Names(changes.moved), ElementsAre("f"));
   EXPECT_EQ(changes.moved[0].unit, hot_.UnitOf("other.o"));
@@ -302,11 +330,14 @@ TEST_F(NameChangesTest, DefinitionsThatMove) {
 
   const GateReason kind = GateReason::kSymbolKindChanged;
   const ObjBuilder other = Defines({"other"}).Section(".text.f", kReturn).Section(".data.f", "1");
-  Refused(move(ObjBuilder(other).Symbol("f", ".text.f", kWeakFunction)), kind, "f is another kind of symbol now");
+  Refused(move(ObjBuilder(other).Symbol("f", ".text.f", kWeakFunction)), kind,
+          "f is another kind of symbol now");
   Refused(move(ObjBuilder(other).Symbol("f", ".data.f")), kind, "f is another kind of symbol now");
-  Refused(move(ObjBuilder(other).Symbol("f", ".text.f", Kind(STT_GNU_IFUNC))), kind, "f is another kind of symbol now");
+  Refused(move(ObjBuilder(other).Symbol("f", ".text.f", Kind(STT_GNU_IFUNC))), kind,
+          "f is another kind of symbol now");
   Refused(move(ObjBuilder(other).Symbol("f", ".text.f", kHiddenFunction)), kind, "visibility");
-  Refused({At("work.o", Defines({"work"})), At("other.o", Defines({"other", "f"})), At("third.o", Defines({"third", "f"}))},
+  Refused({At("work.o", Defines({"work"})), At("other.o", Defines({"other", "f"})),
+           At("third.o", Defines({"third", "f"}))},
           GateReason::kDefinedSetChanged, "f is defined more than once");
   Link({{"work.o", Defines({"work", "f"})}, {"other.o", Defines({"other"})}}, {"-u", "f"});
   Refused(move(Defines({"other", "f"})), GateReason::kDefinedSetChanged, "f is known outside of the program");
@@ -315,27 +346,34 @@ TEST_F(NameChangesTest, DefinitionsThatMove) {
 }
 
 TEST_F(NameChangesTest, AWeakDefinitionThatOthersHaveToo) {
-  Link({{"work.o", Defines({"f"}, kWeakFunction)}, {"other.o", Defines({"other"})}, {"third.o", Defines({"f"}, kWeakFunction)}});
+  Link({{"work.o", Defines({"f"}, kWeakFunction)},
+        {"other.o", Defines({"other"})},
+        {"third.o", Defines({"f"}, kWeakFunction)}});
   const ObjBuilder nothing = ObjBuilder().StackNote();
   Refused({At("work.o", nothing)}, GateReason::kDefinedSetChanged, "f is gone, and others name it");
-  Refused({At("work.o", nothing),
-           At("other.o", Defines({"other"}).Section(".text.f", kReturn).Symbol("f", ".text.f", kWeakFunction))},
-          GateReason::kDefinedSetChanged, "f is defined more than once");
+  Refused(
+      {At("work.o", nothing),
+       At("other.o", Defines({"other"}).Section(".text.f", kReturn).Symbol("f", ".text.f", kWeakFunction))},
+      GateReason::kDefinedSetChanged, "f is defined more than once");
   // The one that does not count may go.
   Allowed({At("third.o", nothing)});
 }
 
 TEST_F(NameChangesTest, AnInlineFunctionPassesToTheNextUnit) {
   const ObjBuilder other = WithInline(Defines({"other"}), "f");
-  Link({{"work.o", WithInline(Defines({"work"}), "f")}, {"other.o", other}, {"third.o", WithInline(Defines({"third"}), "f")}});
+  Link({{"work.o", WithInline(Defines({"work"}), "f")},
+        {"other.o", other},
+        {"third.o", WithInline(Defines({"third"}), "f")}});
   // The definition that third.o lost is only a reference.
-  EXPECT_THAT(Names(Allowed({At("work.o", Defines({"work"})), At("other.o", other)}).moved), ElementsAre("f"));
+  EXPECT_THAT(Names(Allowed({At("work.o", Defines({"work"})), At("other.o", other)}).moved),
+              ElementsAre("f"));
   EXPECT_TRUE(Owns(hot_.UnitOf("other.o"), "f"));
   EXPECT_THAT(Names(Allowed({At("other.o", Defines({"other"}))}).moved), IsEmpty());
 }
 
 TEST_F(NameChangesTest, ImportsComeIdleAndRevive) {
-  PutLibrary("libS.so", Defines({"one", "two", "spare"}).Section(".data.d", "12345678").Symbol("data", ".data.d"));
+  PutLibrary("libS.so",
+             Defines({"one", "two", "spare"}).Section(".data.d", "12345678").Symbol("data", ".data.d"));
   Link({{"work.o", Defines({"work"}).Undefined("one")}, {"other.o", Defines({"other"}).Undefined("two")}},
        {"libS.so"});
   Memory& memory = *hot_.memory;
@@ -346,27 +384,35 @@ TEST_F(NameChangesTest, ImportsComeIdleAndRevive) {
   NameChanges changes = Allowed({At("work.o", Defines({"work"}).Undefined("one").Undefined("spare"))});
   ASSERT_THAT(Names(changes.imported), ElementsAre("spare"));
   EXPECT_FALSE(changes.imported[0].weak);
-  EXPECT_TRUE(Allowed({At("work.o", Defines({"work"}).Undefined("one").Undefined("spare", STB_WEAK))}).imported.at(0).weak);
+  EXPECT_TRUE(Allowed({At("work.o", Defines({"work"}).Undefined("one").Undefined("spare", STB_WEAK))})
+                  .imported.at(0)
+                  .weak);
   Refused({At("work.o", Defines({"work", "spare"}).Undefined("one"))}, GateReason::kDefinedSetChanged,
           "spare is a name of a shared library");
-  Refused({At("work.o", Defines({"work", "two"}).Undefined("one"))}, GateReason::kDefinedSetChanged, "two meant something else");
+  Refused({At("work.o", Defines({"work", "two"}).Undefined("one"))}, GateReason::kDefinedSetChanged,
+          "two meant something else");
 
   EXPECT_THAT(Names(Allowed({At("other.o", Defines({"other"}))}).idle), ElementsAre("two"));
   const GateReason undefined = GateReason::kUndefinedSetChanged;
-  Refused({At("other.o", Defines({"other"}).Undefined("two", STB_WEAK))}, undefined, "two is imported in another way");
-  Refused({At("work.o", Defines({"work"})), At("other.o", Defines({"other"}))}, undefined, "is imported in another way");
+  Refused({At("other.o", Defines({"other"}).Undefined("two", STB_WEAK))}, undefined,
+          "two is imported in another way");
+  Refused({At("work.o", Defines({"work"})), At("other.o", Defines({"other"}))}, undefined,
+          "is imported in another way");
 
   // As it is once that is committed.
   memory.symbols[two.value].idle = true;
-  std::erase_if(hot_.unit("other.o").globals, [&](const GlobalMemory& global) { return global.symbol == two; });
-  EXPECT_THAT(Names(Allowed({At("work.o", Defines({"work"}).Undefined("one").Undefined("two"))}).revived), ElementsAre("two"));
+  std::erase_if(hot_.unit("other.o").globals,
+                [&](const GlobalMemory& global) { return global.symbol == two; });
+  EXPECT_THAT(Names(Allowed({At("work.o", Defines({"work"}).Undefined("one").Undefined("two"))}).revived),
+              ElementsAre("two"));
   Refused({At("work.o", Defines({"work"}).Undefined("one").Undefined("two", STB_WEAK))}, undefined,
           "two is imported in another way");
 }
 
 TEST_F(NameChangesTest, ImportsThatMayNotBeTaken) {
   const SymbolSpec thread = Kind(STT_TLS);
-  PutLibrary("libS.so", Defines({"one", "spare", "wanted"}).Section(".tdata.t", "1234").Symbol("t", ".tdata.t", thread));
+  PutLibrary("libS.so",
+             Defines({"one", "spare", "wanted"}).Section(".tdata.t", "1234").Symbol("t", ".tdata.t", thread));
   PutLibrary("libT.so", Defines({"spare", "third"}));
   PutArchive("liba.a", {{"a.o", Defines({"wanted"})}}, {{"wanted"}});
   Link({{"work.o", Defines({"work"}).Undefined("one")}}, {"--as-needed", "libT.so", "libS.so", "liba.a"});
@@ -374,8 +420,8 @@ TEST_F(NameChangesTest, ImportsThatMayNotBeTaken) {
   auto with = [&](const std::string& name) {
     return std::vector<Now>{At("work.o", Defines({"work"}).Undefined("one").Undefined(name))};
   };
-  Refused(with("third"), undefined, "third is new");    // its library is not needed
-  Refused(with("spare"), undefined, "spare is new");    // ... which comes first
+  Refused(with("third"), undefined, "third is new");  // its library is not needed
+  Refused(with("spare"), undefined, "spare is new");  // ... which comes first
   Refused(with("t"), undefined, "thread variable");
   Refused(with("wanted"), undefined, "wanted is new");  // an archive has it, too
 }
@@ -388,15 +434,19 @@ TEST_F(NameChangesTest, LastReferenceToAnIfunc) {
 
 TEST_F(NameChangesTest, MembersMustStayNeeded) {
   PutArchive("liba.a", {{"a.o", Defines({"a", "b"})}, {"c.o", Defines({"c"})}}, {{"a", "b"}, {"c"}});
-  Link({{"work.o", Defines({"work"}).Undefined("a").Undefined("b").Undefined("c")}, {"other.o", Defines({"other"})}}, {"liba.a"});
+  Link({{"work.o", Defines({"work"}).Undefined("a").Undefined("b").Undefined("c")},
+        {"other.o", Defines({"other"})}},
+       {"liba.a"});
   Allowed({At("work.o", Defines({"work"}).Undefined("b").Undefined("c"))});
   Allowed({At("work.o", Defines({"work"}).Undefined("a").Undefined("b", STB_WEAK).Undefined("c"))});
   const GateReason undefined = GateReason::kUndefinedSetChanged;
-  Refused({At("work.o", Defines({"work"}).Undefined("a").Undefined("b"))}, undefined, "c: its archive member may no longer be needed");
-  Refused({At("work.o", Defines({"work"}).Undefined("a", STB_WEAK).Undefined("b", STB_WEAK).Undefined("c"))}, undefined,
-          "its archive member may no longer be needed");
+  Refused({At("work.o", Defines({"work"}).Undefined("a").Undefined("b"))}, undefined,
+          "c: its archive member may no longer be needed");
+  Refused({At("work.o", Defines({"work"}).Undefined("a", STB_WEAK).Undefined("b", STB_WEAK).Undefined("c"))},
+          undefined, "its archive member may no longer be needed");
   // A reference that is new in the same edit is not counted.
-  Refused({At("work.o", Defines({"work"}).Undefined("a").Undefined("b")), At("other.o", Defines({"other"}).Undefined("c"))},
+  Refused({At("work.o", Defines({"work"}).Undefined("a").Undefined("b")),
+           At("other.o", Defines({"other"}).Undefined("c"))},
           undefined, "c: its archive member may no longer be needed");
 }
 
@@ -407,7 +457,8 @@ TEST_F(NameChangesTest, MembersThatNeedEachOther) {
   // What keeps a member may be another member that is needed, but not both each other.
   Allowed({At("work.o", Defines({"work"}).Undefined("a"))});
   Allowed({At("work.o", Defines({"work"}).Undefined("c"))});
-  Refused({At("work.o", Defines({"work"}))}, GateReason::kUndefinedSetChanged, "its archive member may no longer be needed");
+  Refused({At("work.o", Defines({"work"}))}, GateReason::kUndefinedSetChanged,
+          "its archive member may no longer be needed");
   Refused({At("work.o", Defines({"work"}).Undefined("a")), {Member("liba.a", "a.o"), Defines({"a"})}},
           GateReason::kUndefinedSetChanged, "c: its archive member may no longer be needed");
 }
@@ -417,11 +468,16 @@ TEST_F(NameChangesTest, MembersThatLoseWhatWasAskedOfThem) {
   Link({{"work.o", Defines({"work"}).Undefined("a").Undefined("b")}}, {"liba.a"});
   const UnitId a = Member("liba.a", "a.o");
   // `b` goes to a unit that is there anyway; `a` still asks for the member.
-  EXPECT_THAT(Names(Allowed({At("work.o", Defines({"work", "b"}).Undefined("a")), {a, Defines({"a"})}}).moved), ElementsAre("b"));
-  Refused({At("work.o", Defines({"work", "b"})), {a, Defines({"a"})}}, GateReason::kUndefinedSetChanged, "may no longer be needed");
-  EXPECT_THAT(Names(Allowed({At("work.o", Defines({"work"}).Undefined("a")), {a, Defines({"a"})}}).removed), ElementsAre("b"));
+  EXPECT_THAT(
+      Names(Allowed({At("work.o", Defines({"work", "b"}).Undefined("a")), {a, Defines({"a"})}}).moved),
+      ElementsAre("b"));
+  Refused({At("work.o", Defines({"work", "b"})), {a, Defines({"a"})}}, GateReason::kUndefinedSetChanged,
+          "may no longer be needed");
+  EXPECT_THAT(Names(Allowed({At("work.o", Defines({"work"}).Undefined("a")), {a, Defines({"a"})}}).removed),
+              ElementsAre("b"));
   // A definition may not go to a member.
-  Refused({At("work.o", ObjBuilder().StackNote().Undefined("a").Undefined("b")), {a, Defines({"a", "b", "work"})}},
+  Refused({At("work.o", ObjBuilder().StackNote().Undefined("a").Undefined("b")),
+           {a, Defines({"a", "b", "work"})}},
           GateReason::kDefinedSetChanged, "work is defined by an archive member now");
 }
 
@@ -430,27 +486,39 @@ TEST_F(NameChangesTest, MembersThatLoseAllThatWasAskedOfThem) {
   Link({{"work.o", Defines({"work"}).Undefined("b")}}, {"liba.a"});
   const UnitId a = Member("liba.a", "a.o");
   const GateReason undefined = GateReason::kUndefinedSetChanged;
-  Refused({At("work.o", Defines({"work", "b"})), {a, Defines({"a"})}}, undefined, "b: its archive member may no longer be needed");
-  Refused({At("work.o", Defines({"work"})), {a, Defines({"a"})}}, undefined, "b: its archive member may no longer be needed");
+  Refused({At("work.o", Defines({"work", "b"})), {a, Defines({"a"})}}, undefined,
+          "b: its archive member may no longer be needed");
+  Refused({At("work.o", Defines({"work"})), {a, Defines({"a"})}}, undefined,
+          "b: its archive member may no longer be needed");
 }
 
 TEST_F(NameChangesTest, NamesThatOtherMembersOffer) {
-  PutArchive("liba.a", {{"spare.o", Defines({"spare", "b"}, kWeakFunction)}, {"a.o", Defines({"a", "b"}, kWeakFunction)}},
-             {{"spare", "b"}, {"a", "b"}});
+  PutArchive(
+      "liba.a",
+      {{"spare.o", Defines({"spare", "b"}, kWeakFunction)}, {"a.o", Defines({"a", "b"}, kWeakFunction)}},
+      {{"spare", "b"}, {"a", "b"}});
   Link({{"work.o", Defines({"work"}).Undefined("a")}}, {"liba.a"});
   const UnitId a = Member("liba.a", "a.o");
   Refused({At("work.o", Defines({"work"}).Undefined("a").Undefined("b"))}, GateReason::kUndefinedSetChanged,
           "b has more than one definition to be found");
-  Refused({At("work.o", Defines({"work"}).Undefined("a").Undefined("spare"))}, GateReason::kUndefinedSetChanged, "spare is new");
-  Refused({{a, Defines({"a", "b", "spare"}, kWeakFunction)}}, GateReason::kDefinedSetChanged, "spare is defined by two members");
+  Refused({At("work.o", Defines({"work"}).Undefined("a").Undefined("spare"))},
+          GateReason::kUndefinedSetChanged, "spare is new");
+  Refused({{a, Defines({"a", "b", "spare"}, kWeakFunction)}}, GateReason::kDefinedSetChanged,
+          "spare is defined by two members");
   // An object's own definition comes before any member's.
-  EXPECT_THAT(Names(Allowed({At("work.o", Defines({"work", "spare"}).Undefined("a"))}).added), ElementsAre("spare"));
+  EXPECT_THAT(Names(Allowed({At("work.o", Defines({"work", "spare"}).Undefined("a"))}).added),
+              ElementsAre("spare"));
 }
 
 TEST_F(NameChangesTest, OffersOfMembersThatTakeNoPart) {
   PutArchive("liba.a", {{"a.o", Defines({"a"})}}, {{"a"}});
   PutLibrary("libS.so", Defines({"imported"}));
-  Link({{"work.o", Defines({"work"}).Undefined("a").Undefined("maybe", STB_WEAK).Undefined("imported").Undefined("open").Undefined("end")}},
+  Link({{"work.o", Defines({"work"})
+                       .Undefined("a")
+                       .Undefined("maybe", STB_WEAK)
+                       .Undefined("imported")
+                       .Undefined("open")
+                       .Undefined("end")}},
        {"-u", "root", "--unresolved-symbols=ignore-all", "liba.a", "libS.so"});
   for (const char* name : {"new_name", "maybe", "work"}) {
     EXPECT_FALSE(Offer(name)) << name;
@@ -463,8 +531,83 @@ TEST_F(NameChangesTest, OffersOfMembersThatTakeNoPart) {
     EXPECT_THAT(refusal->detail, HasSubstr(name));
   }
   // What was offered is known from then on.
-  Refused({At("work.o", Defines({"work"}).Undefined("a").Undefined("maybe", STB_WEAK).Undefined("imported").Undefined("open").Undefined("end").Undefined("new_name"))},
+  Refused({At("work.o", Defines({"work"})
+                            .Undefined("a")
+                            .Undefined("maybe", STB_WEAK)
+                            .Undefined("imported")
+                            .Undefined("open")
+                            .Undefined("end")
+                            .Undefined("new_name"))},
           GateReason::kUndefinedSetChanged, "new_name is new");
+}
+
+TEST_F(NameChangesTest, WhatLibrariesAskArchivesFor) {
+  PutArchive("liba.a", {{"a.o", Defines({"a"})}}, {{"a"}});
+  PutLibrary("libS.so", Defines({"one"})
+                            .Section(".data.p", std::string(16, '\0'))
+                            .Reloc(".data.p", 0, R_X86_64_64, "hook", 0)
+                            .Reloc(".data.p", 8, R_X86_64_64, "maybe", 0));
+  Link({{"work.o", Defines({"work"}).Undefined("a").Undefined("one").Undefined("maybe", STB_WEAK)}},
+       {"liba.a", "libS.so"});
+  for (const char* name : {"hook", "maybe"}) EXPECT_TRUE(Offer(name)) << name;
+  EXPECT_FALSE(Offer("unheard_of"));
+}
+
+TEST_F(NameChangesTest, AMemberThatALibraryBeforeItCouldReplace) {
+  PutLibrary("libS.so", Defines({"both"}));
+  PutArchive("liba.a", {{"a.o", Defines({"both", "own"})}}, {{"both", "own"}});
+  Link({{"work.o", Defines({"work"}).Undefined("own")}, {"other.o", Defines({"other"}).Undefined("both")}},
+       {"libS.so", "liba.a"});
+  ASSERT_EQ(hot_.memory->symbols[hot_.memory->names.Find("both").value].kind, SymbolMemory::kDefined);
+  Refused({At("work.o", Defines({"work"}))}, GateReason::kUndefinedSetChanged,
+          "own: its archive member may no longer be needed");
+}
+
+TEST_F(NameChangesTest, NamesThatLibrariesHaveAndTheLinkerDefines) {
+  PutLibrary("libS.so", Defines({"one", "end", "__start_rows"}));
+  Link({{"work.o", Defines({"work"}).Undefined("one")}}, {"libS.so"});
+  for (const char* name : {"end", "__start_rows"}) {
+    Refused({At("work.o", Defines({"work"}).Undefined("one").Undefined(name))},
+            GateReason::kUndefinedSetChanged, name);
+  }
+}
+
+TEST_F(NameChangesTest, TheLastStrongReferenceOfALibraryToTheUnknown) {
+  Link({{"work.o", Defines({"work"}).Undefined("open")},
+        {"other.o", Defines({"other"}).Undefined("open", STB_WEAK)}},
+       {"-shared"});
+  Refused({At("work.o", Defines({"work"}))}, GateReason::kUndefinedSetChanged, "open is undefined");
+  Allowed({At("other.o", Defines({"other"}))});
+}
+
+TEST_F(NameChangesTest, OptionsThatMakeEachNameAQuestionOfTheWholeProgram) {
+  hot_.files.Put("lazy.o", Defines({"lazy"}).Build());
+  Link({{"work.o", Defines({"work"})}, {"other.o", Defines({"other"})}},
+       {"--start-lib", "lazy.o", "--end-lib"});
+  Allowed({At("work.o", Defines({"work"}))});
+  Refused({At("work.o", Defines({"work"}).Undefined("other"))}, GateReason::kUndefinedSetChanged,
+          "only when they are needed");
+  Link({{"work.o", Defines({"work"})}, {"other.o", Defines({"other"})}},
+       {"--gc-sections", "-u", "work", "-u", "other"});
+  Allowed({At("work.o", Defines({"work"}).Undefined("other"))});
+  Refused({At("work.o", Defines({"work", "fresh"}))}, GateReason::kLivenessChanged, "fresh came or went");
+  Link({{"work.o", Defines({"work"})}}, {"--exclude-libs", "ALL"});
+  Refused({At("work.o", Defines({"work", "fresh"}))}, GateReason::kDefinedSetChanged, "whether it is hidden");
+}
+
+TEST_F(NameChangesTest, NumbersThatOptionsGiveNames) {
+  Link({{"work.o", Defines({"work"}).Undefined("five")}, {"other.o", Defines({"other"})}},
+       {"--defsym=five=5"});
+  Allowed({At("other.o", Defines({"other"}).Undefined("five"))});
+  EXPECT_TRUE(Offer("five"));
+}
+
+TEST_F(NameChangesTest, ADefinitionWithAVersionGoes) {
+  const std::string script = "V1 { global: *; };";
+  hot_.files.Put("out.map", absl::string_view(script));
+  Link({{"work.o", Defines({"work", "f@@V1"})}}, {"-shared", "--version-script=out.map"});
+  Refused({At("work.o", Defines({"work"}))}, GateReason::kDefinedSetChanged,
+          "a definition with a version is gone");
 }
 
 TEST_F(NameChangesTest, NamesThatTheLoaderGoesBy) {
@@ -472,7 +615,8 @@ TEST_F(NameChangesTest, NamesThatTheLoaderGoesBy) {
   for (const char* name : {"begin", "_start", "setup", "_fini", "work"}) {
     EXPECT_TRUE(IsRootName(*hot_.memory, hot_.memory->Intern(name))) << name;
   }
-  for (const char* name : {"_init", "other"}) EXPECT_FALSE(IsRootName(*hot_.memory, hot_.memory->Intern(name))) << name;
+  for (const char* name : {"_init", "other"})
+    EXPECT_FALSE(IsRootName(*hot_.memory, hot_.memory->Intern(name))) << name;
 }
 
 }  // namespace

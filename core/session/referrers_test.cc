@@ -12,12 +12,12 @@
 namespace kitlink {
 namespace {
 
-using ::testing::ElementsAre;
-using ::testing::IsEmpty;
-using ::testing::UnorderedElementsAre;
 using testing::BuildArchive;
+using ::testing::ElementsAre;
 using testing::HotMemory;
+using ::testing::IsEmpty;
 using testing::ObjBuilder;
+using ::testing::UnorderedElementsAre;
 
 constexpr char kReturn[] = "\xc3";
 constexpr size_t kMany = 100;
@@ -30,7 +30,9 @@ ObjBuilder Defines(const std::string& name) {
 class ReferrersTest : public ::testing::Test {
  protected:
   void SetUp() override {
-    hot_.files.Put("start.o", Defines("_start").Section(".text.target", kReturn).Symbol("target", ".text.target").Build());
+    hot_.files.Put(
+        "start.o",
+        Defines("_start").Section(".text.target", kReturn).Symbol("target", ".text.target").Build());
     hot_.files.Put("a.o", A().Build());
     hot_.files.Put("b.o", Defines("b").Undefined("target").Undefined("m").Build());
     hot_.files.Put("c.o", Defines("c").Build());
@@ -44,18 +46,23 @@ class ReferrersTest : public ::testing::Test {
   // Two members of one name, of which the second takes part.
   void PutArchive(const std::string& more) {
     const ObjBuilder spare = Defines("spare").Section(".data.more", more);
-    hot_.files.Put("liba.a", BuildArchive({{"m.o", spare.Build(), {"spare"}}, {"m.o", Member().Build(), {"m"}}}));
+    hot_.files.Put("liba.a",
+                   BuildArchive({{"m.o", spare.Build(), {"spare"}}, {"m.o", Member().Build(), {"m"}}}));
   }
   static ObjBuilder Member() { return Defines("m").Undefined("target"); }
 
   UnitId MemberUnit() { return hot_.memory->files[hot_.memory->file_of.at("liba.a")].units.at(0); }
   uint32_t FileOf(const std::string& path) { return hot_.memory->file_of.at(path); }
-  void Trust(const std::string& path) { hot_.memory->files[FileOf(path)].stamp = hot_.files.Stat(path).value(); }
+  void Trust(const std::string& path) {
+    hot_.memory->files[FileOf(path)].stamp = hot_.files.Stat(path).value();
+  }
 
   std::optional<ChangedUnits> Read(const absl::flat_hash_set<UnitId>& known, size_t most = kMany) {
     return ReadReferrers(*hot_.memory, {hot_.memory->names.Find("target")}, known, most, hot_.files);
   }
-  std::optional<ChangedUnits> ReadOne(UnitId unit) { return ReadUnits(*hot_.memory, {unit}, kMany, hot_.files); }
+  std::optional<ChangedUnits> ReadOne(UnitId unit) {
+    return ReadUnits(*hot_.memory, {unit}, kMany, hot_.files);
+  }
 
   static std::vector<UnitId> Units(const ChangedUnits& read) {
     std::vector<UnitId> units;
@@ -92,12 +99,15 @@ TEST_F(ReferrersTest, AreThoseThatNameTheSymbol) {
 
 TEST_F(ReferrersTest, AreThoseThatStillNameIt) {
   UnitMemory& a = hot_.unit("a.o");
-  std::erase_if(a.globals, [&](const GlobalMemory& g) { return hot_.memory->names.Name(g.symbol) == "target"; });
+  std::erase_if(a.globals,
+                [&](const GlobalMemory& g) { return hot_.memory->names.Name(g.symbol) == "target"; });
   auto read = Read({hot_.UnitOf("start.o")});
   ASSERT_TRUE(read);
   EXPECT_THAT(Units(*read), UnorderedElementsAre(hot_.UnitOf("b.o"), MemberUnit()));
-  hot_.memory->users.Add(hot_.memory->names.Find("c"), hot_.UnitOf("b.o"));  // said so once, does not any more
-  auto nobody = ReadReferrers(*hot_.memory, {hot_.memory->names.Find("c")}, {hot_.UnitOf("c.o")}, kMany, hot_.files);
+  hot_.memory->users.Add(hot_.memory->names.Find("c"),
+                         hot_.UnitOf("b.o"));  // said so once, does not any more
+  auto nobody =
+      ReadReferrers(*hot_.memory, {hot_.memory->names.Find("c")}, {hot_.UnitOf("c.o")}, kMany, hot_.files);
   ASSERT_TRUE(nobody);
   EXPECT_THAT(Units(*nobody), IsEmpty());
 }
@@ -132,7 +142,8 @@ TEST_F(ReferrersTest, MembersAreComparedByContent) {
   auto read = ReadOne(MemberUnit());
   ASSERT_TRUE(read);
   const std::vector<InputSymbol>& symbols = read->units.at(0).second->symbols;
-  EXPECT_TRUE(std::any_of(symbols.begin(), symbols.end(), [](const InputSymbol& s) { return s.name == "m" && s.defined(); }));
+  EXPECT_TRUE(std::any_of(symbols.begin(), symbols.end(),
+                          [](const InputSymbol& s) { return s.name == "m" && s.defined(); }));
   // Another member changed, and the archive's stamp with it; the relink knows of that.
   PutArchive("more");
   EXPECT_FALSE(ReadOne(MemberUnit()));
