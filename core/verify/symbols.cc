@@ -6,6 +6,7 @@
 #include <tuple>
 #include <vector>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/strip.h"
@@ -58,6 +59,14 @@ bool NamesBound(const Image& image, const ImageSymbol& symbol) {
          image.AddressOf(symbol) == section->header.sh_addr + (stop ? section->header.sh_size : 0);
 }
 
+// True when `here` is said to be in the section that it bounds, or in the one that `cold` is said to be in.
+bool SameBoundSection(const Image& a_image, const ImageSymbol& cold, const Image& b_image, const ImageSymbol& here) {
+  if (here.symbol.st_shndx >= b_image.sections().size()) return false;
+  const absl::string_view name = b_image.sections()[here.symbol.st_shndx].name;
+  if (absl::EndsWith(here.name, absl::StrCat("_", name))) return true;
+  return cold.symbol.st_shndx < a_image.sections().size() && a_image.sections()[cold.symbol.st_shndx].name == name;
+}
+
 bool SameTarget(Walk& walk, const ImageSymbol& cold, const ImageSymbol& here) {
   if (!cold.defined()) return true;
   if (cold.symbol.st_shndx == SHN_ABS || here.symbol.st_shndx == SHN_ABS) {
@@ -65,7 +74,7 @@ bool SameTarget(Walk& walk, const ImageSymbol& cold, const ImageSymbol& here) {
   }
   const Image &a_image = walk.cold().image(), &b_image = walk.image().image();
   // The end of a section is the begin of the next one, if there is no gap.
-  if (NamesBound(a_image, cold)) return NamesBound(b_image, here);
+  if (NamesBound(a_image, cold)) return NamesBound(b_image, here) && SameBoundSection(a_image, cold, b_image, here);
   if (cold.symbol.st_shndx >= a_image.sections().size() ||
       here.symbol.st_shndx >= b_image.sections().size() ||
       !ContinuesSection(b_image.sections()[here.symbol.st_shndx].name,
