@@ -314,6 +314,7 @@ TEST_F(LinkSessionTest, InputTornAfterItWasParsedFailsTheFirstLink) {
 }
 
 TEST_F(LinkSessionTest, InputTornAfterItWasParsedFailsTheFullLink) {
+  options_.gate = GatePolicy::kStrict;
   LinkFirst();
   files_.Put("work.o", ObjBuilder()
                            .Section(".text.work", std::string("\xb8\4\0\0\0\xc3", 6))
@@ -404,6 +405,7 @@ TEST_F(LinkSessionTest, ChangedListNamesInputsOnly) {
 }
 
 TEST_F(LinkSessionTest, FallBackIsByteIdenticalToAColdLink) {
+  options_.gate = GatePolicy::kStrict;
   LinkFirst();
   files_.Put("work.o", Work(2));
   Expect(Outcome::kPatched, GateReason::kNone);

@@ -337,6 +337,7 @@ class Capture {
         for (absl::string_view name : member.defines) memory_->symbols[memory_->Intern(name).value].lazy = true;
       }
     }
+    for (SymbolId id : program_.offered) memory_->symbols[id.value].lazy = true;
     for (uint32_t l = 0; l < program_.libraries.size(); ++l) NoteOffers(l);
     for (const Library& library : program_.libraries) {
       for (absl::string_view name : library.file->undefined) memory_->symbols[memory_->Intern(name).value].shared = true;

@@ -137,11 +137,6 @@ class NameResolver {
       if (touch.was == nullptr) changes_.users.push_back({id, diffs_[touch.diff].unit});
     }
     const LinkOptions& options = memory_.options;
-    const auto lazy = [](const InputArgument& input) { return input.flags.lazy; };
-    if (std::any_of(options.inputs.begin(), options.inputs.end(), lazy)) {
-      return Refuse(ReasonFor(touches[0].is != nullptr ? *touches[0].is : *touches[0].was), id,
-                    ": there are objects that take part only when they are needed");
-    }
     if ((comes || goes) && options.gc_sections) {
       return Refuse(GateReason::kLivenessChanged, id, " came or went, and what it keeps alive with it");
     }

@@ -106,6 +106,7 @@ struct Program {
   std::vector<OpenedFile> opened;
   ExportRules exports;
   std::vector<std::unique_ptr<Archive>> archives;
+  std::vector<SymbolId> offered;  // by objects that take part only when they are needed, and were not
   uint64_t bytes_read = 0;
 
   const InputSection& section(AtomId id) const {

@@ -52,6 +52,10 @@ class Puller {
     }
     std::stable_sort(pulled_.objects.begin(), pulled_.objects.end(),
                      [](const PulledObject& a, const PulledObject& b) { return a.rank < b.rank; });
+    for (const LazyObject& lazy : lazy_) {
+      if (lazy.taken || lazy.archive != nullptr) continue;
+      pulled_.offered.insert(pulled_.offered.end(), lazy.defines.begin(), lazy.defines.end());
+    }
     return std::move(pulled_);
   }
 

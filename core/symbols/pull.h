@@ -32,6 +32,7 @@ struct PulledLibrary {
 struct Pulled {
   std::vector<PulledObject> objects;  // sorted by rank
   std::vector<PulledLibrary> libraries;
+  std::vector<SymbolId> offered;  // by objects between --start-lib and --end-lib that nobody needed
 };
 
 // Loads every object on the command line and, in rounds, each archive member that defines a name which a loaded object

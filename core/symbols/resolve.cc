@@ -437,6 +437,7 @@ absl::StatusOr<Program> Resolve(const LinkOptions& options, Inputs inputs, Expor
   program.archives = std::move(inputs.archives);
   program.opened = std::move(inputs.opened);
   program.bytes_read = inputs.bytes_read;
+  program.offered = std::move(pulled->offered);
   // Names that only the linker knows must have ids before the tables are sized.
   for (const auto& [name, expression] : options.defsym) program.names.Intern(name);
   Resolver(options, &program, diagnostics).Run(*std::move(pulled));

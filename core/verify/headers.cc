@@ -228,8 +228,11 @@ void CompareElfHeader(Walk& walk) {
 // What tells the reader of a section how to read it.
 std::string KindOf(const Image& image, const Elf64_Shdr& h) {
   const bool linked = h.sh_link != 0 && h.sh_link < image.sections().size();
-  return absl::StrCat("type ", h.sh_type, ", flags ", Hex(h.sh_flags & ~uint64_t{SHF_INFO_LINK}),
-                      ", entries of ", h.sh_entsize, ", link ",
+  // That the pieces of a loaded section could be merged says something to linkers only, and depends on all inputs.
+  const bool bytes = h.sh_type == SHT_PROGBITS && (h.sh_flags & SHF_ALLOC) != 0;
+  const uint64_t ignored = SHF_INFO_LINK | (bytes ? SHF_MERGE | SHF_STRINGS : 0);
+  return absl::StrCat("type ", h.sh_type, ", flags ", Hex(h.sh_flags & ~ignored),
+                      ", entries of ", bytes ? 0 : h.sh_entsize, ", link ",
                       linked ? image.sections()[h.sh_link].name : absl::string_view("none"));
 }
 

@@ -1,11 +1,13 @@
 #include "core/verify/symbols.h"
 
+#include <algorithm>
 #include <map>
 #include <set>
 #include <string>
 #include <tuple>
 #include <vector>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/strip.h"
@@ -58,6 +60,33 @@ bool NamesBound(const Image& image, const ImageSymbol& symbol) {
          image.AddressOf(symbol) == section->header.sh_addr + (stop ? section->header.sh_size : 0);
 }
 
+// A bound of the resolvers' table of a static program, which is where a table of relocations begins or ends.
+bool BoundsResolvers(const Image& image, const ImageSymbol& symbol) {
+  if (symbol.name != "__rela_iplt_start" && symbol.name != "__rela_iplt_end") return false;
+  const uint64_t address = image.AddressOf(symbol);
+  return std::any_of(image.sections().begin(), image.sections().end(), [&](const ImageSection& section) {
+    const Elf64_Shdr& h = section.header;
+    return h.sh_type == SHT_RELA && (address == h.sh_addr || address == h.sh_addr + h.sh_size);
+  });
+}
+
+bool BeginsAt(const Image& image, uint64_t address) {
+  return std::any_of(image.sections().begin(), image.sections().end(), [&](const ImageSection& section) {
+    return (section.header.sh_flags & SHF_ALLOC) && section.header.sh_size != 0 && section.header.sh_addr == address;
+  });
+}
+
+// True when both bounds are said to be in the same section. Where a section begins at the one and none at the other, a
+// bound may be said to be in the section that it bounds or in that which begins there.
+bool SameBoundSection(const Image& a_image, const ImageSymbol& cold, const Image& b_image, const ImageSymbol& here) {
+  if (here.symbol.st_shndx >= b_image.sections().size() || cold.symbol.st_shndx >= a_image.sections().size()) return false;
+  const ImageSection& section = b_image.sections()[here.symbol.st_shndx];
+  if (section.name == a_image.sections()[cold.symbol.st_shndx].name) return true;
+  const uint64_t address = b_image.AddressOf(here);
+  if (BeginsAt(a_image, a_image.AddressOf(cold)) == BeginsAt(b_image, address)) return false;
+  return section.header.sh_addr == address || absl::EndsWith(here.name, absl::StrCat("_", section.name));
+}
+
 bool SameTarget(Walk& walk, const ImageSymbol& cold, const ImageSymbol& here) {
   if (!cold.defined()) return true;
   if (cold.symbol.st_shndx == SHN_ABS || here.symbol.st_shndx == SHN_ABS) {
@@ -65,7 +94,8 @@ bool SameTarget(Walk& walk, const ImageSymbol& cold, const ImageSymbol& here) {
   }
   const Image &a_image = walk.cold().image(), &b_image = walk.image().image();
   // The end of a section is the begin of the next one, if there is no gap.
-  if (NamesBound(a_image, cold)) return NamesBound(b_image, here);
+  if (BoundsResolvers(a_image, cold)) return BoundsResolvers(b_image, here);
+  if (NamesBound(a_image, cold)) return NamesBound(b_image, here) && SameBoundSection(a_image, cold, b_image, here);
   if (cold.symbol.st_shndx >= a_image.sections().size() ||
       here.symbol.st_shndx >= b_image.sections().size() ||
       !ContinuesSection(b_image.sections()[here.symbol.st_shndx].name,
