@@ -208,7 +208,8 @@ std::string ResultJson(const v1::LinkResult& result) {
                                   {"diff", timings.diff()},
                                   {"gate", timings.gate()},
                                   {"plan", timings.plan()},
-                                  {"commit", timings.commit()}}));
+                                  {"commit", timings.commit()}}))
+      .AddString("reason_detail", result.reason_detail());
   return object.Close() + "\n";
 }
 

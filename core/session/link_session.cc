@@ -112,6 +112,7 @@ struct LinkSession::Impl {
   std::string output;                  // as it was called then
   FileSource* last_files = nullptr;    // of the last link
   uint64_t generation = 0;
+  uint64_t bytes_held = 0;  // by `memory`, about: measured after a full link, followed by relinks
   uint64_t full_resolves = 0;
   int64_t started_ns = 0;  // when the current link began, since the epoch
 };
@@ -266,6 +267,10 @@ std::optional<GateRefusal> LinkSession::Impl::CheckPrior(const LinkRequest& requ
 }
 
 void LinkSession::Impl::Adopt(const LinkRequest& request, const Changes& changes, const ChangedUnits& read, Plan plan) {
+  for (const auto& [id, unit] : plan.units) {
+    bytes_held += unit.bytes_held();
+    if (id.value < memory->units.size()) bytes_held -= memory->units[id.value].bytes_held();
+  }
   AdoptPlan(std::move(plan), memory.get());
   AdoptFiles(changes, read, started_ns, memory.get());
   memory->options = request.options;
@@ -333,6 +338,7 @@ void LinkSession::Impl::CaptureLink() {
       CaptureMemory(*options, &last.link, last.written, last.started_ns, *last.files, Reader());
   if (captured.ok()) {
     memory = *std::move(captured);
+    bytes_held = memory->bytes_held();
   } else {
     why_cold = {GateReason::kPriorLinkFailed, std::string(captured.status().message())};
   }
@@ -369,7 +375,7 @@ SessionStatus LinkSession::Status() const {
     status.units = impl_->memory->units.size();
     status.atoms = impl_->memory->atom_count;
     status.symbols = impl_->memory->symbols.size();
-    status.bytes_held = impl_->memory->bytes_held();
+    status.bytes_held = impl_->bytes_held;
   }
   return status;
 }

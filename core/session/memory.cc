@@ -535,14 +535,16 @@ const GlobalMemory* FindGlobal(const std::vector<GlobalMemory>& globals, SymbolI
 
 const GlobalMemory* UnitMemory::Find(SymbolId symbol) const { return FindGlobal(globals, symbol); }
 
+uint64_t UnitMemory::bytes_held() const {
+  uint64_t total = sizeof(UnitMemory) + atoms.capacity() * sizeof(AtomMemory) + globals.capacity() * sizeof(GlobalMemory) +
+                   (kept_groups.capacity() + lost_groups.capacity()) * sizeof(SymbolId);
+  for (const AtomMemory& atom : atoms) total += atom.name.capacity() > 15 ? atom.name.capacity() : 0;
+  return total;
+}
+
 uint64_t Memory::bytes_held() const {
   uint64_t total = names.bytes() + users.bytes() + group_users.bytes() + symbols.capacity() * sizeof(SymbolMemory) + tables->bytes_held();
-  for (const UnitMemory& unit : units) {
-    total += sizeof(UnitMemory) + unit.atoms.capacity() * sizeof(AtomMemory) +
-             unit.globals.capacity() * sizeof(GlobalMemory) +
-             (unit.kept_groups.capacity() + unit.lost_groups.capacity()) * sizeof(SymbolId);
-    for (const AtomMemory& atom : unit.atoms) total += atom.name.capacity() > 15 ? atom.name.capacity() : 0;
-  }
+  for (const UnitMemory& unit : units) total += unit.bytes_held();
   for (const MergedMemory& m : merged) total += m.offsets.capacity() * (sizeof(PieceDigest) + 9);
   total += library_offers.capacity() * (sizeof(SymbolId) + sizeof(LibraryOffer) + 1);
   for (const FileMemory& file : files) {

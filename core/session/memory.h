@@ -82,6 +82,7 @@ struct UnitMemory {
 
   // What the unit says of `symbol`; nullptr when it does not name it.
   const GlobalMemory* Find(SymbolId symbol) const;
+  uint64_t bytes_held() const;
 };
 
 struct SymbolMemory {
@@ -196,6 +197,7 @@ struct Memory {
 
   // The id of a name, with room for what is known of it.
   SymbolId Intern(absl::string_view name);
+  // An estimate. Walks all units: ask once, after a full link.
   uint64_t bytes_held() const;
 };
 
