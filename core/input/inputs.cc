@@ -61,6 +61,7 @@ class InputReader {
   absl::flat_hash_map<FileKey, uint32_t> known_archives_, known_libraries_;
   absl::flat_hash_set<std::string> recorded_;  // paths of files that may be met twice
   int next_group_ = 0;
+  uint32_t argument_ = 0;  // that is being added
 };
 
 // Opening ten thousand files is mostly waiting for the kernel, so the threads share it.
@@ -73,6 +74,7 @@ void InputReader::OpenArguments() {
 }
 
 void InputReader::AddArgument(size_t index) {
+  argument_ = static_cast<uint32_t>(index);
   const InputArgument& argument = options_.inputs[index];
   absl::StatusOr<FoundFile> found = argument.library
                                         ? search_.FindLibrary(argument.name, argument.flags.link_static)
@@ -100,6 +102,7 @@ void InputReader::AddEntry(InputEntry::Kind kind, uint32_t index, const InputFla
   InputEntry entry;
   entry.kind = kind;
   entry.index = index;
+  entry.argument = argument_;
   entry.flags = flags;
   inputs_.order.push_back(entry);
 }

@@ -39,6 +39,7 @@ struct InputEntry {
   enum class Kind : uint8_t { kObject, kArchive, kShared };
   Kind kind = Kind::kObject;
   uint32_t index = 0;  // into objects, archives or libraries of Inputs
+  uint32_t argument = 0;  // of LinkOptions::inputs: a linker script stands for several entries
   InputFlags flags;
 };
 

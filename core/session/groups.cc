@@ -67,7 +67,7 @@ class GroupDecider {
   UnitId Keeper(SymbolId id) const {
     UnitId first;
     const auto consider = [&](UnitId unit) {
-      if (HasNow(unit, id) && (!first.valid() || unit < first)) first = unit;
+      if (HasNow(unit, id) && (!first.valid() || memory_.Before(unit, first))) first = unit;
     };
     for (UnitId unit : memory_.group_users.Of(id)) consider(unit);
     for (const auto& [unit, object] : units_) consider(unit);

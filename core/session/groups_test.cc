@@ -134,5 +134,31 @@ TEST_F(GroupsTest, LinkGroupsThatAreNotComdatStay) {
   EXPECT_THAT(Names(decision.groups[0].lost), UnorderedElementsAre("both", "last"));
 }
 
+TEST_F(GroupsTest, AUnitThatStandsInFrontKeepsWhatItHas) {
+  // c.o between start.o and a.o, as an input that comes later would stand.
+  hot_.unit("c.o").rank.input = hot_.unit("a.o").rank.input - 1;
+  EXPECT_TRUE(hot_.memory->Before(hot_.UnitOf("start.o"), c()));
+  EXPECT_TRUE(hot_.memory->Before(c(), a()));
+  const GroupDecision decision = Decide({{"c.o", With("c", {"both", "last"})}});
+  EXPECT_THAT(decision.wanted, UnorderedElementsAre(a(), b()));
+  EXPECT_THAT(Names(decision.groups[0].kept), UnorderedElementsAre("both", "last"));
+}
+
+TEST(UnitRankTest, FollowsTheCommandLineAndArchives) {
+  HotMemory hot;
+  hot.files.Put("start.o", With("_start", {}).Build());
+  hot.files.Put("a.o", With("a", {}).Build());
+  hot.files.Put("c.o", With("c", {}).Build());
+  hot.files.Put("all.a", testing::BuildArchive({{"y.o", With("y", {}).Build(), {"y"}}, {"x.o", With("x", {}).Build(), {"x"}}}));
+  hot.files.Put("both.ld", std::string("INPUT(c.o a.o)"));
+  hot.Link({"-u", "x", "-u", "y", "all.a", "start.o", "both.ld"});
+  ASSERT_NE(hot.memory, nullptr);
+  const FileMemory& archive = hot.memory->files[hot.memory->file_of.at("all.a")];
+  ASSERT_EQ(archive.units.size(), 2u);
+  std::vector<UnitId> order = {archive.units[0], archive.units[1], hot.UnitOf("start.o"), hot.UnitOf("c.o"), hot.UnitOf("a.o")};
+  EXPECT_EQ(hot.memory->units[order[0].value].member, "y.o");
+  for (size_t i = 0; i + 1 < order.size(); ++i) EXPECT_TRUE(hot.memory->Before(order[i], order[i + 1])) << i;
+}
+
 }  // namespace
 }  // namespace kitlink

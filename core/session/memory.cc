@@ -180,6 +180,7 @@ class Capture {
     out.captured = !in.synthetic;
     out.file = FileOf(*in.object);
     out.member = in.object->member;
+    out.rank = in.rank;
     out.traits = in.object->traits;
     out.local_cells = !in.promoted.empty();
     out.static_tls = memory_->output.shared && UsesStaticTls(*memory_->arch, *in.object, memory_->output);

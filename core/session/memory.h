@@ -18,6 +18,7 @@
 #include "core/base/file_source.h"
 #include "core/base/digest.h"
 #include "core/base/ids.h"
+#include "core/base/unit_rank.h"
 #include "core/input/options.h"
 #include "core/layout/placement.h"
 #include "core/layout/space.h"
@@ -69,6 +70,7 @@ struct UnitMemory {
   uint32_t file = 0;      // index in Memory::files
   std::string member;     // empty for plain objects
   uint32_t ordinal = 0;   // of the member in its archive
+  UnitRank rank;
   ContentId content;      // of an archive member's bytes
   bool captured = false;  // the file was as it was when it was linked while this was made
   UnitTraits traits;
@@ -194,6 +196,10 @@ struct Memory {
   uint64_t padding_abbrev = 0;  // offset in .debug_abbrev
   bool has_padding_abbrev = false;
   uint64_t atom_count = 0;
+
+  // Where a unit stands in the order of the link; ids say nothing about it.
+  const UnitRank& RankOf(UnitId unit) const { return units[unit.value].rank; }
+  bool Before(UnitId a, UnitId b) const { return RankOf(a) < RankOf(b); }
 
   // The id of a name, with room for what is known of it.
   SymbolId Intern(absl::string_view name);

@@ -68,6 +68,7 @@ class UnitPlacer {
     unit.file = old_.file;
     unit.member = old_.member;
     unit.ordinal = old_.ordinal;
+    unit.rank = old_.rank;
     unit.captured = true;
     unit.traits = object_.traits;
     unit.globals = diff_.globals;

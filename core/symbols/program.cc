@@ -21,6 +21,7 @@ void SyntheticUnit::AddTo(Program* program) {
   unit.first_atom = static_cast<uint32_t>(program->atoms.size());
   unit.synthetic = true;
   const UnitId id(static_cast<uint32_t>(program->units.size()));
+  unit.rank.member = id.value;
   for (uint32_t s = 0; s < object_->sections.size(); ++s) {
     Atom atom;
     atom.unit = id;

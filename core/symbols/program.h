@@ -14,6 +14,7 @@
 #include "absl/strings/string_view.h"
 #include "core/arch/arch.h"
 #include "core/base/ids.h"
+#include "core/base/unit_rank.h"
 #include "core/input/eh_frame.h"
 #include "core/input/inputs.h"
 #include "core/input/model.h"
@@ -71,6 +72,7 @@ struct Unit {
   // Local symbols that got a Symbol of their own, because they need cells.
   absl::flat_hash_map<uint32_t, SymbolId> promoted;
   bool synthetic = false;            // made by the linker: COMMON symbols, copies
+  UnitRank rank;
 };
 
 // One input section, or a synthetic piece, that may be in the output.

@@ -24,7 +24,6 @@ struct LazyObject {
   bool taken = false;
   std::vector<SymbolId> defines;
 
-  uint64_t rank() const { return (uint64_t{entry} << 32) | member; }
 };
 
 class Puller {
@@ -60,11 +59,18 @@ class Puller {
   }
 
  private:
+  // Entries are numbered from their argument's place on.
+  UnitRank RankOf(uint32_t entry, uint32_t member) const {
+    const uint32_t argument = inputs_.order[entry].argument;
+    uint32_t first = entry;
+    while (first > 0 && inputs_.order[first - 1].argument == argument) --first;
+    return {(uint64_t{argument} + 1) * UnitRank::kStride + (entry - first), member};
+  }
+
   // Command-line entries become loaded objects, lazy ones, or libraries.
   void SortInputs() {
     for (uint32_t entry = 0; entry < inputs_.order.size(); ++entry) {
       const InputEntry& input = inputs_.order[entry];
-      const uint64_t rank = uint64_t{entry} << 32;
       switch (input.kind) {
         case InputEntry::Kind::kObject: {
           std::unique_ptr<ObjectFile>& object = inputs_.objects[input.index];
@@ -75,7 +81,7 @@ class Puller {
             lazy.object = std::move(object);
             lazy_.push_back(std::move(lazy));
           } else {
-            fresh_.push_back({std::move(object), rank, {}, {}});
+            fresh_.push_back({std::move(object), RankOf(entry, 0), {}, {}});
           }
           break;
         }
@@ -285,7 +291,7 @@ class Puller {
     std::vector<PulledObject> loaded(list.size());
     ParallelFor(list.size(), 4, [&](size_t i) {
       LazyObject& lazy = lazy_[list[i]];
-      loaded[i].rank = lazy.rank();
+      loaded[i].rank = RankOf(lazy.entry, lazy.member);
       if (lazy.object != nullptr) {
         loaded[i].object = std::move(lazy.object);
         return;

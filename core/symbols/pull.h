@@ -9,6 +9,7 @@
 #include "absl/status/statusor.h"
 #include "core/base/diagnostics.h"
 #include "core/base/ids.h"
+#include "core/base/unit_rank.h"
 #include "core/input/inputs.h"
 #include "core/input/options.h"
 #include "core/symbols/name_table.h"
@@ -18,7 +19,7 @@ namespace kitlink {
 // One object that takes part, with its global names interned.
 struct PulledObject {
   std::unique_ptr<ObjectFile> object;
-  uint64_t rank = 0;  // place on the command line (entry, member): its precedence
+  UnitRank rank;  // its precedence
   std::vector<SymbolId> globals;          // for object->symbols[first_global + i]
   std::vector<SymbolId> group_signatures;  // for object->groups[i]; invalid for groups that are not COMDAT
 };
