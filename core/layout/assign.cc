@@ -40,19 +40,6 @@ bool Under(absl::string_view name, absl::string_view prefix) {
   return absl::StartsWith(name, prefix) && (name.size() == prefix.size() || name[prefix.size()] == '.');
 }
 
-// Init rows run in order of their number: .init_array.00100 before .init_array; .ctors.65435 is .init_array.00100.
-uint32_t InitPriority(absl::string_view name) {
-  const size_t dot = name.rfind('.');
-  uint32_t number = 0;
-  if (dot == 0 || dot == absl::string_view::npos || !absl::SimpleAtoi(name.substr(dot + 1), &number)) return 65536;
-  if (absl::StartsWith(name, ".ctors.") || absl::StartsWith(name, ".dtors.")) return 65535 - std::min(number, 65535u);
-  return number;
-}
-
-bool IsInitRows(const OutputSection& section) {
-  return section.kind == SectionKind::kInitArray || section.kind == SectionKind::kFiniArray;
-}
-
 // Sections of one name that differ in what may be done to them stay apart.
 constexpr uint32_t kKeyFlags = kSecAlloc | kSecTls;
 constexpr uint32_t kJoinedFlags = kSecAlloc | kSecWrite | kSecExec | kSecTls;
@@ -194,7 +181,7 @@ class Assigner {
   void LayOut(SectionId id) {
     OutputSection& section = result_.sections[id.value];
     if (section.merged != OutputSection::kNotMerged) return;
-    if (IsInitRows(section)) {
+    if (GoesByPriority(section.kind)) {
       std::stable_sort(section.atoms.begin(), section.atoms.end(), [&](AtomId a, AtomId b) {
         return InitPriority(program_.section(a).name) < InitPriority(program_.section(b).name);
       });
@@ -213,7 +200,10 @@ class Assigner {
       offset += place.capacity;
     }
     section.used = offset;
-    section.size = offset + TailReserve(section, offset);
+    section.rows = options_.incremental && offset != 0 && HoldsRows(section);
+    section.size = offset + (section.rows ? RowReserve(offset) : TailReserve(section, offset));
+    // Whatever objects say: rows are pointers.
+    if (GoesByPriority(section.kind) || section.kind == SectionKind::kPreinitArray) section.entry_size = 8;
   }
 
   const LinkOptions& options_;
@@ -228,6 +218,17 @@ class Assigner {
 };
 
 }  // namespace
+
+bool GoesByPriority(SectionKind kind) { return kind == SectionKind::kInitArray || kind == SectionKind::kFiniArray; }
+
+// Init rows run in order of their number: .init_array.00100 before .init_array; .ctors.65435 is .init_array.00100.
+uint32_t InitPriority(absl::string_view name) {
+  const size_t dot = name.rfind('.');
+  uint32_t number = 0;
+  if (dot == 0 || dot == absl::string_view::npos || !absl::SimpleAtoi(name.substr(dot + 1), &number)) return 65536;
+  if (absl::StartsWith(name, ".ctors.") || absl::StartsWith(name, ".dtors.")) return 65535 - std::min(number, 65535u);
+  return number;
+}
 
 absl::string_view OutputSectionName(const LinkOptions& options, const InputSection& section) {
   const absl::string_view name = section.name;

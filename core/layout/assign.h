@@ -16,6 +16,12 @@ absl::string_view OutputSectionName(const LinkOptions& options, const InputSecti
 // The smallest fillable hole in a section that is not loaded, -1 when its holes cannot be filled.
 using HoleRule = std::function<int64_t(absl::string_view section)>;
 
+// True for sections whose pieces stand in order of the number in their names, and of the link among equal ones.
+bool GoesByPriority(SectionKind kind);
+
+// That number: of .init_array.00100, say, 100, which .ctors.65435 is the same as.
+uint32_t InitPriority(absl::string_view name);
+
 // Makes output sections for all live atoms and merged sections, in order of first appearance, and lays the atoms out
 // in them: in order of units, init rows by priority. Addresses are not set. Merges strings on the way
 // (Program::merged, merged_inputs).

@@ -39,6 +39,23 @@ uint64_t PaddedCapacity(const OutputSection& section, ByteView bytes) {
   return bytes.size() + AlignUp(std::max<uint64_t>(bytes.size() / 4, 128), 16);
 }
 
+bool HoldsRows(const OutputSection& section) {
+  if (!section.alloc() || HasRoom(section) || section.synthetic != 0 || section.merged != OutputSection::kNotMerged) return false;
+  if (section.flags & (kSecTls | kSecExec)) return false;
+  switch (section.kind) {
+    case SectionKind::kProgbits:
+    case SectionKind::kInitArray:
+    case SectionKind::kFiniArray:
+    case SectionKind::kPreinitArray: return true;
+    default: return false;
+  }
+}
+
+uint64_t RowReserve(uint64_t used) {
+  if (used == 0) return 0;
+  return AlignUp(std::min<uint64_t>(std::max<uint64_t>(used / 8, 128), 64 << 10), 8);
+}
+
 uint64_t TailReserve(const OutputSection& section, uint64_t used) {
   if (section.exact || (used == 0 && !section.alloc())) return 0;
   const uint64_t least = (section.flags & kSecExec) ? 32 << 10 : 8 << 10;

@@ -26,6 +26,13 @@ bool PaddedInPlace(const OutputSection& section);
 // The bytes of a slot in such a section: with slack when `bytes` is one table, as compilers write it, else exact.
 uint64_t PaddedCapacity(const OutputSection& section, ByteView bytes);
 
+// True for loaded sections whose pieces lie side by side in the order of the link, because somebody may walk them from
+// start to end: constructors, sets, sections with names of their own. They have no slack, but room behind the last piece.
+bool HoldsRows(const OutputSection& section);
+
+// The reserve behind `used` bytes of such pieces.
+uint64_t RowReserve(uint64_t used);
+
 // The reserve behind the last slot of a section that uses `used` bytes.
 uint64_t TailReserve(const OutputSection& section, uint64_t used);
 

@@ -45,5 +45,21 @@ TEST(Slack, RowsAndSetsHaveNoRoom) {
   }
 }
 
+TEST(Slack, RowsHaveAReserveBehindTheLastOne) {
+  for (const char* name : {".init_array", "rows", ".own"}) {
+    EXPECT_TRUE(HoldsRows(Section(name, kSecAlloc, true))) << name;
+  }
+  EXPECT_FALSE(HoldsRows(Section("rows", 0, true)));
+  EXPECT_FALSE(HoldsRows(Section(".init", kSecAlloc | kSecExec, true)));
+  EXPECT_FALSE(HoldsRows(Section(".tdata", kSecAlloc | kSecTls, true)));
+  EXPECT_FALSE(HoldsRows(Section(".data", kSecAlloc | kSecWrite, true)));
+  OutputSection note = Section(".note.x", kSecAlloc, true);
+  note.kind = SectionKind::kNote;
+  EXPECT_FALSE(HoldsRows(note));
+  EXPECT_EQ(RowReserve(0), 0u);
+  EXPECT_EQ(RowReserve(8), 128u);
+  EXPECT_EQ(RowReserve(8000), 1000u);
+}
+
 }  // namespace
 }  // namespace kitlink

@@ -51,6 +51,12 @@ struct WordRange {
   uint64_t begin = 0, end = 0;
 };
 
+// A range of addresses whose words lie elsewhere from now on.
+struct WordMove {
+  WordRange from;
+  uint64_t to = 0;
+};
+
 // A published slot of a function that holds jumps now.
 struct IslandRange {
   uint64_t begin = 0, end = 0;  // what an unwinder may find a pc in
@@ -113,6 +119,11 @@ class HotTables {
 
   // Starts a plan; forgets one that was not accepted. Until then AddCells may tell cells of that plan.
   virtual void Begin() = 0;
+  // Words of `range` that are in `moves` (sorted, disjoint) are relocated where they go, all others not any more. Call it
+  // before Update for units that have words there.
+  virtual void MoveWords(WordRange range, const std::vector<WordMove>& moves) = 0;
+  // A section that has a reserve behind its last piece has `used` bytes of pieces now.
+  virtual void ResizeRows(uint32_t output_section, uint64_t used, std::vector<Mutation>* mutations) = 0;
   // Adds the mutations for one unit. ResourceExhausted when a table has no room, Unimplemented for what cannot be
   // patched; the message says what.
   virtual absl::Status Update(const UnitUpdate& update, std::vector<Mutation>* mutations) = 0;

@@ -106,7 +106,7 @@ const SectionMemory* FindSection(const Memory& memory, absl::string_view name, u
 }
 
 // What may change inside a section is the planner's business; here, that sections with fixed room keep their size.
-Refusal CheckMatched(const Memory& memory, const UnitDiff& diff, const InputSection& is, const AtomMemory& was) {
+Refusal CheckMatched(const Memory& memory, const UnitDiff& diff, const InputSection& is, const AtomMemory& was, bool exact) {
   const SectionMemory& home = memory.sections[was.section.value];
   const std::string where = Where(diff, is);
   constexpr uint32_t kKind = kSecAlloc | kSecWrite | kSecExec | kSecTls;
@@ -115,8 +115,8 @@ Refusal CheckMatched(const Memory& memory, const UnitDiff& diff, const InputSect
   }
   if (is.flags & kSecTls) {
     if (is.size != was.size || is.alignment > was.alignment) return GateRefusal{GateReason::kTlsChanged, where};
-  } else if (home.padded) {
-    return std::nullopt;  // whether it fits its slot is found out by placing it
+  } else if (home.padded || (exact && home.rows)) {
+    return std::nullopt;  // whether it fits is found out by placing it
   } else if (home.exact && is.size != was.size) {
     return GateRefusal{home.alloc() ? GateReason::kExactSectionChanged : GateReason::kUnsupportedSection, where};
   } else if (home.exact && is.alignment > was.alignment) {
@@ -125,13 +125,13 @@ Refusal CheckMatched(const Memory& memory, const UnitDiff& diff, const InputSect
   return std::nullopt;
 }
 
-Refusal CheckSections(const Memory& memory, const UnitDiff& diff) {
+Refusal CheckSections(const Memory& memory, const UnitDiff& diff, bool exact) {
   const UnitMemory& was = memory.units[diff.unit.value];
   for (uint32_t s = 0; s < diff.sections.size(); ++s) {
     const SectionDiff& section = diff.sections[s];
     const InputSection& is = diff.object->sections[s];
     if (section.fate == SectionDiff::kMatched) {
-      if (Refusal refusal = CheckMatched(memory, diff, is, was.atoms[section.old])) return refusal;
+      if (Refusal refusal = CheckMatched(memory, diff, is, was.atoms[section.old], exact)) return refusal;
     }
     if (section.fate != SectionDiff::kAdded) continue;
     if (is.flags & kSecTls) {
@@ -141,7 +141,8 @@ Refusal CheckSections(const Memory& memory, const UnitDiff& diff) {
     const SectionMemory* home = FindSection(memory, OutputSectionName(memory.options, is), is.flags);
     // Even an empty section has bounds that others may ask for, if C can spell its name.
     const bool set = (is.flags & kSecAlloc) && IsCIdentifier(is.name);
-    if ((is.size != 0 || set) && (home == nullptr || home->exact)) {
+    const bool row = exact && home != nullptr && home->rows;
+    if ((is.size != 0 || set) && (home == nullptr || home->exact) && !row) {
       return GateRefusal{(is.flags & kSecAlloc) ? GateReason::kExactSectionChanged : GateReason::kUnsupportedSection,
                          Where(diff, is)};
     }
@@ -154,7 +155,8 @@ Refusal CheckSections(const Memory& memory, const UnitDiff& diff) {
     if (atom.size == 0) continue;
     const std::string where = absl::StrCat(diff.object->DisplayName(), ":(", atom.name, ")");
     if (atom.flags & kSecTls) return GateRefusal{GateReason::kTlsChanged, where};
-    if (memory.sections[atom.section.value].exact) return GateRefusal{GateReason::kExactSectionChanged, where};
+    const SectionMemory& home = memory.sections[atom.section.value];
+    if (home.exact && !(exact && home.rows)) return GateRefusal{GateReason::kExactSectionChanged, where};
     if (memory.options->gc_sections && (atom.flags & kSecAlloc)) return GateRefusal{GateReason::kLivenessChanged, where};
   }
   return std::nullopt;
@@ -209,15 +211,15 @@ Refusal CheckCopies(const Memory& memory, const std::vector<UnitDiff>& diffs) {
 }
 
 // What any gate asks of a unit by itself.
-Refusal CheckUnit(const Memory& memory, const UnitDiff& diff) {
-  if (Refusal refusal = CheckSections(memory, diff)) return refusal;
+Refusal CheckUnit(const Memory& memory, const UnitDiff& diff, bool exact) {
+  if (Refusal refusal = CheckSections(memory, diff, exact)) return refusal;
   return CheckLiveness(memory, diff);
 }
 
 Refusal CheckStrictly(const Memory& memory, const UnitDiff& diff) {
   if (Refusal refusal = CompareGlobals(memory, diff)) return refusal;
   if (Refusal refusal = CompareGroups(memory, diff)) return refusal;
-  return CheckUnit(memory, diff);
+  return CheckUnit(memory, diff, false);
 }
 
 Refusal CheckCaptured(const Memory& memory, const UnitDiff& diff) {
@@ -254,7 +256,7 @@ std::variant<GatePass, GateRefusal> CheckExactGate(const Memory& memory, std::ve
   std::variant<NameChanges, GateRefusal> names = ResolveNames(memory, &units);
   if (GateRefusal* refusal = std::get_if<GateRefusal>(&names)) return std::move(*refusal);
   for (const UnitDiff& diff : units) {
-    if (Refusal refusal = CheckUnit(memory, diff)) return *refusal;
+    if (Refusal refusal = CheckUnit(memory, diff, true)) return *refusal;
   }
   if (Refusal refusal = CheckCopies(memory, units)) return *refusal;
   return GatePass(std::move(units), std::get<NameChanges>(std::move(names)));

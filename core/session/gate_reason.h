@@ -35,6 +35,7 @@ struct GateRefusal {
   // Not empty: what stands in the way is only that others refer to these symbols. With those who do among the changed
   // units, the symbols may get other addresses.
   std::vector<SymbolId> republish;
+  std::vector<UnitId> rewrite;  // or that these units stay as they are: with them among the changed ones there is a way
   bool preference = false;  // there is another way, only not as good
 };
 

@@ -231,12 +231,12 @@ std::variant<Plan, GateRefusal> LinkSession::Impl::PlanWithReferrers(bool exact,
     auto planned = PlanPatch(pass, *memory, rules, Reader());
     GateRefusal* refusal = std::get_if<GateRefusal>(&planned);
     if (refusal == nullptr) return planned;
-    if (!exact || refusal->republish.empty() || (round >= kMostRounds && !refusal->preference)) return planned;
+    if (!exact || (refusal->republish.empty() && refusal->rewrite.empty()) || (round >= kMostRounds && !refusal->preference)) return planned;
     diffs = std::move(pass).TakeUnits();
     absl::flat_hash_set<UnitId> known;
     for (const UnitDiff& diff : diffs) known.insert(diff.unit);
     const size_t most = refusal->preference ? kFewReferrers : kMostReferrers;
-    std::optional<ChangedUnits> more = ReadReferrers(*memory, refusal->republish, known, most, files);
+    std::optional<ChangedUnits> more = ReadReferrers(*memory, refusal->republish, known, most, files, refusal->rewrite);
     if (!more && !refusal->preference) return planned;
     if (!more || round >= kMostRounds) {
       rules.ask_to_stay = false;

@@ -9,6 +9,8 @@
 #include "core/base/parallel.h"
 #include "core/dwarf/padding.h"
 #include "core/input/input_search.h"
+#include "core/layout/assign.h"
+#include "core/session/rows.h"
 
 namespace kitlink {
 namespace {
@@ -36,6 +38,7 @@ class Capture {
     CaptureMerged();
     CaptureFiles();
     CaptureUnits();
+    ListRows(memory_.get());
     CaptureSymbols();
     CountImports();
     ParallelFor(program_.units.size(), 8, [&](size_t u) {
@@ -60,6 +63,9 @@ class Capture {
       out.nobits = section.nobits();
       out.exact = section.exact;
       out.padded = section.padded;
+      out.rows = section.rows;
+      out.by_priority = GoesByPriority(section.kind);
+      out.used = section.used;
       out.address = section.address;
       out.offset = section.offset;
       out.size = section.size;
@@ -208,6 +214,11 @@ class Capture {
     }
     std::sort(out.kept_groups.begin(), out.kept_groups.end());
     std::sort(out.lost_groups.begin(), out.lost_groups.end());
+    if (std::none_of(out.atoms.begin(), out.atoms.end(), [&](const AtomMemory& a) { return IsRow(*memory_, a); })) return;
+    const std::vector<bool> movable = MovableSections(*in.object, *memory_->arch);
+    for (uint32_t s = 0, a = 0; s < in.object->sections.size(); ++s) {
+      if (program_.atoms[in.first_atom + s].state != Atom::kAbsent) out.atoms[a++].movable = movable[s];
+    }
   }
 
   AtomMemory CaptureAtom(const ObjectFile& object, uint32_t s, const Atom& atom, AtomId id) {
@@ -546,6 +557,7 @@ uint64_t UnitMemory::bytes_held() const {
 uint64_t Memory::bytes_held() const {
   uint64_t total = names.bytes() + users.bytes() + group_users.bytes() + symbols.capacity() * sizeof(SymbolMemory) + tables->bytes_held();
   for (const UnitMemory& unit : units) total += unit.bytes_held();
+  for (const SectionMemory& section : sections) total += section.row_list.capacity() * sizeof(RowMemory);
   for (const MergedMemory& m : merged) total += m.offsets.capacity() * (sizeof(PieceDigest) + 9);
   total += library_offers.capacity() * (sizeof(SymbolId) + sizeof(LibraryOffer) + 1);
   for (const FileMemory& file : files) {

@@ -41,6 +41,7 @@ struct AtomMemory {
   uint64_t offset = 0;    // of the slot in the section
   uint64_t capacity = 0;
   uint64_t references = 0;  // digest of what it refers to; only with --gc-sections
+  bool movable = false;  // of a row: its bytes and words may go to another address as they are (see rows.h)
 };
 
 // A slot that a function has left: jumps stand at the addresses that were published.
@@ -114,12 +115,22 @@ struct SymbolMemory {
   bool executable = false;  // defined in code
 };
 
+// A piece of a section that holds rows.
+struct RowMemory {
+  uint32_t priority = 0;  // 0 unless the section goes by priority
+  UnitId unit;
+  uint32_t atom = 0;  // index in UnitMemory::atoms
+};
+
 // An output section's room, and what a relink needs to know of the section.
 struct SectionMemory {
   std::string name;
   uint32_t flags = 0;
-  bool nobits = false, exact = true, padded = false;  // as in OutputSection
+  bool nobits = false, exact = true, padded = false, rows = false;  // as in OutputSection
+  bool by_priority = false;  // of rows: those of a smaller number come first
   uint64_t address = 0, offset = 0, size = 0;
+  uint64_t used = 0;                 // of rows: the bytes that they take
+  std::vector<RowMemory> row_list;  // in order
   uint64_t min_hole = 0;  // of filled debug sections
   Space space;
   bool alloc() const { return (flags & kSecAlloc) != 0; }

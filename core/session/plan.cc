@@ -116,18 +116,41 @@ std::optional<GateRefusal> UpdateNames(const GatePass& pass, const Memory& memor
   return std::nullopt;
 }
 
+// Rows that go elsewhere, and the linker's names for where they end.
+std::optional<GateRefusal> UpdateRows(const Memory& memory, const PlacementState& state, const ImageReader& read,
+                                      std::vector<Mutation>* mutations) {
+  if (absl::Status status = WriteRows(memory, state.rows(), read, mutations); !status.ok()) {
+    return GateRefusal{GateReason::kOutputChanged, std::string(status.message())};
+  }
+  for (const auto& [section, layout] : state.rows()) {
+    if (!layout.end.valid()) continue;
+    SymbolUpdate update;
+    update.symbol = layout.end;
+    update.body = update.address = state.symbol(layout.end).address;
+    update.output_section = section.value;
+    update.republished = true;
+    if (absl::Status status = memory.tables->UpdateSymbol(update, mutations); !status.ok()) {
+      return GateRefusal{GateReason::kExactSectionChanged, std::string(status.message())};
+    }
+  }
+  return std::nullopt;
+}
+
 }  // namespace
 
 std::variant<Plan, GateRefusal> PlanPatch(const GatePass& pass, const Memory& memory, const MoveRules& rules,
                                           const ImageReader& read) {
   if (auto refusal = CheckMoved(pass, memory, rules.republish)) return *refusal;
-  PlacementState state(memory, pass, rules);
+  std::variant<RowLayouts, GateRefusal> rows = LayRows(pass, memory, rules.republish);
+  if (GateRefusal* refusal = std::get_if<GateRefusal>(&rows)) return *std::move(refusal);
+  PlacementState state(memory, pass, rules, std::get<RowLayouts>(std::move(rows)));
   std::vector<Mutation> mutations;
   std::vector<PlacedUnit> units(pass.units().size());
   if (auto refusal = PlaceUnits(pass, &state, &units, &mutations)) return *refusal;
   // Beyond this point no address changes.
   Plan plan;
   memory.tables->Begin();
+  if (auto refusal = UpdateRows(memory, state, read, &mutations)) return *refusal;
   if (auto refusal = UpdateNames(pass, memory, &mutations)) return *refusal;
   for (const PlacedUnit& unit : units) {
     if (auto refusal = WriteUnit(unit, state, memory.tables.get(), &mutations, &plan.relocations)) return *refusal;
@@ -158,11 +181,13 @@ std::variant<Plan, GateRefusal> PlanPatch(const GatePass& pass, const Memory& me
 }
 
 void AdoptPlan(Plan plan, Memory* memory) {
+  AdoptRows(std::move(plan.rows), memory);
   for (auto& [id, unit] : plan.units) {
     for (const auto* list : {&unit.kept_groups, &unit.lost_groups}) {
       for (SymbolId group : *list) memory->group_users.Add(group, id);
     }
     memory->units[id.value] = std::move(unit);
+    RenumberRows(id, memory);
   }
   for (const auto& [symbol, unit] : plan.users) memory->users.Add(symbol, unit);
   for (auto& [id, symbol] : plan.symbols) memory->symbols[id.value] = symbol;

@@ -14,6 +14,7 @@
 #include "core/session/gate.h"
 #include "core/session/link_report.h"
 #include "core/session/memory.h"
+#include "core/session/rows.h"
 
 namespace kitlink {
 
@@ -42,6 +43,7 @@ struct Plan {
   std::vector<SymbolId> idle, revived;             // as in NameChanges
   std::vector<NameChanges::Imported> imported;     // as in NameChanges
   absl::btree_map<SectionId, Space> spaces;
+  RowLayouts rows;
   absl::btree_map<uint32_t, MergedGrowth> merged;  // by index in Memory::merged
 };
 

@@ -79,8 +79,12 @@ std::optional<ChangedUnits> ReadUnits(const Memory& memory, const absl::btree_se
 }
 
 std::optional<ChangedUnits> ReadReferrers(const Memory& memory, const std::vector<SymbolId>& symbols,
-                                          const absl::flat_hash_set<UnitId>& known, size_t most, FileSource& files) {
+                                          const absl::flat_hash_set<UnitId>& known, size_t most, FileSource& files,
+                                          const std::vector<UnitId>& units) {
   absl::btree_set<UnitId> wanted;
+  for (UnitId unit : units) {
+    if (!known.contains(unit)) wanted.insert(unit);
+  }
   for (SymbolId symbol : symbols) {
     for (UnitId unit : memory.users.Of(symbol)) {
       if (!known.contains(unit) && memory.units[unit.value].Find(symbol) != nullptr) wanted.insert(unit);

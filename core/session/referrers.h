@@ -19,9 +19,10 @@ namespace kitlink {
 std::optional<ChangedUnits> ReadUnits(const Memory& memory, const absl::btree_set<UnitId>& units, size_t most,
                                       FileSource& files);
 
-// The units that name one of `symbols` and are not among `known`; as ReadUnits.
+// The units that name one of `symbols`, and `units`, but for those that are among `known`; as ReadUnits.
 std::optional<ChangedUnits> ReadReferrers(const Memory& memory, const std::vector<SymbolId>& symbols,
-                                          const absl::flat_hash_set<UnitId>& known, size_t most, FileSource& files);
+                                          const absl::flat_hash_set<UnitId>& known, size_t most, FileSource& files,
+                                          const std::vector<UnitId>& units = {});
 
 }  // namespace kitlink
 

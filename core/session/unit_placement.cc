@@ -5,6 +5,7 @@
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/strings/str_cat.h"
+#include "core/base/digest.h"
 #include "core/layout/assign.h"
 #include "core/layout/slack.h"
 #include "core/symbols/merge.h"
@@ -48,7 +49,7 @@ class UnitPlacer {
       }
     }
     for (uint32_t atom : diff_.removed) {
-      Vacate(old_.atoms[atom]);
+      if (!state_.LaidOut(old_.atoms[atom].section)) Vacate(old_.atoms[atom]);
       ++placed_.atoms.removed;
     }
     if (Refusal refusal = MakeIslands()) return refusal;
@@ -69,6 +70,7 @@ class UnitPlacer {
     unit.member = old_.member;
     unit.ordinal = old_.ordinal;
     unit.rank = old_.rank;
+    if (!unit.member.empty()) unit.content = HashContent(object_.image);
     unit.captured = true;
     unit.traits = object_.traits;
     unit.globals = diff_.globals;
@@ -133,6 +135,11 @@ class UnitPlacer {
     const InputSection& section = object_.sections[s];
     const AtomMemory& atom = old_.atoms[diff_.sections[s].old];
     const SectionMemory& home = Home(atom.section);
+    if (const std::optional<Slot> row = state_.RowSlot(diff_.unit, s)) {
+      placed_.atoms.moved += row->offset != atom.offset;
+      Put(s, *row);
+      return std::nullopt;
+    }
     const bool fits = Fits(section, atom, home), entries = EntriesStay(s, atom, home);
     if (fits && entries) {
       Stay(s, atom);
@@ -271,7 +278,12 @@ class UnitPlacer {
         return Append(s, old_.atoms[diff_.sections[s].old].section);
       case SectionDiff::kAdded: {
         const InputSection& section = object_.sections[s];
-        const SectionId home = FindHome(section);
+        if (const std::optional<Slot> row = state_.RowSlot(diff_.unit, s)) {
+          ++placed_.atoms.added;
+          Put(s, *row);
+          return std::nullopt;
+        }
+        const SectionId home = FindHome(memory_, section);
         if (!home.valid()) {
           if (section.size == 0) return std::nullopt;  // nothing to place, nothing to refer to
           return Refuse(GateReason::kUnsupportedSection, s, " has no output section");
@@ -284,7 +296,7 @@ class UnitPlacer {
         if (!unmerged) return std::nullopt;
         // Nobody relies on strings and constants being merged: one of a new kind, or that finds no room, stands alone.
         placed_.pieces[s] = {};
-        const SectionId home = FindHome(object_.sections[s]);
+        const SectionId home = FindHome(memory_, object_.sections[s]);
         if (!home.valid()) return unmerged;
         ++placed_.atoms.added;
         return Append(s, home);
@@ -292,16 +304,6 @@ class UnitPlacer {
       default:
         return std::nullopt;
     }
-  }
-
-  SectionId FindHome(const InputSection& section) const {
-    const absl::string_view name = OutputSectionName(memory_.options, section);
-    for (uint32_t i = 0; i < memory_.sections.size(); ++i) {
-      const SectionMemory& home = memory_.sections[i];
-      const bool merged = (home.flags & kSecMerge) != 0;
-      if (home.name == name && !merged && ((home.flags ^ section.flags) & (kSecAlloc | kSecTls)) == 0) return SectionId(i);
-    }
-    return SectionId();
   }
 
   Refusal Append(uint32_t s, SectionId id) {
@@ -436,6 +438,7 @@ class UnitPlacer {
   }
 
   void RememberAtoms() {
+    std::vector<bool> movable;  // only of units with rows
     for (uint32_t s = 0; s < object_.sections.size(); ++s) {
       const SectionDiff& diff = diff_.sections[s];
       if (diff.fate == SectionDiff::kIgnored) continue;
@@ -461,6 +464,10 @@ class UnitPlacer {
         atom.offset = placed_.slots[s].offset;
         atom.capacity = placed_.slots[s].capacity;
         if (memory_.options->gc_sections && (section.flags & kSecAlloc)) atom.references = ReferencesDigest(object_, s);
+        if (IsRow(memory_, atom)) {
+          if (movable.empty()) movable = MovableSections(object_, *memory_.arch);
+          atom.movable = movable[s];
+        }
       }
       placed_.memory.atoms.push_back(std::move(atom));
     }
@@ -479,6 +486,16 @@ class UnitPlacer {
 
 }  // namespace
 
+SectionId FindHome(const Memory& memory, const InputSection& section) {
+  const absl::string_view name = OutputSectionName(memory.options, section);
+  for (uint32_t i = 0; i < memory.sections.size(); ++i) {
+    const SectionMemory& home = memory.sections[i];
+    const bool merged = (home.flags & kSecMerge) != 0;
+    if (home.name == name && !merged && ((home.flags ^ section.flags) & (kSecAlloc | kSecTls)) == 0) return SectionId(i);
+  }
+  return SectionId();
+}
+
 uint64_t PieceMap::Address(uint64_t offset) const {
   if (starts.empty()) return 0;
   auto it = std::upper_bound(starts.begin(), starts.end(), offset);
@@ -486,8 +503,8 @@ uint64_t PieceMap::Address(uint64_t offset) const {
   return addresses[k] + (offset - starts[k]);
 }
 
-PlacementState::PlacementState(const Memory& memory, const GatePass& pass, const MoveRules& rules)
-    : memory_(memory), rules_(rules) {
+PlacementState::PlacementState(const Memory& memory, const GatePass& pass, const MoveRules& rules, RowLayouts rows)
+    : memory_(memory), rules_(rules), rows_(std::move(rows)) {
   absl::flat_hash_map<UnitId, const ObjectFile*> objects;
   for (const UnitDiff& diff : pass.units()) objects[diff.unit] = diff.object.get();
   for (SymbolId id : pass.names().removed) {
@@ -527,6 +544,20 @@ PlacementState::PlacementState(const Memory& memory, const GatePass& pass, const
     symbol.executable = (object.sections[object.symbols[moved.index].section].flags & kSecExec) != 0;
     SetSymbol(moved.symbol, symbol);
   }
+  for (const auto& [id, layout] : rows_) {
+    if (!layout.end.valid()) continue;
+    SymbolMemory end = memory.symbols[layout.end.value];
+    end.address = end.body = memory.sections[id.value].address + layout.used;
+    SetSymbol(layout.end, end);
+  }
+}
+
+std::optional<Slot> PlacementState::RowSlot(UnitId unit, uint32_t section) const {
+  for (const auto& [id, layout] : rows_) {
+    const auto it = layout.places.find({unit, section});
+    if (it != layout.places.end()) return Slot{id, it->second.first, it->second.second};
+  }
+  return std::nullopt;
 }
 
 Space& PlacementState::space(SectionId id) {
@@ -559,6 +590,7 @@ std::optional<uint64_t> PlacementState::Piece(uint32_t merged, ByteView bytes, s
 void PlacementState::Finish(Plan* plan) {
   plan->spaces = std::move(spaces_);
   plan->merged = std::move(merged_);
+  plan->rows = std::move(rows_);
   for (auto& [id, symbol] : symbols_) plan->symbols.push_back({SymbolId(id), symbol});
 }
 

@@ -10,6 +10,7 @@
 #include "core/session/diff.h"
 #include "core/session/gate.h"
 #include "core/session/plan.h"
+#include "core/session/rows.h"
 
 namespace kitlink {
 
@@ -41,8 +42,8 @@ struct PlacedUnit {
 // Shared by the units of one plan: room and symbols as they are so far.
 class PlacementState {
  public:
-  // Names that came and went are known from the beginning: the new ones without an address.
-  PlacementState(const Memory& memory, const GatePass& pass, const MoveRules& rules);
+  // Names that came and went are known from the beginning: the new ones without an address. So are rows.
+  PlacementState(const Memory& memory, const GatePass& pass, const MoveRules& rules, RowLayouts rows);
 
   const Memory& memory() const { return memory_; }
   Space& space(SectionId id);
@@ -50,6 +51,11 @@ class PlacementState {
   // True of a symbol whose published address binds nobody: it is new, or all who refer to it are written anew.
   bool free(SymbolId id) const { return memory_.symbols[id.value].kind == SymbolMemory::kNone || rules_.republish.contains(id); }
   const MoveRules& rules() const { return rules_; }
+  const RowLayouts& rows() const { return rows_; }
+  // True of a section whose rows are laid out anew.
+  bool LaidOut(SectionId id) const { return rows_.contains(id); }
+  // The slot of a section of a changed unit that is a row there.
+  std::optional<Slot> RowSlot(UnitId unit, uint32_t section) const;
   void SetSymbol(SymbolId id, const SymbolMemory& symbol) { symbols_[id.value] = symbol; }
   // The address of a piece in a merged section, appended when it is new; nothing when there is no room.
   std::optional<uint64_t> Piece(uint32_t merged, ByteView bytes, std::vector<Mutation>* mutations);
@@ -60,10 +66,14 @@ class PlacementState {
  private:
   const Memory& memory_;
   const MoveRules& rules_;
+  RowLayouts rows_;
   absl::btree_map<SectionId, Space> spaces_;
   absl::flat_hash_map<uint32_t, SymbolMemory> symbols_;
   absl::btree_map<uint32_t, MergedGrowth> merged_;
 };
+
+// The section that a new one is appended to; invalid when there is none such.
+SectionId FindHome(const Memory& memory, const InputSection& section);
 
 // Decides where every section of `diff` goes. Functions that outgrow their slot, or whose published entries would no
 // longer be where they were, move and leave islands; private data moves freely, because all that refers to it is

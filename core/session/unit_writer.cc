@@ -137,7 +137,8 @@ class UnitWriter {
       update_.stale_words.push_back({home.address + offset, home.address + offset + capacity});
     };
     for (const AtomMemory& atom : memory_.units[placed_.diff->unit.value].atoms) {
-      if (atom.state == AtomMemory::kPlaced) mark(atom.section, atom.offset, atom.capacity);
+      // Where rows are laid out anew, others have what it had.
+      if (atom.state == AtomMemory::kPlaced && !state_.LaidOut(atom.section)) mark(atom.section, atom.offset, atom.capacity);
     }
     for (uint32_t s = 0; s < object_.sections.size(); ++s) {
       if (placed_.sections[s].placed) mark(placed_.slots[s].section, placed_.slots[s].offset, placed_.slots[s].capacity);

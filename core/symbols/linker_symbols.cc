@@ -118,6 +118,14 @@ bool IsLinkerName(absl::string_view name) {
                      [&](const BoundaryName& boundary) { return boundary.name == name; });
 }
 
+std::string SectionEndName(absl::string_view section) {
+  if (IsCIdentifier(section)) return absl::StrCat("__stop_", section);
+  for (const BoundaryName& boundary : kBoundaryNames) {
+    if (boundary.boundary == Boundary::kSectionEnd && boundary.section == section) return std::string(boundary.name);
+  }
+  return "";
+}
+
 bool IsCIdentifier(absl::string_view name) {
   if (name.empty() || absl::ascii_isdigit(static_cast<unsigned char>(name[0]))) return false;
   return std::all_of(name.begin(), name.end(),

@@ -2,6 +2,8 @@
 #ifndef CORE_SYMBOLS_LINKER_SYMBOLS_H_
 #define CORE_SYMBOLS_LINKER_SYMBOLS_H_
 
+#include <string>
+
 #include "core/base/diagnostics.h"
 #include "core/input/options.h"
 #include "core/symbols/program.h"
@@ -13,6 +15,9 @@ bool IsCIdentifier(absl::string_view name);
 
 // True of names that the linker gives a meaning of its own when units refer to them and none defines them.
 bool IsLinkerName(absl::string_view name);
+
+// What the linker calls the end of the output section `section`, should somebody ask for it; "" when it has no such name.
+std::string SectionEndName(absl::string_view section);
 
 // Gives used names that are still undefined the linker's own meaning, and defines --defsym names. Boundary symbols
 // become kLinker; placement gives them their values.

@@ -15,9 +15,9 @@ class Entries {
   }
   // Address and size of a section, where it exists.
   void AddRange(const OutputSection* section, int64_t address_tag, int64_t size_tag) {
-    if (section == nullptr || section->size == 0) return;
+    if (section == nullptr || section->used == 0) return;
     Add(address_tag, section->address);
-    Add(size_tag, section->size);
+    Add(size_tag, section->used);
   }
   std::vector<Elf64_Dyn> Take() { return std::move(list_); }
 

@@ -60,6 +60,7 @@ class HotElf : public HotTables {
         frames_(program, image, arch, TraitsOf(options), tables.frame_header) {
     has_rela_ = image.Section(kRelaDyn) != nullptr;
     FindAddressFields(program, image, tables.dynamic);
+    FindRowSizes(image, tables.dynamic);
     if (image.Section(kBuildId)) build_id_offset_ = Offset(image, kBuildId) + 16;
     rela_count_offset_ = DynamicField(image, tables.dynamic, DT_RELACOUNT);
   }
@@ -72,6 +73,16 @@ class HotElf : public HotTables {
     dynsym_.Begin();
     added_.clear();
     staged_build_id_ = build_id_;
+  }
+
+  void MoveWords(WordRange range, const std::vector<WordMove>& moves) override {
+    if (has_rela_) rela_.Move(range, moves);
+  }
+
+  void ResizeRows(uint32_t output_section, uint64_t used, std::vector<Mutation>* mutations) override {
+    for (const auto& [section, offset] : row_sizes_) {
+      if (section == output_section) Put(offset, used, mutations);
+    }
   }
 
   absl::Status Update(const UnitUpdate& update, std::vector<Mutation>* mutations) override {
@@ -215,6 +226,23 @@ class HotElf : public HotTables {
     add(options_.fini, DynamicField(image, dynamic, DT_FINI));
   }
 
+  // Where the sizes of sections with rows are told.
+  void FindRowSizes(const ElfImage& image, ByteView dynamic) {
+    for (uint32_t s = 0; s < image.placement.sections.size(); ++s) {
+      const OutputSection& section = image.placement.sections[s];
+      if (!section.rows) continue;
+      const uint64_t header = image.section_headers + (uint64_t{s} + 1) * sizeof(Elf64_Shdr);
+      row_sizes_.push_back({s, header + offsetof(Elf64_Shdr, sh_size)});
+      const std::pair<const char*, int64_t> tags[] = {{".preinit_array", DT_PREINIT_ARRAYSZ},
+                                                      {".init_array", DT_INIT_ARRAYSZ},
+                                                      {".fini_array", DT_FINI_ARRAYSZ}};
+      for (const auto& [name, tag] : tags) {
+        const uint64_t field = section.name == name ? DynamicField(image, dynamic, tag) : 0;
+        if (field != 0) row_sizes_.push_back({s, field});
+      }
+    }
+  }
+
   static CellsHome CellsHomeOf(const LinkOptions& options, const ElfImage& image, ByteView dynamic) {
     CellsHome home;
     home.got = image.AddressOf(kGot), home.got_offset = Offset(image, kGot);
@@ -331,6 +359,7 @@ class HotElf : public HotTables {
   HotFrames frames_;
   bool has_rela_ = false;
   uint64_t build_id_offset_ = 0, rela_count_offset_ = 0;
+  std::vector<std::pair<uint32_t, uint64_t>> row_sizes_;      // output section -> file offset
   std::vector<std::pair<SymbolId, uint64_t>> address_fields_;  // symbol -> file offset
 
   absl::flat_hash_set<SymbolId> added_;  // symbols that the plan gave a definition

@@ -1,5 +1,7 @@
 #include "core/output/elf/hot_rela.h"
 
+#include <algorithm>
+#include <iterator>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -78,6 +80,35 @@ void HotRela::RemoveOthers(absl::Span<const WordRange> ranges, const absl::flat_
         const int64_t row = RowOf(p, word);
         if (row >= 0) RemoveRow(p, word, static_cast<uint32_t>(row));
       }
+    }
+  }
+}
+
+void HotRela::Move(WordRange range, const std::vector<WordMove>& moves) {
+  const auto to = [&](uint64_t word) -> const WordMove* {
+    const auto it = std::upper_bound(moves.begin(), moves.end(), word,
+                                     [](uint64_t address, const WordMove& move) { return address < move.from.begin; });
+    return it == moves.begin() || word >= std::prev(it)->from.end ? nullptr : &*std::prev(it);
+  };
+  for (int p = 0; p < 2; ++p) {
+    const std::vector<uint64_t> words = WordsIn(p, range);
+    for (uint64_t word : words) {
+      const int64_t row = RowOf(p, word);
+      if (row >= 0 && to(word) == nullptr) RemoveRow(p, word, static_cast<uint32_t>(row));
+    }
+    std::vector<std::pair<uint32_t, std::pair<uint64_t, RelaRow>>> moved;
+    for (uint64_t word : words) {
+      const WordMove* move = to(word);
+      const int64_t row = RowOf(p, word);
+      if (row < 0 || move == nullptr) continue;
+      auto content = RowAt(p, static_cast<uint32_t>(row));
+      content.first = word - move->from.begin + move->to;
+      moved.push_back({static_cast<uint32_t>(row), content});
+      staged_[p].row_of[word] = -1;
+    }
+    for (const auto& [row, content] : moved) {
+      staged_[p].rows[row] = content;
+      staged_[p].row_of[content.first] = row;
     }
   }
 }

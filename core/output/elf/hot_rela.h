@@ -32,6 +32,9 @@ class HotRela {
   void Remove(WordRange range);
   // Removes the rows of all words in `ranges`, but for those in `kept`.
   void RemoveOthers(absl::Span<const WordRange> ranges, const absl::flat_hash_set<uint64_t>& kept);
+  // Gives the rows of words in `moves` (sorted, disjoint) the words' new addresses, and removes those of all others in
+  // `range`.
+  void Move(WordRange range, const std::vector<WordMove>& moves);
   // Gives a word that has a row of this kind new contents; false when it has none.
   bool Rewrite(uint64_t address, bool relative, uint64_t info, uint64_t addend);
   // Adds a row. ResourceExhausted when its part is full.

@@ -101,6 +101,21 @@ TEST_F(HotRelaTest, SaysWhenAPartIsFull) {
   EXPECT_TRUE(rela_->Add(0x4000, true, kRelative, 0).ok());
 }
 
+TEST_F(HotRelaTest, WordsMoveAcrossEachOther) {
+  rela_->Begin();
+  // Three relative words: the second and third one go up by one place, the first one goes; so for the symbolic ones.
+  rela_->Move({0x1000, 0x1018}, {{{0x1008, 0x1010}, 0x1010}, {{0x1010, 0x1018}, 0x1008}});
+  rela_->Move({0x2000, 0x2018}, {{{0x2000, 0x2010}, 0x2008}});
+  const auto relative = relative_, other = other_;
+  relative_.erase(0x1000);
+  relative_[0x1010] = relative.at(0x1008);
+  relative_[0x1008] = relative.at(0x1010);
+  other_ = {{0x2008, other.at(0x2000)}, {0x2010, other.at(0x2008)}};
+  EXPECT_EQ(rela_->relative_count(), 5u);
+  Commit();
+  Check();
+}
+
 TEST_F(HotRelaTest, RandomUseAgainstAModel) {
   std::mt19937 random(3);
   for (int round = 0; round < 3000; ++round) {
