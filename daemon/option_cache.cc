@@ -3,9 +3,47 @@
 #include <algorithm>
 #include <utility>
 
+#include "absl/container/flat_hash_map.h"
+#include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
+#include "core/base/bytes.h"
 #include "core/input/command_line.h"
 
 namespace kitlink::daemon {
+namespace {
+
+// True of words that mean nothing and that gcc makes up anew for each link: a temporary file of its LTO plug-in.
+bool IsMadeUp(absl::string_view word) {
+  return absl::StartsWith(word, "-plugin-opt=-fresolution=") || absl::StartsWith(word, "--plugin-opt=-fresolution=");
+}
+
+bool NamesFile(absl::string_view word) { return word.size() > 1 && word[0] == '@'; }
+
+bool SameButForNames(absl::Span<const std::string> a, absl::Span<const std::string> b) {
+  return std::equal(a.begin(), a.end(), b.begin(), b.end(), [](const std::string& x, const std::string& y) {
+    return x == y || (IsMadeUp(x) && IsMadeUp(y)) || (NamesFile(x) && NamesFile(y));
+  });
+}
+
+// True when two response files say the same, but for one made-up word. O(bytes), nothing is cut into words.
+bool SameWords(absl::string_view a, absl::string_view b) {
+  const size_t most = std::min(a.size(), b.size());
+  size_t begin = static_cast<size_t>(std::mismatch(a.begin(), a.begin() + static_cast<ptrdiff_t>(most), b.begin()).first - a.begin());
+  if (begin == most && a.size() == b.size()) return true;
+  while (begin > 0 && !absl::ascii_isspace(a[begin - 1])) --begin;
+  size_t tail = 0;  // bytes that both end in
+  while (tail < most - begin && a[a.size() - 1 - tail] == b[b.size() - 1 - tail]) ++tail;
+  while (tail > 0 && !absl::ascii_isspace(a[a.size() - tail])) --tail;
+  // What is quoted may hold blanks: then words do not begin and end with them.
+  if (a.find_first_of("'\"\\") != absl::string_view::npos) return false;
+  const absl::string_view x = a.substr(begin, a.size() - tail - begin), y = b.substr(begin, b.size() - tail - begin);
+  const auto one_word = [](absl::string_view text) {
+    return IsMadeUp(text) && text.find_first_of("'\"\\ \t\n\v\f\r") == absl::string_view::npos;
+  };
+  return one_word(x) && one_word(y);
+}
+
+}  // namespace
 
 // Notes what was opened, and what could not be.
 class OptionCache::RecordingFiles : public FileSource {
@@ -29,28 +67,41 @@ class OptionCache::RecordingFiles : public FileSource {
   FileSource& files_;
 };
 
-bool OptionCache::Same(const Looked& looked, FileSource& files) {
-  const absl::StatusOr<std::shared_ptr<InputBytes>> now = files.Open(looked.path);
-  if (!now.ok() || looked.bytes == nullptr) return !now.ok() && looked.bytes == nullptr;
-  const ByteView a = looked.bytes->bytes(), b = (*now)->bytes();
-  return a.size() == b.size() && std::equal(a.begin(), a.end(), b.begin()) && !(*now)->torn();
+bool OptionCache::Same(const Entry& entry, absl::Span<const std::string> args, FileSource& files) {
+  absl::flat_hash_map<absl::string_view, absl::string_view> renamed;  // @files that go by another name now
+  for (size_t i = 0; i < args.size(); ++i) {
+    if (!NamesFile(args[i]) || entry.args[i] == args[i]) continue;
+    if (!renamed.emplace(absl::string_view(entry.args[i]).substr(1), absl::string_view(args[i]).substr(1)).second) return false;
+  }
+  for (const Looked& looked : entry.looked) {
+    absl::string_view path = looked.path;
+    if (const auto it = renamed.find(path); it != renamed.end()) {
+      path = it->second;
+      renamed.erase(it);  // whoever else mentions the old name means it
+    }
+    const absl::StatusOr<std::shared_ptr<InputBytes>> now = files.Open(path);
+    if (!now.ok() && looked.bytes == nullptr) continue;
+    if (!now.ok() || looked.bytes == nullptr) return false;
+    if (!SameWords(AsString(looked.bytes->bytes()), AsString((*now)->bytes())) || (*now)->torn()) return false;
+  }
+  return renamed.empty();
 }
 
-std::shared_ptr<const OptionCache::Entry> OptionCache::Find(absl::Span<const std::string> args,
-                                                            const std::string& place) const {
+std::vector<std::shared_ptr<const OptionCache::Entry>> OptionCache::Candidates(absl::Span<const std::string> args,
+                                                                               const std::string& place) const {
+  std::vector<std::shared_ptr<const Entry>> candidates;
   absl::MutexLock lock(&mutex_);
   for (const std::shared_ptr<const Entry>& entry : entries_) {
-    if (entry->place == place && absl::MakeConstSpan(entry->args) == args) return entry;
+    if (entry->place == place && SameButForNames(entry->args, args)) candidates.push_back(entry);
   }
-  return nullptr;
+  return candidates;
 }
 
 absl::StatusOr<SharedOptions> OptionCache::Parse(absl::Span<const std::string> args, const std::string& place,
                                                  FileSource& files, Diagnostics& diagnostics,
                                                  absl::FunctionRef<void(LinkOptions&)> finish) {
-  const std::shared_ptr<const Entry> known = Find(args, place);
-  if (known != nullptr && std::all_of(known->looked.begin(), known->looked.end(),
-                                      [&](const Looked& looked) { return Same(looked, files); })) {
+  for (const std::shared_ptr<const Entry>& known : Candidates(args, place)) {
+    if (!Same(*known, args, files)) continue;
     absl::MutexLock lock(&mutex_);
     const auto it = std::find(entries_.begin(), entries_.end(), known);
     if (it != entries_.end()) entries_.splice(entries_.begin(), entries_, it);
@@ -71,7 +122,7 @@ absl::StatusOr<SharedOptions> OptionCache::Parse(absl::Span<const std::string> a
   // What was complained about is to be complained about again.
   if (!said.empty() || !recording.complete) return entry->options;
   absl::MutexLock lock(&mutex_);
-  entries_.remove(known);
+  entries_.remove_if([&](const std::shared_ptr<const Entry>& old) { return old->place == place && old->args == entry->args; });
   entries_.push_front(entry);
   if (entries_.size() > kEntries) entries_.pop_back();
   return entry->options;

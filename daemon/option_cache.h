@@ -24,7 +24,8 @@ class OptionCache {
  public:
   // ParseCommandLine of `args`, and what `finish` makes of it: from the cache when the words and `place` are the same and
   // every file that was looked at for it (@files) has the content that it had. `place` stands for all else that the
-  // result depends on: the folder of `files`, what `finish` goes by.
+  // result depends on: the folder of `files`, what `finish` goes by. What gcc makes up for each call does not count: the
+  // name of its @file, and the file in which its plug-in would leave symbols' resolutions.
   absl::StatusOr<SharedOptions> Parse(absl::Span<const std::string> args, const std::string& place, FileSource& files,
                                       Diagnostics& diagnostics, absl::FunctionRef<void(LinkOptions&)> finish);
 
@@ -41,8 +42,8 @@ class OptionCache {
   };
   class RecordingFiles;
 
-  static bool Same(const Looked& looked, FileSource& files);
-  std::shared_ptr<const Entry> Find(absl::Span<const std::string> args, const std::string& place) const;
+  static bool Same(const Entry& entry, absl::Span<const std::string> args, FileSource& files);
+  std::vector<std::shared_ptr<const Entry>> Candidates(absl::Span<const std::string> args, const std::string& place) const;
 
   static constexpr size_t kEntries = 16;
   mutable absl::Mutex mutex_;

@@ -45,6 +45,57 @@ TEST_F(OptionCacheTest, ResponseFilesAreComparedByContent) {
   EXPECT_TRUE(second.Is(Parse({"@list", "-o", "x"})));
 }
 
+// What gcc does: the @file has another name each time, and in it a word for the plug-in that has another, too.
+TEST_F(OptionCacheTest, NamesThatAreMadeUpForEachCallDoNotCount) {
+  files_.Put("/tmp/ccA.rsp", "-plugin\np.so\n-plugin-opt=-fresolution=/tmp/ccB.res\na.o\nb.o\n");
+  const SharedOptions first = Parse({"@/tmp/ccA.rsp"});
+  files_.Put("/tmp/ccLonger.rsp", "-plugin\np.so\n-plugin-opt=-fresolution=/tmp/ccOther.res\na.o\nb.o\n");
+  EXPECT_TRUE(first.Is(Parse({"@/tmp/ccLonger.rsp"})));
+  files_.Put("/tmp/ccC.rsp", "-plugin\np.so\n-plugin-opt=-fresolution=/tmp/ccOther.res\na.o\nc.o\n");
+  EXPECT_EQ(Parse({"@/tmp/ccC.rsp"})->inputs[1].name, "c.o");
+  EXPECT_EQ(Parse({"@/tmp/ccA.rsp"})->inputs[1].name, "b.o");
+
+  const SharedOptions direct = Parse({"-plugin-opt=-fresolution=/tmp/ccB.res", "a.o"});
+  EXPECT_TRUE(direct.Is(Parse({"-plugin-opt=-fresolution=/tmp/ccC.res", "a.o"})));
+  EXPECT_FALSE(direct.Is(Parse({"a.o", "-plugin-opt=-fresolution=/tmp/ccC.res"})));
+}
+
+TEST_F(OptionCacheTest, OtherWordsCount) {
+  files_.Put("1", "a.o -O1 b.o");
+  const SharedOptions first = Parse({"@1"});
+  files_.Put("2", "a.o -O11 b.o");
+  EXPECT_FALSE(first.Is(Parse({"@2"})));
+  files_.Put("3", "a.o -plugin-opt=-fresolution=x b.o");
+  const SharedOptions third = Parse({"@3"});
+  files_.Put("4", "a.o -plugin-opt=-fresolution=x c.o b.o");
+  EXPECT_EQ(Parse({"@4"})->inputs.size(), 3u);
+  files_.Put("5", "a.o '-plugin-opt=-fresolution=x c.o' b.o");
+  EXPECT_FALSE(third.Is(Parse({"@5"})));
+  files_.Put("6", "a.o -plugin-opt=-fresolution=y\\ c.o b.o");
+  EXPECT_FALSE(third.Is(Parse({"@6"})));
+  files_.Put("7", "a.o -plugin-opt=-fresolution=y b.o");
+  EXPECT_TRUE(third.Is(Parse({"@7"})));
+}
+
+// Two @files that change places, or one that is named a second time, are what they say.
+TEST_F(OptionCacheTest, RenamedFilesAreReadByTheirNewNames) {
+  files_.Put("1", "a.o");
+  files_.Put("2", "b.o");
+  const SharedOptions first = Parse({"@1", "@2"});
+  const SharedOptions swapped = Parse({"@2", "@1"});
+  EXPECT_EQ(swapped->inputs[0].name, "b.o");
+  files_.Put("3", "b.o");
+  EXPECT_TRUE(swapped.Is(Parse({"@3", "@1"})));
+  files_.Put("twice", "@1");
+  const SharedOptions twice = Parse({"@1", "@twice"});
+  EXPECT_EQ(twice->inputs.size(), 2u);
+  files_.Put("1", "c.o");
+  files_.Put("4", "a.o");
+  const SharedOptions other = Parse({"@4", "@twice"});
+  EXPECT_EQ(other->inputs[0].name, "a.o");
+  EXPECT_EQ(other->inputs[1].name, "c.o");
+}
+
 TEST_F(OptionCacheTest, AFileThatAppearsIsRead) {
   const std::vector<std::string> args = {"a.o", "@list", "-o", "x"};
   Diagnostics diagnostics;
