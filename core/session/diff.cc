@@ -20,6 +20,12 @@ bool LeftOut(const LinkOptions& options, const InputSection& section) {
 
 }  // namespace
 
+bool UnitDiff::Collectable(uint32_t section) const {
+  const SectionDiff::Fate fate = sections[section].fate;
+  return (object->sections[section].flags & kSecAlloc) && fate != SectionDiff::kIgnored &&
+         fate != SectionDiff::kFrames && fate != SectionDiff::kDiscarded;
+}
+
 UnitDiff DiffUnit(const Memory& memory, UnitId unit, std::unique_ptr<ObjectFile> object, const UnitGroups* groups) {
   const UnitMemory& old = memory.units[unit.value];
   UnitDiff diff;
@@ -72,7 +78,12 @@ UnitDiff DiffUnit(const Memory& memory, UnitId unit, std::unique_ptr<ObjectFile>
     global.lost = global.role == GlobalMemory::kDefined && section < diff.sections.size() &&
                   diff.sections[section].fate == SectionDiff::kDiscarded;
   }
-  NoteCopies(memory, *object, [&](uint32_t index) { return memory.names.Find(object->symbols[index].name); }, &diff.globals);
+  const auto symbol_of = [&](uint32_t index) { return memory.names.Find(object->symbols[index].name); };
+  NoteCopies(memory, *object, symbol_of, [&](uint32_t s) { return diff.sections[s].fate != SectionDiff::kDead; }, &diff.globals);
+  if (memory.options->gc_sections) {
+    diff.references = ReferencesOf(*object, FramesOf(*object), symbol_of);
+    NoteUnloaded(*object, &diff.globals);
+  }
   for (const auto& [name, left] : by_name) {
     for (uint32_t a : left) {
       if (old.atoms[a].state == AtomMemory::kPlaced) diff.removed.push_back(a);

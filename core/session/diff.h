@@ -27,7 +27,7 @@ struct SectionDiff {
     kMerged,     // strings and constants: looked up, appended
     kFrames,     // .eh_frame
     kDiscarded,  // belongs to a COMDAT group that another unit won
-    kDead,       // garbage collection dropped it, and nothing has changed that
+    kDead,       // garbage collection drops it
   } fate = kIgnored;
   uint32_t old = kNoAtomMemory;  // index in UnitMemory::atoms
 };
@@ -40,6 +40,10 @@ struct UnitDiff {
   std::vector<GlobalMemory> globals;   // of the new object
   std::vector<SymbolId> groups;        // COMDAT signatures of the new object, sorted
   UnitGroups kept_and_lost;            // which of them the unit keeps
+  References references;               // by section, without definitions; only with --gc-sections
+
+  // True of a loaded section that is in the image, or would be but for garbage collection.
+  bool Collectable(uint32_t section) const;
 };
 
 // Matches the sections of `object` with what the session remembers of `unit`: by name, and among equal names by order.

@@ -6,6 +6,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "core/layout/assign.h"
+#include "core/session/liveness.h"
 #include "core/symbols/linker_symbols.h"
 
 namespace kitlink {
@@ -146,9 +147,6 @@ Refusal CheckSections(const Memory& memory, const UnitDiff& diff, bool exact) {
       return GateRefusal{(is.flags & kSecAlloc) ? GateReason::kExactSectionChanged : GateReason::kUnsupportedSection,
                          Where(diff, is)};
     }
-    if (memory.options->gc_sections && (is.flags & kSecAlloc)) {
-      return GateRefusal{GateReason::kLivenessChanged, Where(diff, is)};
-    }
   }
   for (uint32_t old : diff.removed) {
     const AtomMemory& atom = was.atoms[old];
@@ -157,35 +155,36 @@ Refusal CheckSections(const Memory& memory, const UnitDiff& diff, bool exact) {
     if (atom.flags & kSecTls) return GateRefusal{GateReason::kTlsChanged, where};
     const SectionMemory& home = memory.sections[atom.section.value];
     if (home.exact && !(exact && home.rows)) return GateRefusal{GateReason::kExactSectionChanged, where};
-    if (memory.options->gc_sections && (atom.flags & kSecAlloc)) return GateRefusal{GateReason::kLivenessChanged, where};
   }
   return std::nullopt;
 }
 
-bool ReachesDead(const UnitDiff& diff, const InputSection& section) {
-  for (const Reloc& reloc : section.relocs) {
-    if (reloc.symbol >= diff.object->symbols.size()) continue;
-    const uint32_t in = diff.object->symbols[reloc.symbol].section;
-    if (in < diff.sections.size() && diff.sections[in].fate == SectionDiff::kDead) return true;
-  }
-  return false;
-}
-
-// With garbage collection, a section that refers to something else may keep something else alive.
-Refusal CheckLiveness(const Memory& memory, const UnitDiff& diff) {
+// With garbage collection, a section that comes or goes, or refers to something else, may keep something else alive.
+Refusal CheckLivenessStrictly(const Memory& memory, const UnitDiff& diff) {
   if (!memory.options->gc_sections) return std::nullopt;
   const UnitMemory& was = memory.units[diff.unit.value];
+  const auto refuse = [](std::string where) { return GateRefusal{GateReason::kLivenessChanged, std::move(where)}; };
   for (uint32_t s = 0; s < diff.sections.size(); ++s) {
     const SectionDiff& section = diff.sections[s];
-    if (section.fate == SectionDiff::kIgnored || section.fate == SectionDiff::kDiscarded) continue;
     const InputSection& is = diff.object->sections[s];
-    if (!(is.flags & kSecAlloc) || section.fate == SectionDiff::kDead) continue;
-    const uint64_t before = section.old == kNoAtomMemory ? 0 : was.atoms[section.old].references;
-    const bool same = section.old != kNoAtomMemory && before == ReferencesDigest(*diff.object, s);
-    // Sections of one name may have changed places.
-    if (!same || (section.fate == SectionDiff::kMatched && ReachesDead(diff, is))) {
-      return GateRefusal{GateReason::kLivenessChanged, Where(diff, is)};
+    if (!diff.Collectable(s) || section.fate == SectionDiff::kDead) continue;
+    if (section.old == kNoAtomMemory) return refuse(Where(diff, is));
+    std::vector<uint32_t> now;
+    for (uint32_t target : diff.references.Of(s)) {
+      if (target & References::kOwn) {
+        const uint32_t old = diff.sections[target & ~References::kOwn].old;
+        // Sections of one name may have changed places.
+        if (old == kNoAtomMemory || was.atoms[old].state == AtomMemory::kDead) return refuse(Where(diff, is));
+        target = References::kOwn | old;
+      }
+      now.push_back(target);
     }
+    std::sort(now.begin(), now.end());
+    if (absl::MakeConstSpan(now) != was.references.Of(section.old)) return refuse(Where(diff, is));
+  }
+  for (uint32_t old : diff.removed) {
+    const AtomMemory& atom = was.atoms[old];
+    if (atom.size != 0 && (atom.flags & kSecAlloc)) return refuse(absl::StrCat(diff.object->DisplayName(), ":(", atom.name, ")"));
   }
   return std::nullopt;
 }
@@ -210,25 +209,26 @@ Refusal CheckCopies(const Memory& memory, const std::vector<UnitDiff>& diffs) {
   return std::nullopt;
 }
 
-// What any gate asks of a unit by itself.
-Refusal CheckUnit(const Memory& memory, const UnitDiff& diff, bool exact) {
-  if (Refusal refusal = CheckSections(memory, diff, exact)) return refusal;
-  return CheckLiveness(memory, diff);
-}
-
 Refusal CheckStrictly(const Memory& memory, const UnitDiff& diff) {
   if (Refusal refusal = CompareGlobals(memory, diff)) return refusal;
   if (Refusal refusal = CompareGroups(memory, diff)) return refusal;
-  return CheckUnit(memory, diff, false);
+  if (Refusal refusal = CheckSections(memory, diff, false)) return refusal;
+  return CheckLivenessStrictly(memory, diff);
 }
 
 Refusal CheckCaptured(const Memory& memory, const UnitDiff& diff) {
   const UnitMemory& was = memory.units[diff.unit.value];
   if (!was.captured) return GateRefusal{GateReason::kUnitNotCaptured, diff.object->DisplayName()};
-  if (memory.output.shared && UsesStaticTls(*memory.arch, *diff.object, memory.output) != was.static_tls) {
-    return GateRefusal{GateReason::kTlsChanged, absl::StrCat(diff.object->DisplayName(), ": DF_STATIC_TLS")};
-  }
   return CompareTraits(was, diff);
+}
+
+// A library that has to be loaded at start-up for some unit's sake says so.
+Refusal CheckStaticTls(const Memory& memory, const UnitDiff& diff) {
+  if (!memory.output.shared) return std::nullopt;
+  const auto live = [&](uint32_t s) { return diff.sections[s].fate != SectionDiff::kDead; };
+  const bool uses = UsesStaticTls(*memory.arch, *diff.object, memory.output, live);
+  if (uses == memory.units[diff.unit.value].static_tls) return std::nullopt;
+  return GateRefusal{GateReason::kTlsChanged, absl::StrCat(diff.object->DisplayName(), ": DF_STATIC_TLS")};
 }
 
 }  // namespace
@@ -241,6 +241,7 @@ GateRefusal RefuseGlobal(const Memory& memory, const GlobalMemory& was, const Gl
 std::variant<GatePass, GateRefusal> CheckStrictGate(const Memory& memory, std::vector<UnitDiff> units) {
   for (UnitDiff& diff : units) {
     if (Refusal refusal = CheckCaptured(memory, diff)) return *refusal;
+    if (Refusal refusal = CheckStaticTls(memory, diff)) return *refusal;
     if (Refusal refusal = CheckStrictly(memory, diff)) return *refusal;
     const std::vector<GlobalMemory>& was = memory.units[diff.unit.value].globals;
     for (size_t g = 0; g < was.size(); ++g) diff.globals[g].owner = was[g].owner;
@@ -249,17 +250,19 @@ std::variant<GatePass, GateRefusal> CheckStrictGate(const Memory& memory, std::v
   return GatePass(std::move(units), {});
 }
 
-std::variant<GatePass, GateRefusal> CheckExactGate(const Memory& memory, std::vector<UnitDiff> units) {
-  for (const UnitDiff& diff : units) {
+std::variant<GatePass, GateRefusal> CheckExactGate(const Memory& memory, std::vector<UnitDiff>* units) {
+  for (const UnitDiff& diff : *units) {
     if (Refusal refusal = CheckCaptured(memory, diff)) return *refusal;
   }
-  std::variant<NameChanges, GateRefusal> names = ResolveNames(memory, &units);
+  std::variant<NameChanges, GateRefusal> names = ResolveNames(memory, units);
   if (GateRefusal* refusal = std::get_if<GateRefusal>(&names)) return std::move(*refusal);
-  for (const UnitDiff& diff : units) {
-    if (Refusal refusal = CheckUnit(memory, diff, true)) return *refusal;
+  if (Refusal refusal = DecideLiveness(memory, units, &std::get<NameChanges>(names))) return *std::move(refusal);
+  for (const UnitDiff& diff : *units) {
+    if (Refusal refusal = CheckStaticTls(memory, diff)) return *refusal;
+    if (Refusal refusal = CheckSections(memory, diff, true)) return *refusal;
   }
-  if (Refusal refusal = CheckCopies(memory, units)) return *refusal;
-  return GatePass(std::move(units), std::get<NameChanges>(std::move(names)));
+  if (Refusal refusal = CheckCopies(memory, *units)) return *refusal;
+  return GatePass(std::move(*units), std::get<NameChanges>(std::move(names)));
 }
 
 }  // namespace kitlink

@@ -26,7 +26,7 @@ class GatePass {
 
  private:
   friend std::variant<GatePass, GateRefusal> CheckStrictGate(const Memory& memory, std::vector<UnitDiff> units);
-  friend std::variant<GatePass, GateRefusal> CheckExactGate(const Memory& memory, std::vector<UnitDiff> units);
+  friend std::variant<GatePass, GateRefusal> CheckExactGate(const Memory& memory, std::vector<UnitDiff>* units);
   GatePass(std::vector<UnitDiff> units, NameChanges names) : units_(std::move(units)), names_(std::move(names)) {}
   std::vector<UnitDiff> units_;
   NameChanges names_;
@@ -38,8 +38,9 @@ class GatePass {
 std::variant<GatePass, GateRefusal> CheckStrictGate(const Memory& memory, std::vector<UnitDiff> units);
 
 // Like it, but names and COMDAT groups may come and go where resolving just those anew (ResolveNames, DecideGroups)
-// leaves all others what they were.
-std::variant<GatePass, GateRefusal> CheckExactGate(const Memory& memory, std::vector<UnitDiff> units);
+// leaves all others what they were; and with garbage collection, what is kept may (DecideLiveness). The pass takes `units`;
+// a refusal leaves them, so that they can be asked about together with others.
+std::variant<GatePass, GateRefusal> CheckExactGate(const Memory& memory, std::vector<UnitDiff>* units);
 
 }  // namespace kitlink
 

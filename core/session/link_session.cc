@@ -83,6 +83,7 @@ struct LinkSession::Impl {
   std::variant<std::vector<UnitDiff>, GateRefusal> Diff(bool exact, FileSource& files, ChangedUnits* changed);
   std::variant<Plan, GateRefusal> PlanWithReferrers(bool exact, std::vector<UnitDiff> diffs, FileSource& files,
                                                     ChangedUnits* changed, LinkTimings* timings);
+  bool ReadBystanders(const GateRefusal& refusal, FileSource& files, std::vector<UnitDiff>* diffs, ChangedUnits* changed);
   std::optional<GateRefusal> CheckPrior(const LinkRequest& request) const;
   absl::StatusOr<LinkReport> LinkInFull(const LinkRequest& request, FileSource& files, Diagnostics& diagnostics);
   void Adopt(const LinkRequest& request, const Changes& changes, const ChangedUnits& read, Plan plan);
@@ -216,6 +217,18 @@ std::variant<std::vector<UnitDiff>, GateRefusal> LinkSession::Impl::Diff(bool ex
   }
 }
 
+// Reads what the gate asks for, as if it had changed. False when that cannot be.
+bool LinkSession::Impl::ReadBystanders(const GateRefusal& refusal, FileSource& files, std::vector<UnitDiff>* diffs,
+                                       ChangedUnits* changed) {
+  const absl::btree_set<UnitId> wanted(refusal.read.begin(), refusal.read.end());
+  std::optional<ChangedUnits> more = ReadUnits(*memory, wanted, kMostReferrers, files);
+  if (!more) return false;
+  for (auto& [unit, object] : more->units) diffs->push_back(DiffUnit(*memory, unit, std::move(object)));
+  more->units.clear();
+  changed->Append(*std::move(more));
+  return true;
+}
+
 // Gate and Plan. Where only the referrers of something stand in the way, they are read and written as if they had changed.
 std::variant<Plan, GateRefusal> LinkSession::Impl::PlanWithReferrers(bool exact, std::vector<UnitDiff> diffs,
                                                                      FileSource& files, ChangedUnits* changed,
@@ -224,8 +237,11 @@ std::variant<Plan, GateRefusal> LinkSession::Impl::PlanWithReferrers(bool exact,
   rules.ask_to_stay = exact;
   for (int round = 0;; ++round) {
     Stopwatch watch;
-    auto gate = exact ? CheckExactGate(*memory, std::move(diffs)) : CheckStrictGate(*memory, std::move(diffs));
-    if (auto* refusal = std::get_if<GateRefusal>(&gate)) return std::move(*refusal);
+    auto gate = exact ? CheckExactGate(*memory, &diffs) : CheckStrictGate(*memory, std::move(diffs));
+    if (auto* refusal = std::get_if<GateRefusal>(&gate)) {
+      if (refusal->read.empty() || round >= kMostRounds || !ReadBystanders(*refusal, files, &diffs, changed)) return std::move(*refusal);
+      continue;
+    }
     GatePass pass = std::get<GatePass>(std::move(gate));
     timings->gate += watch.Lap();
     auto planned = PlanPatch(pass, *memory, rules, Reader());
@@ -256,6 +272,9 @@ std::optional<GateRefusal> LinkSession::Impl::CheckPrior(const LinkRequest& requ
   if (!memory->options.Is(request.options) && !SameLinkOptions(memory->options, request.options)) return GateRefusal{GateReason::kOptionsChanged, ""};
   if (!request.options->map_file.empty() || !request.options->dependency_file.empty() || request.options->trace) {
     return GateRefusal{GateReason::kNotIncrementalOutput, "a map or list of the whole link was asked for"};
+  }
+  if (request.options->gc_sections && request.options->print_gc_sections) {
+    return GateRefusal{GateReason::kNotIncrementalOutput, "a list of all that is left out was asked for"};
   }
   if (RenamesSymbols(request.options)) {
     return GateRefusal{GateReason::kNotIncrementalOutput, "--wrap, or --defsym with the value of another symbol"};

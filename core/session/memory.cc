@@ -11,6 +11,7 @@
 #include "core/input/input_search.h"
 #include "core/layout/assign.h"
 #include "core/session/rows.h"
+#include "core/symbols/linker_symbols.h"
 
 namespace kitlink {
 namespace {
@@ -38,12 +39,14 @@ class Capture {
     CaptureMerged();
     CaptureFiles();
     CaptureUnits();
+    CaptureSets();
     ListRows(memory_.get());
     CaptureSymbols();
     CountImports();
     ParallelFor(program_.units.size(), 8, [&](size_t u) {
       const Unit& unit = program_.units[u];
       NoteCopies(*memory_, *unit.object, [&](uint32_t index) { return program_.GlobalOf(unit, index); },
+                 [&](uint32_t s) { return program_.atoms[unit.first_atom + s].state == Atom::kLive; },
                  &memory_->units[u].globals);
     });
     CaptureUsers();
@@ -189,12 +192,16 @@ class Capture {
     out.rank = in.rank;
     out.traits = in.object->traits;
     out.local_cells = !in.promoted.empty();
-    out.static_tls = memory_->output.shared && UsesStaticTls(*memory_->arch, *in.object, memory_->output);
+    out.static_tls = memory_->output.shared && UsesStaticTls(
+        *memory_->arch, *in.object, memory_->output,
+        [&](uint32_t s) { return program_.atoms[in.first_atom + s].state == Atom::kLive; });
     out.lazy = !out.member.empty() || lazy_paths_.contains(in.object->path);
     if (!out.member.empty()) out.content = HashContent(in.object->image);
+    std::vector<uint32_t> numbers(in.object->sections.size(), References::kOwn);
     for (uint32_t s = 0; s < in.object->sections.size(); ++s) {
       const Atom& atom = program_.atoms[in.first_atom + s];
       if (atom.state == Atom::kAbsent) continue;
+      numbers[s] = static_cast<uint32_t>(out.atoms.size());
       out.atoms.push_back(CaptureAtom(*in.object, s, atom, AtomId(in.first_atom + s)));
     }
     out.globals = GlobalsOf(*in.object, [&](absl::string_view name) { return program_.names.Find(name); });
@@ -214,10 +221,35 @@ class Capture {
     }
     std::sort(out.kept_groups.begin(), out.kept_groups.end());
     std::sort(out.lost_groups.begin(), out.lost_groups.end());
+    if (memory_->options->gc_sections) CaptureReferences(in, numbers, &out);
     if (std::none_of(out.atoms.begin(), out.atoms.end(), [&](const AtomMemory& a) { return IsRow(*memory_, a); })) return;
     const std::vector<bool> movable = MovableSections(*in.object, *memory_->arch);
     for (uint32_t s = 0, a = 0; s < in.object->sections.size(); ++s) {
       if (program_.atoms[in.first_atom + s].state != Atom::kAbsent) out.atoms[a++].movable = movable[s];
+    }
+  }
+
+  void CaptureReferences(const Unit& in, const std::vector<uint32_t>& numbers, UnitMemory* out) {
+    const ObjectFile& object = *in.object;
+    NoteUnloaded(object, &out->globals);
+    References references = ReferencesOf(object, in.eh_frames, [&](uint32_t index) { return in.globals[index - object.first_global]; });
+    std::vector<std::pair<SymbolId, uint32_t>> definitions;
+    for (const GlobalMemory& global : out->globals) {
+      if (global.owner) definitions.push_back({global.symbol, object.symbols[global.index].section});
+    }
+    references.SetDefinitions(std::move(definitions));
+    out->references = references.Renumbered(numbers, static_cast<uint32_t>(out->atoms.size()));
+  }
+
+  // What `__start_NAME` keeps alive, wherever it is.
+  void CaptureSets() {
+    if (!memory_->options->gc_sections) return;
+    for (uint32_t u = 0; u < memory_->units.size(); ++u) {
+      for (const AtomMemory& atom : memory_->units[u].atoms) {
+        if (!(atom.flags & kSecAlloc) || !IsCIdentifier(atom.name)) continue;
+        std::vector<UnitId>& units = memory_->sets[atom.name];
+        if (units.empty() || units.back() != UnitId(u)) units.push_back(UnitId(u));
+      }
     }
   }
 
@@ -242,9 +274,6 @@ class Capture {
       out.offset = place.offset;
       out.capacity = place.capacity;
     }
-    if (memory_->options->gc_sections && (section.flags & kSecAlloc) && atom.state == Atom::kLive) {
-      out.references = ReferencesDigest(object, s);
-    }
     return out;
   }
 
@@ -266,9 +295,10 @@ class Capture {
       const bool defined = in.kind == SymbolKind::kDefined || in.kind == SymbolKind::kAbsolute;
       if (defined && in.file < memory_->units.size()) out.owner = UnitId(in.file);
       if (in.kind == SymbolKind::kDefined && in.atom.valid()) {
+        out.dead = program_.atoms[in.atom.value].state == Atom::kDead;
         out.executable = (program_.section(in.atom).flags & kSecExec) != 0;
         // Its address is its PLT entry's; the resolver's is what a row of .rela.plt says.
-        if (out.traits.ifunc) out.body = image_.placement().Address(in.atom) + in.value;
+        if (out.traits.ifunc && !out.dead) out.body = image_.placement().Address(in.atom) + in.value;
       }
     });
   }
@@ -288,12 +318,16 @@ class Capture {
   void NoteOffers(uint32_t l) {
     const Library& library = program_.libraries[l];
     memory_->sonames.push_back(library.file->soname);
-    for (const SharedSymbol& symbol : library.file->defined) {
+    for (uint32_t s = 0; s < library.file->defined.size(); ++s) {
+      const SharedSymbol& symbol = library.file->defined[s];
       const SymbolId id = memory_->Intern(symbol.name);
       SymbolMemory& memory = memory_->symbols[id.value];
       const bool first = !memory.shared;
       memory.shared = true;
-      if (!first || !symbol.default_version || memory.kind != SymbolMemory::kNone || !library.needed) continue;
+      // An import that only dead code refers to is none yet.
+      const bool import = memory_->options->gc_sections && IsImport(id, l, s);
+      if (!import && (!first || memory.kind != SymbolMemory::kNone)) continue;
+      if (!symbol.default_version || !library.needed) continue;
       LibraryOffer offer;
       offer.library = l;
       offer.import_group = ImportGroup(l, symbol.version);
@@ -305,11 +339,19 @@ class Capture {
     }
   }
 
+  // True when the program binds `id` to symbol `index` of library `l`.
+  bool IsImport(SymbolId id, uint32_t l, uint32_t index) const {
+    if (id.value >= program_.symbols.size()) return false;
+    const Symbol& symbol = program_.symbols[id.value];
+    return symbol.kind == SymbolKind::kShared && !symbol.atom.valid() && symbol.file == l && symbol.index == index;
+  }
+
   void CountImports() {
     for (size_t i = 0; i < program_.symbols.size(); ++i) {
       const Symbol& symbol = program_.symbols[i];
       if (!symbol.used || symbol.kind != SymbolKind::kShared || !symbol.strongly_referenced) continue;
       memory_->symbols[i].import_group = ImportGroup(symbol.file, symbol.version);
+      if (memory_->options->gc_sections && !memory_->tables->Imports(SymbolId(static_cast<uint32_t>(i)))) continue;
       ++memory_->import_uses[memory_->symbols[i].import_group];
     }
   }
@@ -429,9 +471,10 @@ std::string FirstCandidate(const LinkOptions& options, const InputArgument& argu
 }
 
 void NoteCopies(const Memory& memory, const ObjectFile& object, absl::FunctionRef<SymbolId(uint32_t)> symbol_of,
-                std::vector<GlobalMemory>* globals) {
-  for (const InputSection& section : object.sections) {
-    if (!(section.flags & kSecAlloc)) continue;
+                absl::FunctionRef<bool(uint32_t)> live, std::vector<GlobalMemory>* globals) {
+  for (uint32_t s = 0; s < object.sections.size(); ++s) {
+    const InputSection& section = object.sections[s];
+    if (!(section.flags & kSecAlloc) || !live(s)) continue;
     for (size_t r = 0; r < section.relocs.size(); ++r) {
       if (section.relocs[r].symbol < object.first_global || section.relocs[r].symbol >= object.symbols.size()) continue;
       const SymbolId id = symbol_of(section.relocs[r].symbol);
@@ -448,11 +491,13 @@ void NoteCopies(const Memory& memory, const ObjectFile& object, absl::FunctionRe
   }
 }
 
-bool UsesStaticTls(const Arch& arch, const ObjectFile& object, const OutputTraits& output) {
+bool UsesStaticTls(const Arch& arch, const ObjectFile& object, const OutputTraits& output,
+                   absl::FunctionRef<bool(uint32_t)> live) {
   TargetTraits variable;
   variable.tls = variable.imported = true;
-  for (const InputSection& section : object.sections) {
-    if (!(section.flags & kSecAlloc)) continue;
+  for (uint32_t s = 0; s < object.sections.size(); ++s) {
+    const InputSection& section = object.sections[s];
+    if (!(section.flags & kSecAlloc) || !live(s)) continue;
     for (size_t r = 0; r < section.relocs.size(); ++r) {
       const RelocForm form = arch.Info(section.relocs[r].type).form;
       if (form != RelocForm::kTlsSequence && form != RelocForm::kTpOffset) continue;
@@ -463,22 +508,15 @@ bool UsesStaticTls(const Arch& arch, const ObjectFile& object, const OutputTrait
   return false;
 }
 
-uint64_t ReferencesDigest(const ObjectFile& object, uint32_t section) {
-  std::vector<absl::string_view> targets;
-  for (const Reloc& reloc : object.sections[section].relocs) {
-    if (reloc.symbol >= object.symbols.size()) continue;  // the file is being rewritten under us
-    const InputSymbol& symbol = object.symbols[reloc.symbol];
-    if (reloc.symbol >= object.first_global) {
-      targets.push_back(symbol.name);
-    } else if (symbol.section < kSectionCommon) {
-      targets.push_back(object.sections[symbol.section].name);
+void NoteUnloaded(const ObjectFile& object, std::vector<GlobalMemory>* globals) {
+  std::vector<bool> named(object.symbols.size());
+  for (const InputSection& section : object.sections) {
+    if (section.flags & kSecAlloc) continue;
+    for (const Reloc& reloc : section.relocs) {
+      if (reloc.symbol < named.size()) named[reloc.symbol] = true;
     }
   }
-  std::sort(targets.begin(), targets.end());
-  targets.erase(std::unique(targets.begin(), targets.end()), targets.end());
-  uint64_t digest = 1;
-  for (absl::string_view target : targets) digest = FnvWords(AsBytes(target), digest);
-  return digest;
+  for (GlobalMemory& global : *globals) global.unloaded = named[global.index];
 }
 
 uint64_t OfferDigest(const ArchiveMember& member) {
@@ -549,7 +587,7 @@ const GlobalMemory* UnitMemory::Find(SymbolId symbol) const { return FindGlobal(
 
 uint64_t UnitMemory::bytes_held() const {
   uint64_t total = sizeof(UnitMemory) + atoms.capacity() * sizeof(AtomMemory) + globals.capacity() * sizeof(GlobalMemory) +
-                   (kept_groups.capacity() + lost_groups.capacity()) * sizeof(SymbolId);
+                   (kept_groups.capacity() + lost_groups.capacity()) * sizeof(SymbolId) + references.bytes();
   for (const AtomMemory& atom : atoms) total += atom.name.capacity() > 15 ? atom.name.capacity() : 0;
   return total;
 }

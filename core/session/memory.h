@@ -24,6 +24,7 @@
 #include "core/layout/space.h"
 #include "core/output/hot_tables.h"
 #include "core/session/cold.h"
+#include "core/session/references.h"
 #include "core/session/symbol_names.h"
 #include "core/session/users.h"
 
@@ -40,7 +41,6 @@ struct AtomMemory {
   SectionId section;      // when kPlaced
   uint64_t offset = 0;    // of the slot in the section
   uint64_t capacity = 0;
-  uint64_t references = 0;  // digest of what it refers to; only with --gc-sections
   bool movable = false;  // of a row: its bytes and words may go to another address as they are (see rows.h)
 };
 
@@ -62,6 +62,7 @@ struct GlobalMemory {
   bool owner = false;      // its definition is the one that counts
   bool copied = false;     // code or data of the unit needs a library's symbol to be at a fixed place in this image
   bool lost = false;       // its definition went with a COMDAT group: it is only a reference
+  bool unloaded = false;   // debug information of the unit refers to it; only with --gc-sections
   uint32_t index = 0;      // in the symbols of the object that was read last
   uint64_t size = 0;       // of a COMMON symbol
   uint64_t alignment = 0;  // of a COMMON symbol; an absolute one's value
@@ -82,6 +83,7 @@ struct UnitMemory {
   bool local_cells = false;  // local symbols own GOT cells
   bool static_tls = false;  // of a library: it must be loaded at start-up for this unit's sake
   bool lazy = false;  // takes part only as long as somebody needs what it defines: an archive member
+  References references;  // by index in `atoms`; only with --gc-sections
 
   // What the unit says of `symbol`; nullptr when it does not name it.
   const GlobalMemory* Find(SymbolId symbol) const;
@@ -104,6 +106,7 @@ struct SymbolMemory {
   bool exported = false;  // in the dynamic symbol table as a definition
   bool strong = false;    // some unit refers to it strongly; kept for what is not kDefined
   bool idle = false;      // an import that is still there, though nobody refers to it any more
+  bool dead = false;      // kDefined, but garbage collection left the definition out: it has no address
   uint32_t import_group = kNoImportGroup;  // of a strong import: index in Memory::import_uses
   UnitId owner;
   uint64_t address = 0;  // that was published: what code and data refer to
@@ -193,8 +196,11 @@ struct Memory {
   std::vector<SymbolMemory> symbols;  // by SymbolId
   Users users;         // of the units' globals
   Users group_users;   // of COMDAT signatures: kept and lost
+  // Units with sections that __start_NAME is about, in the image or not, by NAME; only with --gc-sections.
+  absl::flat_hash_map<std::string, std::vector<UnitId>> sets;
   // How many strong imports the units refer to, of each version of each library: as long as there are some, a library is
   // needed and a version asked for, whatever becomes of the others.
+  // With --gc-sections only what live code refers to counts.
   std::vector<uint32_t> import_uses;
   std::vector<std::string> sonames;  // of the libraries
   absl::flat_hash_map<SymbolId, LibraryOffer> library_offers;
@@ -240,15 +246,18 @@ bool OldEnough(const FileStamp& stamp, int64_t now_ns);
 std::string FirstCandidate(const LinkOptions& options, const InputArgument& argument, FileSource& files);
 
 // Notes which of a unit's globals need a library's symbol to have an address in this image: a copy, or a PLT entry that is
-// the function's address. `symbol_of` gives the id behind one of the object's symbols.
+// the function's address. `symbol_of` gives the id behind one of the object's symbols, `live` says which of its sections are
+// in the image.
 void NoteCopies(const Memory& memory, const ObjectFile& object, absl::FunctionRef<SymbolId(uint32_t)> symbol_of,
-                std::vector<GlobalMemory>* globals);
+                absl::FunctionRef<bool(uint32_t)> live, std::vector<GlobalMemory>* globals);
 
 // True when code of `object` counts on thread variables at fixed offsets, which a library cannot have once a program runs.
-bool UsesStaticTls(const Arch& arch, const ObjectFile& object, const OutputTraits& output);
+// `live` says which sections are in the image.
+bool UsesStaticTls(const Arch& arch, const ObjectFile& object, const OutputTraits& output,
+                   absl::FunctionRef<bool(uint32_t)> live);
 
-// What sections of `object` refer to, independent of order: the names of global targets, the sections of local ones.
-uint64_t ReferencesDigest(const ObjectFile& object, uint32_t section);
+// Notes which of a unit's globals its debug information refers to.
+void NoteUnloaded(const ObjectFile& object, std::vector<GlobalMemory>* globals);
 
 // What a member offers: its name and the names it defines.
 uint64_t OfferDigest(const ArchiveMember& member);

@@ -137,9 +137,6 @@ class NameResolver {
       if (touch.was == nullptr) changes_.users.push_back({id, diffs_[touch.diff].unit});
     }
     const LinkOptions& options = memory_.options;
-    if ((comes || goes) && options.gc_sections) {
-      return Refuse(GateReason::kLivenessChanged, id, " came or went, and what it keeps alive with it");
-    }
     if (comes && !options.exclude_libs.empty()) {
       return Refuse(GateReason::kDefinedSetChanged, id, ": whether it is hidden depends on where it is defined");
     }
@@ -216,6 +213,11 @@ class NameResolver {
   // An import may stay though nobody refers to it: the loader finds it where it found it before. Only that its library is
   // needed, and which version of it, must not hang on it.
   Refusal DecideImport(SymbolId id, const SymbolMemory& symbol, bool any, bool strong) {
+    if (memory_.options->gc_sections) {  // DecideLiveness says what becomes of its row
+      const bool row = memory_.tables->Imports(id);
+      if (any ? strong == symbol.strong : row) return std::nullopt;
+      return Refuse(GateReason::kUndefinedSetChanged, id, " is imported in another way");
+    }
     if (symbol.idle && strong) {
       changes_.revived.push_back(id);
       return std::nullopt;
@@ -270,7 +272,7 @@ class NameResolver {
     const uint32_t section = diff.object->symbols[definition.index].section;
     if (section >= diff.sections.size()) return Refuse(reason, id, " has no section");
     const SectionDiff::Fate fate = diff.sections[section].fate;
-    if (fate != SectionDiff::kMatched && fate != SectionDiff::kAdded && fate != SectionDiff::kMerged) {
+    if (fate != SectionDiff::kMatched && fate != SectionDiff::kAdded && fate != SectionDiff::kMerged && fate != SectionDiff::kDead) {
       return Refuse(reason, id, " is in a section that is left out");
     }
     owner->is->owner = true;
@@ -300,7 +302,7 @@ class NameResolver {
     if (memory_.units[diff.unit.value].lazy) return Refuse(reason, id, " is defined by an archive member now");
     const uint32_t section = diff.object->symbols[is.index].section;
     const SectionDiff::Fate fate = section < diff.sections.size() ? diff.sections[section].fate : SectionDiff::kIgnored;
-    if (fate != SectionDiff::kMatched && fate != SectionDiff::kAdded) {
+    if (fate != SectionDiff::kMatched && fate != SectionDiff::kAdded && fate != SectionDiff::kDead) {
       return Refuse(reason, id, " is in a section that is left out");
     }
     if (memory_.units[symbol.owner.value].lazy) must_stay_.push_back({symbol.owner, id, id});

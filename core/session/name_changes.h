@@ -26,6 +26,9 @@ struct NameChanges {
   std::vector<Added> added;       // definitions of names that meant nothing before
   std::vector<SymbolId> removed;  // definitions that are gone, with all that referred to them
   std::vector<Added> moved;       // definitions that another unit has now: everybody who refers to them must follow
+  // With --gc-sections (DecideLiveness); neither of the lists above has them.
+  std::vector<Added> woken;       // definitions that were there, but not in the image
+  std::vector<Added> dormant;     // definitions that are not in the image, and were, or were not there
   struct Imported {
     SymbolId symbol;
     bool weak = false;  // nobody refers to it strongly

@@ -586,10 +586,6 @@ TEST_F(NameChangesTest, OptionsThatMakeEachNameAQuestionOfTheWholeProgram) {
        {"--start-lib", "lazy.o", "--end-lib"});
   Allowed({At("work.o", Defines({"work"}).Undefined("other"))});
   Refused({At("work.o", Defines({"work"}).Undefined("lazy"))}, GateReason::kUndefinedSetChanged, "lazy is new");
-  Link({{"work.o", Defines({"work"})}, {"other.o", Defines({"other"})}},
-       {"--gc-sections", "-u", "work", "-u", "other"});
-  Allowed({At("work.o", Defines({"work"}).Undefined("other"))});
-  Refused({At("work.o", Defines({"work", "fresh"}))}, GateReason::kLivenessChanged, "fresh came or went");
   Link({{"work.o", Defines({"work"})}}, {"--exclude-libs", "ALL"});
   Refused({At("work.o", Defines({"work", "fresh"}))}, GateReason::kDefinedSetChanged, "whether it is hidden");
 }

@@ -8,6 +8,7 @@
 #include "core/session/trim.h"
 #include "core/session/unit_placement.h"
 #include "core/session/unit_writer.h"
+#include "core/symbols/linker_symbols.h"
 
 namespace kitlink {
 namespace {
@@ -80,13 +81,19 @@ std::optional<GateRefusal> PlaceUnits(const GatePass& pass, PlacementState* stat
 }
 
 // Rows of names that came and went.
-std::optional<GateRefusal> UpdateNames(const GatePass& pass, const Memory& memory, std::vector<Mutation>* mutations) {
+std::optional<GateRefusal> UpdateNames(const GatePass& pass, const Memory& memory, const PlacementState& state,
+                                       std::vector<Mutation>* mutations) {
   const auto refuse = [&](SymbolId id, const absl::Status& status) {
     const GateReason reason = absl::IsResourceExhausted(status) ? GateReason::kSlackExhausted : GateReason::kDefinedSetChanged;
     return GateRefusal{reason, absl::StrCat(memory.names.Name(id), ": ", status.message())};
   };
   for (SymbolId id : pass.names().removed) {
     if (absl::Status status = memory.tables->RemoveSymbol(id, mutations); !status.ok()) return refuse(id, status);
+  }
+  for (const NameChanges::Added& dormant : pass.names().dormant) {
+    const SymbolMemory& was = memory.symbols[dormant.symbol.value];
+    if (was.kind != SymbolMemory::kDefined || was.dead) continue;
+    if (absl::Status status = memory.tables->RemoveSymbol(dormant.symbol, mutations); !status.ok()) return refuse(dormant.symbol, status);
   }
   for (const NameChanges::Imported& imported : pass.names().imported) {
     const LibraryOffer& offer = memory.library_offers.at(imported.symbol);
@@ -103,15 +110,17 @@ std::optional<GateRefusal> UpdateNames(const GatePass& pass, const Memory& memor
   }
   absl::flat_hash_map<UnitId, const ObjectFile*> objects;
   for (const UnitDiff& diff : pass.units()) objects[diff.unit] = diff.object.get();
-  for (const NameChanges::Added& added : pass.names().added) {
-    const InputSymbol& definition = objects.at(added.unit)->symbols[added.index];
-    NewSymbol symbol;
-    symbol.symbol = added.symbol;
-    symbol.name = memory.names.Name(added.symbol);
-    symbol.type = definition.type;
-    symbol.binding = definition.binding;
-    symbol.visibility = definition.visibility;
-    if (absl::Status status = memory.tables->AddSymbol(symbol, mutations); !status.ok()) return refuse(added.symbol, status);
+  for (const auto* list : {&pass.names().added, &pass.names().woken}) {
+    for (const NameChanges::Added& added : *list) {
+      const InputSymbol& definition = objects.at(added.unit)->symbols[added.index];
+      NewSymbol symbol;
+      symbol.symbol = added.symbol;
+      symbol.name = memory.names.Name(added.symbol);
+      symbol.type = definition.type;
+      symbol.binding = definition.binding;
+      symbol.visibility = state.symbol(added.symbol).visibility;
+      if (absl::Status status = memory.tables->AddSymbol(symbol, mutations); !status.ok()) return refuse(added.symbol, status);
+    }
   }
   return std::nullopt;
 }
@@ -151,7 +160,7 @@ std::variant<Plan, GateRefusal> PlanPatch(const GatePass& pass, const Memory& me
   Plan plan;
   memory.tables->Begin();
   if (auto refusal = UpdateRows(memory, state, read, &mutations)) return *refusal;
-  if (auto refusal = UpdateNames(pass, memory, &mutations)) return *refusal;
+  if (auto refusal = UpdateNames(pass, memory, state, &mutations)) return *refusal;
   for (const PlacedUnit& unit : units) {
     if (auto refusal = WriteUnit(unit, state, memory.tables.get(), &mutations, &plan.relocations)) return *refusal;
   }
@@ -182,7 +191,13 @@ std::variant<Plan, GateRefusal> PlanPatch(const GatePass& pass, const Memory& me
 
 void AdoptPlan(Plan plan, Memory* memory) {
   AdoptRows(std::move(plan.rows), memory);
+  const bool sets = memory->options->gc_sections;
   for (auto& [id, unit] : plan.units) {
+    for (const AtomMemory& atom : unit.atoms) {
+      if (!sets || !(atom.flags & kSecAlloc) || !IsCIdentifier(atom.name)) continue;
+      std::vector<UnitId>& units = memory->sets[atom.name];
+      if (std::find(units.begin(), units.end(), id) == units.end()) units.push_back(id);
+    }
     for (const auto* list : {&unit.kept_groups, &unit.lost_groups}) {
       for (SymbolId group : *list) memory->group_users.Add(group, id);
     }

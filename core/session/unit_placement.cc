@@ -82,7 +82,7 @@ class UnitPlacer {
     for (const IslandMemory& old : old_.islands) {
       IslandMemory island = old;
       std::erase_if(island.symbols, [&](SymbolId id) {
-        return state_.symbol(id).kind == SymbolMemory::kNone || state_.free(id);
+        return state_.symbol(id).kind == SymbolMemory::kNone || state_.symbol(id).dead || state_.free(id);
       });
       if (island.symbols.empty()) {  // nobody jumps here any more
         placed_.vacated.push_back({island.section, island.offset, island.capacity});
@@ -285,7 +285,8 @@ class UnitPlacer {
         }
         const SectionId home = FindHome(memory_, section);
         if (!home.valid()) {
-          if (section.size == 0) return std::nullopt;  // nothing to place, nothing to refer to
+          const bool linked = memory_.options->gc_sections && section.group >= 0;  // it may keep others alive
+          if (section.size == 0 && !linked) return std::nullopt;  // nothing to place, nothing to refer to
           return Refuse(GateReason::kUnsupportedSection, s, " has no output section");
         }
         ++placed_.atoms.added;
@@ -358,6 +359,9 @@ class UnitPlacer {
       for (const OwnSymbol& own : list) {
         SymbolMemory symbol = state_.symbol(own.id);
         const SectionPlace& place = placed_.sections[own.section];
+        const bool dead = diff_.sections[own.section].fate == SectionDiff::kDead;
+        if (symbol.dead != dead) return Refuse(GateReason::kLivenessChanged, own.section, absl::StrCat(": ", memory_.names.Name(own.id)));
+        if (dead) continue;
         uint64_t body = 0;
         if (place.placed) {
           body = place.address + own.value;
@@ -438,6 +442,8 @@ class UnitPlacer {
   }
 
   void RememberAtoms() {
+    const bool collected = memory_.options->gc_sections;
+    std::vector<uint32_t> numbers(object_.sections.size(), References::kOwn);
     std::vector<bool> movable;  // only of units with rows
     for (uint32_t s = 0; s < object_.sections.size(); ++s) {
       const SectionDiff& diff = diff_.sections[s];
@@ -463,14 +469,22 @@ class UnitPlacer {
         atom.section = placed_.slots[s].section;
         atom.offset = placed_.slots[s].offset;
         atom.capacity = placed_.slots[s].capacity;
-        if (memory_.options->gc_sections && (section.flags & kSecAlloc)) atom.references = ReferencesDigest(object_, s);
         if (IsRow(memory_, atom)) {
           if (movable.empty()) movable = MovableSections(object_, *memory_.arch);
           atom.movable = movable[s];
         }
       }
+      numbers[s] = static_cast<uint32_t>(placed_.memory.atoms.size());
       placed_.memory.atoms.push_back(std::move(atom));
     }
+    if (!collected) return;
+    References references = diff_.references;
+    std::vector<std::pair<SymbolId, uint32_t>> definitions;
+    for (const std::vector<OwnSymbol>& list : own_) {
+      for (const OwnSymbol& own : list) definitions.push_back({own.id, own.section});
+    }
+    references.SetDefinitions(std::move(definitions));
+    placed_.memory.references = references.Renumbered(numbers, static_cast<uint32_t>(placed_.memory.atoms.size()));
   }
 
   const UnitDiff& diff_;
@@ -536,6 +550,25 @@ PlacementState::PlacementState(const Memory& memory, const GatePass& pass, const
     symbol.traits.imported = true;
     symbol.traits.function = offer.function;
     SetSymbol(imported.symbol, symbol);
+  }
+  for (const auto* list : {&pass.names().woken, &pass.names().dormant}) {
+    for (const NameChanges::Added& entry : *list) {
+      const ObjectFile& object = *objects.at(entry.unit);
+      const InputSymbol& definition = object.symbols[entry.index];
+      SymbolMemory symbol = memory.symbols[entry.symbol.value];
+      if (symbol.kind == SymbolMemory::kNone) symbol.visibility = definition.visibility;
+      symbol.kind = SymbolMemory::kDefined;
+      symbol.owner = entry.unit;
+      symbol.dead = list == &pass.names().dormant;
+      symbol.address = symbol.body = symbol.size = 0;
+      symbol.traits = {};
+      symbol.traits.tls = definition.type == SymbolType::kTls;
+      symbol.traits.ifunc = definition.type == SymbolType::kIfunc;
+      symbol.traits.function = definition.type == SymbolType::kFunction || definition.type == SymbolType::kIfunc ||
+                               (definition.type == SymbolType::kNone && definition.size == 0);
+      symbol.executable = (object.sections[definition.section].flags & kSecExec) != 0;
+      SetSymbol(entry.symbol, symbol);
+    }
   }
   for (const NameChanges::Added& moved : pass.names().moved) {
     const ObjectFile& object = *objects.at(moved.unit);

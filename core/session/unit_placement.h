@@ -49,7 +49,10 @@ class PlacementState {
   Space& space(SectionId id);
   const SymbolMemory& symbol(SymbolId id) const;
   // True of a symbol whose published address binds nobody: it is new, or all who refer to it are written anew.
-  bool free(SymbolId id) const { return memory_.symbols[id.value].kind == SymbolMemory::kNone || rules_.republish.contains(id); }
+  bool free(SymbolId id) const {
+    const SymbolMemory& was = memory_.symbols[id.value];
+    return was.kind == SymbolMemory::kNone || was.dead || rules_.republish.contains(id);
+  }
   const MoveRules& rules() const { return rules_; }
   const RowLayouts& rows() const { return rows_; }
   // True of a section whose rows are laid out anew.

@@ -299,6 +299,7 @@ class UnitWriter {
       if (!placed_.memory.globals[g].owner) continue;
       const SymbolId id = placed_.memory.globals[g].symbol;
       const SymbolMemory& symbol = state_.symbol(id);
+      if (symbol.dead) continue;
       SymbolUpdate update;
       update.symbol = id;
       update.body = symbol.body;

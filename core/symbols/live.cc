@@ -12,27 +12,6 @@
 namespace kitlink {
 namespace {
 
-// Sections that run or are read without anything referring to them.
-bool IsRoot(const InputSection& section) {
-  switch (section.kind) {
-    case SectionKind::kInitArray:
-    case SectionKind::kFiniArray:
-    case SectionKind::kPreinitArray:
-    case SectionKind::kNote:
-      return true;
-    default:
-      break;
-  }
-  if ((section.flags & kSecRetain) != 0) return true;
-  for (absl::string_view name : {".init", ".fini", ".ctors", ".dtors", ".jcr", ".init_array", ".fini_array"}) {
-    if (section.name == name) return true;
-    if (absl::StartsWith(section.name, name) && section.name.size() > name.size() && section.name[name.size()] == '.') {
-      return true;
-    }
-  }
-  return false;
-}
-
 class Marker {
  public:
   Marker(const LinkOptions& options, Program* program) : options_(options), program_(*program) {}
@@ -115,7 +94,8 @@ class Marker {
     }
     for (uint32_t a = 0; a < program_.atoms.size(); ++a) {
       if (program_.atoms[a].state != Atom::kDead) continue;
-      if (IsRoot(program_.section(AtomId(a)))) Mark(AtomId(a));
+      const InputSection& section = program_.section(AtomId(a));
+      if (IsCollectionRoot(section.name, section.flags, section.kind)) Mark(AtomId(a));
     }
   }
 
@@ -184,6 +164,24 @@ void SplitFrames(Program* program, Diagnostics& diagnostics) {
       unit.eh_frames.push_back(*std::move(frame));
     }
   });
+}
+
+bool IsCollectionRoot(absl::string_view name, uint32_t flags, SectionKind kind) {
+  switch (kind) {
+    case SectionKind::kInitArray:
+    case SectionKind::kFiniArray:
+    case SectionKind::kPreinitArray:
+    case SectionKind::kNote:
+      return true;
+    default:
+      break;
+  }
+  if ((flags & kSecRetain) != 0) return true;
+  for (absl::string_view root : {".init", ".fini", ".ctors", ".dtors", ".jcr", ".init_array", ".fini_array"}) {
+    if (!absl::StartsWith(name, root)) continue;
+    if (name.size() == root.size() || name[root.size()] == '.') return true;
+  }
+  return false;
 }
 
 void MarkLive(const LinkOptions& options, Program* program) {

@@ -19,7 +19,7 @@ class Invalid(Exception):
 class Config:
     """What a seed's program is built with."""
 
-    def __init__(self, rng, without=()):
+    def __init__(self, rng, without=(), link_with=()):
         self.cc, self.cxx = rng.choice([("gcc", "g++"), ("gcc", "g++"), ("clang", "clang++")])
         self.mode = rng.choice([m for m in ("pie", "pie", "pie", "nopie", "static", "shared") if "-" + m not in without])
         self.flags = ["-w", rng.choice(["-O0", "-O1", "-O2"])]
@@ -32,7 +32,7 @@ class Config:
         self.group = rng.random() < 0.3
         self.thin = rng.random() < 0.1
         self.flags = [f for f in self.flags if f not in without]
-        self.link = [f for f in self.link if f not in without]
+        self.link = [f for f in self.link if f not in without] + [f for f in link_with if f not in self.link]
 
     def __str__(self):
         return " ".join([self.cc] + self.flags + self.link + (["group"] if self.group else []) + (["thin"] if self.thin else []))

@@ -193,6 +193,11 @@ class HotElf : public HotTables {
 
   void AddCells(SymbolId symbol, TargetValue* value) const override { cells_.AddCells(symbol, value); }
 
+  bool Imports(SymbolId symbol) const override {
+    const CellSet* set = cells_.Find(symbol);
+    return set != nullptr && set->dynsym != 0;
+  }
+
   std::string build_id() const override { return absl::BytesToHexString(build_id_); }
 
   uint64_t bytes_held() const override {
