@@ -37,8 +37,6 @@ struct GateRefusal {
   std::vector<SymbolId> republish;
   std::vector<UnitId> rewrite;  // or that these units stay as they are: with them among the changed ones there is a way
   bool preference = false;  // there is another way, only not as good
-  // Not empty: the gate can tell only when these units are among the changed ones.
-  std::vector<UnitId> read;
 };
 
 const GateReasonInfo& Describe(GateReason reason);

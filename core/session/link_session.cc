@@ -220,7 +220,7 @@ std::variant<std::vector<UnitDiff>, GateRefusal> LinkSession::Impl::Diff(bool ex
 // Reads what the gate asks for, as if it had changed. False when that cannot be.
 bool LinkSession::Impl::ReadBystanders(const GateRefusal& refusal, FileSource& files, std::vector<UnitDiff>* diffs,
                                        ChangedUnits* changed) {
-  const absl::btree_set<UnitId> wanted(refusal.read.begin(), refusal.read.end());
+  const absl::btree_set<UnitId> wanted(refusal.rewrite.begin(), refusal.rewrite.end());
   std::optional<ChangedUnits> more = ReadUnits(*memory, wanted, kMostReferrers, files);
   if (!more) return false;
   for (auto& [unit, object] : more->units) diffs->push_back(DiffUnit(*memory, unit, std::move(object)));
@@ -239,7 +239,7 @@ std::variant<Plan, GateRefusal> LinkSession::Impl::PlanWithReferrers(bool exact,
     Stopwatch watch;
     auto gate = exact ? CheckExactGate(*memory, &diffs) : CheckStrictGate(*memory, std::move(diffs));
     if (auto* refusal = std::get_if<GateRefusal>(&gate)) {
-      if (refusal->read.empty() || round >= kMostRounds || !ReadBystanders(*refusal, files, &diffs, changed)) return std::move(*refusal);
+      if (refusal->rewrite.empty() || round >= kMostRounds || !ReadBystanders(*refusal, files, &diffs, changed)) return std::move(*refusal);
       continue;
     }
     GatePass pass = std::get<GatePass>(std::move(gate));

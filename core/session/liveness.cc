@@ -283,7 +283,7 @@ class LivenessDecider {
     }
     if (wanted.empty()) return std::nullopt;
     GateRefusal refusal = Refuse(detail);
-    refusal.read.assign(wanted.begin(), wanted.end());
+    refusal.rewrite.assign(wanted.begin(), wanted.end());
     return refusal;
   }
 

@@ -19,7 +19,7 @@ namespace kitlink {
 // What live sections of the changed units refer to anew comes in, with all that it leads to. What they no longer refer to
 // is looked at: a way back from it to something that stays is searched for, and if there is none, all that the search has
 // seen goes. Where that concerns sections of other units, or their debug information, the refusal lists them
-// (GateRefusal::read), and nothing has changed. Refuses what is no plain coming and going, and when the search takes too
+// (GateRefusal::rewrite), and nothing has changed. Refuses what is no plain coming and going, and when the search takes too
 // long. Costs O(the changed units and what comes and goes), and the search.
 std::optional<GateRefusal> DecideLiveness(const Memory& memory, std::vector<UnitDiff>* diffs, NameChanges* names);
 

@@ -79,7 +79,7 @@ TEST_F(LivenessTest, WhatComesAliveIsAskedFor) {
   auto alone = Check({"f"}, false);
   ASSERT_TRUE(std::holds_alternative<GateRefusal>(alone));
   EXPECT_EQ(std::get<GateRefusal>(alone).reason, GateReason::kLivenessChanged);
-  EXPECT_THAT(std::get<GateRefusal>(alone).read, ElementsAre(hot_.UnitOf("b.o")));
+  EXPECT_THAT(std::get<GateRefusal>(alone).rewrite, ElementsAre(hot_.UnitOf("b.o")));
   auto both = Check({"f"}, true);
   ASSERT_TRUE(std::holds_alternative<GatePass>(both)) << std::get<GateRefusal>(both).detail;
   const NameChanges& names = std::get<GatePass>(both).names();

@@ -51,7 +51,7 @@ class RowsTest : public ::testing::Test {
     InternNames(*object, hot_.memory.get());
     std::vector<UnitDiff> diffs;
     diffs.push_back(hot_.Diff(path, std::move(object)));
-    auto gate = CheckExactGate(*hot_.memory, std::move(diffs));
+    auto gate = CheckExactGate(*hot_.memory, &diffs);
     if (auto* refusal = std::get_if<GateRefusal>(&gate)) return *refusal;
     return LayRows(std::get<GatePass>(gate), *hot_.memory, {});
   }
