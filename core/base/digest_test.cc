@@ -1,5 +1,6 @@
 #include "core/base/digest.h"
 
+#include <set>
 #include <string>
 #include <vector>
 
@@ -51,10 +52,25 @@ TEST(ContentHasher, IntegersAreLittleEndian) {
 TEST(FnvWords, FollowsTheDefinition) {
   const uint64_t prime = 0x100000001b3ull;
   uint64_t expected = 0xcbf29ce484222325ull;
-  expected = (expected ^ 0x6867666564636261ull) * prime;  // "abcdefgh"
-  expected = (expected ^ 0x69ull) * prime;                // "i", padded
-  expected = (expected ^ 9) * prime;
+  for (uint64_t word : {0x6867666564636261ull, 0x69ull, 9ull}) {  // "abcdefgh", "i", padded, and the length
+    expected = (expected ^ word) * prime;
+    expected ^= expected >> 32;
+  }
   EXPECT_EQ(FnvWords(AsBytes("abcdefghi")), expected);
+}
+
+TEST(FnvWords, LastBytesOfWordsDoNotMeet) {
+  // Any two of these differ in the last byte of one or two words.
+  std::set<uint64_t> hashes;
+  for (int first = 0; first < 256; ++first) {
+    for (int second = 0; second < 256; ++second) {
+      std::vector<uint8_t> bytes(32);
+      bytes[7] = static_cast<uint8_t>(first);
+      bytes[23] = static_cast<uint8_t>(second);
+      hashes.insert(FnvWords(bytes));
+    }
+  }
+  EXPECT_EQ(hashes.size(), 65536u);
 }
 
 TEST(FnvWords, PaddingAndSeedMatter) {

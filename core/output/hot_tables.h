@@ -149,8 +149,8 @@ class HotTables {
   virtual absl::Status NeedCells(const CellRequest& request, std::vector<Mutation>* mutations) = 0;
   // Adds what depends on all updates (counts, tables that units share).
   virtual void Finish(std::vector<Mutation>* mutations) = 0;
-  // Adds a new build id for a patch that writes `mutations`. Called last, when no mutation is there in vain.
-  virtual void StampBuildId(std::vector<Mutation>* mutations) = 0;
+  // Adds the build id of the image, which `read` gives, after `mutations`. Called last, when no mutation is there in vain.
+  virtual absl::Status StampBuildId(const ImageReader& read, std::vector<Mutation>* mutations) = 0;
   // The plan was committed.
   virtual void Accept() = 0;
 

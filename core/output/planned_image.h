@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "core/arch/arch.h"
@@ -21,6 +22,7 @@ namespace kitlink {
 
 struct WrittenImage {
   std::string build_id;  // lower-case hexadecimal; empty without one
+  std::vector<uint64_t> build_id_leaves;  // what the next id is made from; the format's business
   uint64_t relocations = 0;
 };
 

@@ -169,7 +169,9 @@ std::variant<Plan, GateRefusal> PlanPatch(const GatePass& pass, const Memory& me
   absl::StatusOr<std::vector<Mutation>> trimmed = TrimMutations(std::move(mutations), read);
   if (!trimmed.ok()) return GateRefusal{GateReason::kOutputChanged, std::string(trimmed.status().message())};
   plan.atoms.changed = CountChanged(memory, units, *trimmed);
-  memory.tables->StampBuildId(&*trimmed);
+  if (absl::Status status = memory.tables->StampBuildId(read, &*trimmed); !status.ok()) {
+    return GateRefusal{GateReason::kOutputChanged, std::string(status.message())};
+  }
   std::sort(trimmed->begin(), trimmed->end(), [](const Mutation& a, const Mutation& b) { return a.offset < b.offset; });
 
   plan.patch.mutations = *std::move(trimmed);

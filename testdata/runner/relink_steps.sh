@@ -1,6 +1,8 @@
 # Directives of relink tests, sourced by run_tests.sh (testdata/README.md describes them). Each test has a tool process
 # that keeps its outputs' sessions hot; links reach it through session_ld.sh.
 # shellcheck shell=bash
+# shellcheck source=/dev/null
+. "$(dirname "$DIRECTIVES")/tool_steps.sh"
 
 begin_test() {
   export SESSION_DIR=$dir.session
@@ -115,6 +117,9 @@ extra_step() {
       for symbol in "$@"; do
         [ "$(body "$first" "$symbol")" = "$(body "$target" "$symbol")" ] || fail "$symbol has other bytes"
       done ;;
+    tools) tools "$@" ;;
+    gdb) gdb_session ;;
+    build-id) python3 -B "$(dirname "$DIRECTIVES")/build_id.py" "${1:-$target}" >.output 2>&1 || fail "not the id of what is in the file" ;;
     newer) [ "$target" -nt .before ] || fail "$target is as old as before" ;;
     *) fail "unknown directive" ;;
   esac

@@ -1,41 +1,35 @@
 #include "core/output/elf/build_id.h"
 
 #include <algorithm>
+#include <cstring>
 #include <string>
+#include <utility>
 
 #include "core/base/digest.h"
-#include "core/base/parallel.h"
+#include "core/output/elf/build_id_tree.h"
 
 namespace kitlink::elf {
 namespace {
 
-constexpr size_t kLeaf = 64 << 10;
+std::vector<uint8_t> FastBuildId(ByteView image, size_t size, std::vector<uint64_t>* leaves) {
+  std::vector<ByteRange> pieces = BuildIdTree::Pieces(image, image.size());
+  *leaves = BuildIdTree::HashLeaves(image, pieces);
+  return BuildIdOf(BuildIdTree(std::move(pieces), *leaves, {}).root(), size);
+}
 
-// `size` bytes from one 64-bit state, by hashing it with a counter.
-std::vector<uint8_t> Expand(uint64_t state, size_t size) {
+}  // namespace
+
+std::vector<uint8_t> BuildIdOf(uint64_t root, size_t size) {
   std::vector<uint8_t> out(size);
   for (size_t at = 0; at < size; at += 8) {
-    uint64_t words[2] = {state, at};
+    uint64_t words[2] = {root, at};
     const uint64_t word = FnvWords(ByteView(reinterpret_cast<const uint8_t*>(words), sizeof(words)));
     std::memcpy(&out[at], &word, std::min<size_t>(8, size - at));
   }
   return out;
 }
 
-}  // namespace
-
-std::vector<uint8_t> FastBuildId(ByteView image, size_t size) {
-  std::vector<uint64_t> leaves((image.size() + kLeaf - 1) / kLeaf);
-  ParallelFor(leaves.size(), 16, [&](size_t i) { leaves[i] = FnvWords(image.subspan(i * kLeaf, kLeaf)); });
-  const uint64_t root = FnvWords(ByteView(reinterpret_cast<const uint8_t*>(leaves.data()), leaves.size() * 8));
-  return Expand(root, size);
-}
-
-std::vector<uint8_t> NextBuildId(ByteView previous, uint64_t patch_digest) {
-  return Expand(FnvWords(previous, patch_digest), previous.size());
-}
-
-std::vector<uint8_t> MakeBuildId(const LinkOptions& options, ByteView image, size_t size) {
+std::vector<uint8_t> MakeBuildId(const LinkOptions& options, ByteView image, size_t size, std::vector<uint64_t>* leaves) {
   if (options.build_id == BuildIdStyle::kHex) {
     std::vector<uint8_t> out;
     for (size_t i = 0; i + 1 < options.build_id_hex.size(); i += 2) {
@@ -43,7 +37,7 @@ std::vector<uint8_t> MakeBuildId(const LinkOptions& options, ByteView image, siz
     }
     return out;
   }
-  if (options.incremental || options.build_id == BuildIdStyle::kFast) return FastBuildId(image, size);
+  if (options.incremental || options.build_id == BuildIdStyle::kFast) return FastBuildId(image, size, leaves);
   // A reproducible id of the wanted length. What reads build ids compares them, it does not recompute them.
   const ContentId id = HashContent(image);
   std::vector<uint8_t> out(size);

@@ -10,16 +10,12 @@
 
 namespace kitlink::elf {
 
-// The digest of an image whose build id bytes are still zero. `size` bytes. FNV-1a over leaves of 64 KiB, combined
-// over the list of leaves: as fast as memory, and the same for any number of threads.
-std::vector<uint8_t> FastBuildId(ByteView image, size_t size);
+// The fast id, of `size` bytes, of an image whose BuildIdTree has this root.
+std::vector<uint8_t> BuildIdOf(uint64_t root, size_t size);
 
-// The id of an image after a patch: derived from the one before and from what was written, so that its cost is that of
-// the patch.
-std::vector<uint8_t> NextBuildId(ByteView previous, uint64_t patch_digest);
-
-// The id that `options` ask for.
-std::vector<uint8_t> MakeBuildId(const LinkOptions& options, ByteView image, size_t size);
+// The id that `options` ask for, of an image whose id bytes are still zero: `size` bytes. For a fast one, `leaves` gets
+// what BuildIdTree::HashLeaves gives for the image.
+std::vector<uint8_t> MakeBuildId(const LinkOptions& options, ByteView image, size_t size, std::vector<uint64_t>* leaves);
 
 }  // namespace kitlink::elf
 

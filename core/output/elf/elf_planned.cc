@@ -24,14 +24,14 @@ class ElfPlanned : public PlannedImage {
   absl::StatusOr<WrittenImage> Write(MutableBytes image, Diagnostics& diagnostics) override {
     absl::StatusOr<WriteResult> result = WriteElf(options_, program_, image_, arch_, image, diagnostics);
     if (!result.ok()) return result.status();
-    return WrittenImage{std::move(result->build_id), result->relocations};
+    return WrittenImage{std::move(result->build_id), std::move(result->build_id_leaves), result->relocations};
   }
 
   void Describe(Reference* reference) const override { DescribeElf(program_, image_, arch_, reference); }
 
   absl::StatusOr<std::unique_ptr<HotTables>> Capture(const WrittenImage& written,
                                                      const ImageReader& read) const override {
-    return CaptureElf(options_, program_, image_, arch_, written.build_id, read);
+    return CaptureElf(options_, program_, image_, arch_, written.build_id, written.build_id_leaves, read);
   }
 
  private:

@@ -1,6 +1,7 @@
 #include "core/output/elf/hot_elf.h"
 
 #include <algorithm>
+#include <optional>
 #include <utility>
 
 #include "absl/strings/escaping.h"
@@ -8,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "core/base/digest.h"
 #include "core/output/elf/build_id.h"
+#include "core/output/elf/build_id_tree.h"
 #include "core/output/elf/hot_cells.h"
 #include "core/output/elf/hot_dynsym.h"
 #include "core/output/elf/hot_frames.h"
@@ -29,7 +31,7 @@ void Put(uint64_t offset, const T& value, std::vector<Mutation>* mutations) {
 
 // The written tables that are kept in memory.
 struct TableBytes {
-  std::vector<uint8_t> rela, frame_header, dynamic, globals, irelative, imports;
+  std::vector<uint8_t> head, rela, frame_header, dynamic, globals, irelative, imports;
 };
 
 uint64_t HashName(absl::string_view name) { return FnvWords(AsBytes(name)); }
@@ -50,7 +52,7 @@ std::vector<uint64_t> LibraryNames(const LinkOptions& options, const Program& pr
 class HotElf : public HotTables {
  public:
   HotElf(const LinkOptions& options, const Program& program, const ElfImage& image, const Arch& arch,
-         const std::string& build_id, const TableBytes& tables)
+         const std::string& build_id, const std::vector<uint64_t>& build_id_leaves, const TableBytes& tables)
       : options_(options), arch_(arch), values_(image.values),
         cells_(image.cells, image.values, arch, CellsHomeOf(options, image, tables.dynamic), tables.irelative),
         dynsym_(image.dynamic, tables.imports, DynsymHomeOf(image)),
@@ -61,7 +63,11 @@ class HotElf : public HotTables {
     has_rela_ = image.Section(kRelaDyn) != nullptr;
     FindAddressFields(program, image, tables.dynamic);
     FindRowSizes(image, tables.dynamic);
-    if (image.Section(kBuildId)) build_id_offset_ = Offset(image, kBuildId) + 16;
+    if (image.Section(kBuildId)) {
+      build_id_offset_ = Offset(image, kBuildId) + 16;
+      build_id_tree_ = BuildIdTree(BuildIdTree::Pieces(tables.head, image.file_size), build_id_leaves,
+                                   {build_id_offset_, build_id_.size()});
+    }
     rela_count_offset_ = DynamicField(image, tables.dynamic, DT_RELACOUNT);
   }
 
@@ -73,6 +79,7 @@ class HotElf : public HotTables {
     dynsym_.Begin();
     added_.clear();
     staged_build_id_ = build_id_;
+    staged_tree_.reset();
   }
 
   void MoveWords(WordRange range, const std::vector<WordMove>& moves) override {
@@ -166,19 +173,19 @@ class HotElf : public HotTables {
     symtab_.Emit(mutations);
   }
 
-  void StampBuildId(std::vector<Mutation>* mutations) override {
-    if (build_id_.empty() || mutations->empty()) return;
-    uint64_t digest = 0xcbf29ce484222325ull;
-    for (const Mutation& mutation : *mutations) {
-      digest = FnvWords(mutation.bytes, digest ^ mutation.offset);
-    }
-    const std::vector<uint8_t> id = NextBuildId(AsBytes(build_id_), digest);
+  absl::Status StampBuildId(const ImageReader& read, std::vector<Mutation>* mutations) override {
+    if (build_id_.empty() || mutations->empty()) return absl::OkStatus();
+    absl::StatusOr<BuildIdTree::Delta> delta = build_id_tree_.Stage(*mutations, read);
+    if (!delta.ok()) return delta.status();
+    const std::vector<uint8_t> id = BuildIdOf(delta->root, build_id_.size());
+    staged_tree_ = *std::move(delta);
     staged_build_id_.assign(reinterpret_cast<const char*>(id.data()), id.size());
     Mutation mutation;
     mutation.offset = build_id_offset_;
     mutation.phase = PatchPhase::kTables;
     mutation.bytes = id;
     mutations->push_back(std::move(mutation));
+    return absl::OkStatus();
   }
 
   void Accept() override {
@@ -189,6 +196,8 @@ class HotElf : public HotTables {
     dynsym_.Accept();
     added_.clear();
     build_id_ = staged_build_id_;
+    if (staged_tree_) build_id_tree_.Apply(*std::move(staged_tree_));
+    staged_tree_.reset();
   }
 
   void AddCells(SymbolId symbol, TargetValue* value) const override { cells_.AddCells(symbol, value); }
@@ -202,7 +211,7 @@ class HotElf : public HotTables {
 
   uint64_t bytes_held() const override {
     return rela_.bytes_held() + frames_.bytes_held() + symtab_.bytes_held() + library_names_.capacity() * 8 +
-           cells_.bytes_held() + dynsym_.bytes_held();
+           cells_.bytes_held() + dynsym_.bytes_held() + build_id_tree_.bytes_held();
   }
 
  private:
@@ -369,13 +378,16 @@ class HotElf : public HotTables {
 
   absl::flat_hash_set<SymbolId> added_;  // symbols that the plan gave a definition
   std::string staged_build_id_;
+  BuildIdTree build_id_tree_;
+  std::optional<BuildIdTree::Delta> staged_tree_;
 };
 
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<HotTables>> CaptureElf(const LinkOptions& options, const Program& program,
                                                      const ElfImage& image, const Arch& arch,
-                                                     const std::string& build_id, const ImageReader& read) {
+                                                     const std::string& build_id, const std::vector<uint64_t>& build_id_leaves,
+                                                     const ImageReader& read) {
   TableBytes tables;
   const std::pair<Synthetic, std::vector<uint8_t>*> wanted[] = {
       {kRelaDyn, &tables.rela}, {kEhFrameHdr, &tables.frame_header}, {kDynamic, &tables.dynamic}};
@@ -383,6 +395,7 @@ absl::StatusOr<std::unique_ptr<HotTables>> CaptureElf(const LinkOptions& options
     bytes->resize(size);
     return read(offset, absl::MakeSpan(*bytes));
   };
+  if (absl::Status status = fetch(0, std::min(image.file_size, BuildIdTree::kHead), &tables.head); !status.ok()) return status;
   for (const auto& [which, bytes] : wanted) {
     const OutputSection* section = image.Section(which);
     if (section == nullptr) continue;
@@ -404,7 +417,7 @@ absl::StatusOr<std::unique_ptr<HotTables>> CaptureElf(const LinkOptions& options
                                 uint64_t{image.rela.irelative} * sizeof(Elf64_Rela), &tables.irelative);
     if (!status.ok()) return status;
   }
-  return std::make_unique<HotElf>(options, program, image, arch, build_id, tables);
+  return std::make_unique<HotElf>(options, program, image, arch, build_id, build_id_leaves, tables);
 }
 
 }  // namespace kitlink::elf

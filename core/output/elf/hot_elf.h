@@ -2,8 +2,10 @@
 #ifndef CORE_OUTPUT_ELF_HOT_ELF_H_
 #define CORE_OUTPUT_ELF_HOT_ELF_H_
 
+#include <cstdint>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "core/output/elf/image.h"
 #include "absl/status/statusor.h"
@@ -16,7 +18,7 @@ namespace kitlink::elf {
 // or `image`. Whatever `read` fails with.
 absl::StatusOr<std::unique_ptr<HotTables>> CaptureElf(const LinkOptions& options, const Program& program, const ElfImage& image,
                                       const Arch& arch, const std::string& build_id,
-                                                     const ImageReader& read);
+                                      const std::vector<uint64_t>& build_id_leaves, const ImageReader& read);
 
 }  // namespace kitlink::elf
 

@@ -30,6 +30,7 @@ struct Linked {
   ElfImage image;
   std::vector<uint8_t> file;
   std::string build_id;
+  std::vector<uint64_t> build_id_leaves;
 };
 
 Linked Link(ProgramBuilder& builder) {
@@ -44,7 +45,7 @@ Linked Link(ProgramBuilder& builder) {
   absl::StatusOr<WriteResult> written = WriteElf(builder.options, *result.program, result.image, X86_64(),
                                                  absl::MakeSpan(result.file), diagnostics);
   EXPECT_TRUE(written.ok());
-  if (written.ok()) result.build_id = written->build_id;
+  if (written.ok()) result.build_id = written->build_id, result.build_id_leaves = written->build_id_leaves;
   builder.Collect(diagnostics);
   EXPECT_EQ(builder.messages, "");
   return result;
@@ -258,7 +259,7 @@ class HotElfTest : public ::testing::TestWithParam<OutputKind> {
     builder_->Object("main.o", object).File("libx.so", Library());
     linked_ = Link(*builder_);
     absl::StatusOr<std::unique_ptr<HotTables>> hot =
-        CaptureElf(builder_->options, *linked_.program, linked_.image, X86_64(), linked_.build_id,
+        CaptureElf(builder_->options, *linked_.program, linked_.image, X86_64(), linked_.build_id, linked_.build_id_leaves,
                    [this](uint64_t offset, MutableBytes into) {
                      std::copy_n(linked_.file.begin() + static_cast<ptrdiff_t>(offset), into.size(), into.begin());
                      return absl::OkStatus();

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "core/output/elf/build_id.h"
+#include "core/output/elf/build_id_tree.h"
 #include "core/output/elf/dynamic_tables.h"
 #include "core/output/elf/frames.h"
 #include "gmock/gmock.h"
@@ -86,16 +87,18 @@ TEST(FrameHeader, AHoleIsOneRecordThatDescribesNothing) {
 }
 
 TEST(BuildId, DependsOnEveryByte) {
+  LinkOptions options;
+  std::vector<uint64_t> leaves;
   std::vector<uint8_t> image(200000, 1);
-  const std::vector<uint8_t> before = FastBuildId(image, 20);
+  const std::vector<uint8_t> before = MakeBuildId(options, image, 20, &leaves);
   EXPECT_EQ(before.size(), 20u);
-  for (size_t at : {size_t{0}, size_t{65535}, size_t{65536}, image.size() - 1}) {
+  EXPECT_EQ(leaves.size(), (image.size() + BuildIdTree::kLeaf - 1) / BuildIdTree::kLeaf);
+  for (size_t at : {size_t{0}, size_t{4095}, size_t{4096}, image.size() - 1}) {
     image[at] = 2;
-    EXPECT_NE(FastBuildId(image, 20), before) << at;
+    EXPECT_NE(MakeBuildId(options, image, 20, &leaves), before) << at;
     image[at] = 1;
   }
-  EXPECT_EQ(FastBuildId(image, 20), before);
-  EXPECT_NE(NextBuildId(before, 7), before);
+  EXPECT_EQ(MakeBuildId(options, image, 20, &leaves), before);
 }
 
 TEST(BuildId, StylesOfBatchLinks) {
@@ -103,11 +106,12 @@ TEST(BuildId, StylesOfBatchLinks) {
   options.incremental = false;
   options.build_id = BuildIdStyle::kHex;
   options.build_id_hex = "00ff1a";
+  std::vector<uint64_t> leaves;
   const std::vector<uint8_t> image(100, 3);
-  EXPECT_THAT(MakeBuildId(options, image, 3), ::testing::ElementsAre(0x00, 0xff, 0x1a));
+  EXPECT_THAT(MakeBuildId(options, image, 3, &leaves), ::testing::ElementsAre(0x00, 0xff, 0x1a));
   options.build_id = BuildIdStyle::kMd5;
-  EXPECT_EQ(MakeBuildId(options, image, 16).size(), 16u);
-  EXPECT_EQ(MakeBuildId(options, image, 16), MakeBuildId(options, image, 16));
+  EXPECT_EQ(MakeBuildId(options, image, 16, &leaves).size(), 16u);
+  EXPECT_EQ(MakeBuildId(options, image, 16, &leaves), MakeBuildId(options, image, 16, &leaves));
 }
 
 }  // namespace

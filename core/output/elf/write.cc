@@ -74,7 +74,7 @@ class Writer {
     WriteSymtab(options_, program_, image_, arch_, file_);
     if (diagnostics_.has_errors()) return diagnostics_.ToStatus();
     if (const OutputSection* section = image_.Section(kBuildId)) {
-      const std::vector<uint8_t> id = MakeBuildId(options_, file_, section->size - 16);
+      const std::vector<uint8_t> id = MakeBuildId(options_, file_, section->size - 16, &result.build_id_leaves);
       std::memcpy(&file_[section->offset + 16], id.data(), id.size());
       result.build_id = absl::BytesToHexString(
           absl::string_view(reinterpret_cast<const char*>(id.data()), id.size()));

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "core/base/diagnostics.h"
@@ -14,6 +15,7 @@ namespace kitlink::elf {
 
 struct WriteResult {
   std::string build_id;  // hexadecimal, empty without one
+  std::vector<uint64_t> build_id_leaves;  // of an incremental link's (BuildIdTree)
   uint64_t relocations = 0;
 };
 
