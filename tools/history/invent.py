@@ -17,9 +17,11 @@ class Inventor:
              "header_struct": 2, "new_file": 3, "move": 3, "rename_static": 3, "two": 12}
     CXX = {"template_use": 8, "lambda": 6, "throw": 5, "static_object": 3, "inline_variable": 3, "virtual": 3}
 
-    def __init__(self, tree, rng, folders, listed):
-        self.tree, self.rng, self.listed = tree, rng, listed
-        self.folders = folders
+    """`folders` are searched for sources, except for paths in which the pattern `leave` is found; `listed`, "FILE:WORD", is
+    where new files have to be named, beside WORD."""
+
+    def __init__(self, tree, rng, folders, leave, listed):
+        self.tree, self.rng, self.folders, self.leave, self.listed = tree, rng, folders, re.compile(leave), listed
 
     # --- the tree -----------------------------------------------------------
 
@@ -27,7 +29,8 @@ class Inventor:
         found = []
         for folder in self.folders:
             for where, _, names in os.walk(os.path.join(self.tree, folder)):
-                found += [os.path.join(where, n) for n in names if n.endswith(endings)]
+                found += [os.path.join(where, n) for n in names
+                          if n.endswith(endings) and not self.leave.search(self.where(os.path.join(where, n)))]
         return sorted(found)
 
     def sources(self):
