@@ -41,7 +41,7 @@ bool AnswerQuestions(const Arguments& arguments) {
       // Configure scripts look for the line with the targets.
       Print(STDOUT_FILENO,
             "Usage: ld.kit [options of GNU ld] FILE...\n"
-            "       [--incremental={on,off}] [--move={reapply,thunk,got}] [--gate={exact,strict}]\n"
+            "       [--incremental={on,off}] [--move={auto,reapply,thunk,got}] [--gate={exact,strict}]\n"
             "       [--publish={auto,inplace,exchange}] [--session-key=KEY]\n"
             "Links in the daemon kitlinkd, which it starts when needed; see KITLINK_DAEMON={auto,off,require}.\n"
             "ld.kit: supported targets: elf64-x86-64\n"

@@ -41,6 +41,7 @@ struct TargetTraits {
   bool undefined_weak = false;  // absolute with value 0
   bool ifunc = false;           // defined here; its address is its PLT entry's
   bool tls = false;
+  bool local = false;           // only its own object can refer to it
   bool function = false;        // STT_FUNC; decides between a copy and a canonical PLT entry for imports
 };
 
@@ -50,6 +51,7 @@ struct OutputTraits {
   bool shared = false;      // a library: TLS offsets are not known when linking
   bool is_static = false;   // no dynamic linker does relocations for us (static-pie relocates itself)
   bool relax = true;        // --no-relax switches optional relaxations off
+  bool keep_cells = false;  // what goes through a global symbol's cell still does when its address is known
   bool copy_relocs = true;  // -z nocopyreloc
   bool text_relocs = false;  // -z notext: dynamic relocations in read-only sections are allowed
 };

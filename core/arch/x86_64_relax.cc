@@ -38,7 +38,7 @@ bool IsIndirectCall(uint32_t type) {
 Relaxation ChooseGot(const Reloc& reloc, ByteView bytes, const TargetTraits& target,
                      const OutputTraits& output) {
   if (!output.relax || target.imported || target.ifunc || target.absolute || target.undefined_weak ||
-      reloc.addend != -4) {
+      (output.keep_cells && !target.local) || reloc.addend != -4) {
     return Relaxation::kNone;
   }
   const ByteView op = Around(bytes, reloc.offset, 2, 6);

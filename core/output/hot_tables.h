@@ -127,6 +127,9 @@ class HotTables {
   // Adds the mutations for one unit. ResourceExhausted when a table has no room, Unimplemented for what cannot be
   // patched; the message says what.
   virtual absl::Status Update(const UnitUpdate& update, std::vector<Mutation>* mutations) = 0;
+  // Gives a word of a unit that has not changed, and that has a dynamic relocation, new contents. NotFound when it has
+  // none.
+  virtual absl::Status RewriteWord(const DynamicWord& word) = 0;
   virtual absl::Status UpdateSymbol(const SymbolUpdate& update, std::vector<Mutation>* mutations) = 0;
   // Gives a definition its row in the symbol table; UpdateSymbol, later in the same plan, says where it is and brings
   // cells up to date that the symbol has from an earlier life. A symbol that has a row already keeps it and its name, and

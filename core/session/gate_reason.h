@@ -30,10 +30,17 @@ struct GateRefusal {
   GateRefusal() = default;
   GateRefusal(GateReason why, std::string what) : reason(why), detail(std::move(what)) {}
 
+  // Another refusal that republishing would lift, too.
+  void Join(const GateRefusal& other) {
+    republish.insert(republish.end(), other.republish.begin(), other.republish.end());
+    rewrite.insert(rewrite.end(), other.rewrite.begin(), other.rewrite.end());
+    preference &= other.preference;
+  }
+
   GateReason reason = GateReason::kNone;
   std::string detail;  // names the file, section or symbol
-  // Not empty: what stands in the way is only that others refer to these symbols. With those who do among the changed
-  // units, the symbols may get other addresses.
+  // Not empty: what stands in the way is only that others refer to these symbols. If those who do follow, the symbols may
+  // get other addresses.
   std::vector<SymbolId> republish;
   std::vector<UnitId> rewrite;  // or that these units stay as they are: with them among the changed ones there is a way
   bool preference = false;  // there is another way, only not as good

@@ -17,6 +17,7 @@
 #include "core/session/plan.h"
 #include "core/session/referrers.h"
 #include "core/session/side_files.h"
+#include "core/session/sites.h"
 #include "core/session/watched_inputs.h"
 
 namespace kitlink {
@@ -44,19 +45,11 @@ void ListRanges(const ImagePatch& patch, LinkReport* report) {
   }
 }
 
-// A unit is read and written in some tens of microseconds: beyond so many, a full link is as good; and so many are no
-// more trouble than an island.
-constexpr size_t kMostReferrers = 512, kFewReferrers = 32;
+// A unit is read and written in some tens of microseconds: beyond so many, a full link is as good.
+constexpr size_t kMostReferrers = 512;
 
 // How often what is to be republished may grow, until a relink gives up.
 constexpr int kMostRounds = 8;
-
-// Policies that the command line knows and the engine does not have yet: never ignored in silence.
-void WarnOfWhatIsMissing(const LinkOptions& options, Diagnostics& diagnostics) {
-  if (options.move == MovePolicy::kReapply || options.move == MovePolicy::kGot) {
-    diagnostics.Warning("--move: only thunk is there so far; functions that move leave islands");
-  }
-}
 
 // Names that mean something else than the units say: a relink takes them as they stand in the units.
 bool RenamesSymbols(const LinkOptions& options) {
@@ -81,8 +74,10 @@ struct LinkSession::Impl {
   absl::StatusOr<LinkReport> Link(const LinkRequest& request, FileSource& files, Diagnostics& diagnostics);
   absl::StatusOr<std::variant<LinkReport, GateRefusal>> Patch(const LinkRequest& request, FileSource& files);
   std::variant<std::vector<UnitDiff>, GateRefusal> Diff(bool exact, FileSource& files, ChangedUnits* changed);
-  std::variant<Plan, GateRefusal> PlanWithReferrers(bool exact, std::vector<UnitDiff> diffs, FileSource& files,
-                                                    ChangedUnits* changed, LinkTimings* timings);
+  std::variant<Plan, GateRefusal> PlanWithReferrers(const LinkOptions& options, std::vector<UnitDiff> diffs,
+                                                    FileSource& files, ChangedUnits* changed, LinkTimings* timings);
+  std::optional<ChangedUnits> ReadThoseWithoutSites(const GateRefusal& refusal, const std::vector<UnitDiff>& diffs,
+                                                    bool exact, FileSource& files);
   bool ReadBystanders(const GateRefusal& refusal, FileSource& files, std::vector<UnitDiff>* diffs, ChangedUnits* changed);
   std::optional<GateRefusal> CheckPrior(const LinkRequest& request) const;
   absl::StatusOr<LinkReport> LinkInFull(const LinkRequest& request, FileSource& files, Diagnostics& diagnostics);
@@ -174,7 +169,7 @@ absl::StatusOr<std::variant<LinkReport, GateRefusal>> LinkSession::Impl::Patch(c
   for (const UnitDiff& diff : diffs) report.counters.symbols_resolved += diff.globals.size();
   report.timings_us.diff = watch.Lap();
 
-  auto planned = PlanWithReferrers(exact, std::move(diffs), files, &changed, &report.timings_us);
+  auto planned = PlanWithReferrers(request.options, std::move(diffs), files, &changed, &report.timings_us);
   if (auto* refusal = std::get_if<GateRefusal>(&planned)) return {std::move(*refusal)};
   Plan plan = std::get<Plan>(std::move(planned));
   if (auto refusal = CheckUnchanged(changed, changes, *memory, files)) return {*std::move(refusal)};
@@ -229,12 +224,15 @@ bool LinkSession::Impl::ReadBystanders(const GateRefusal& refusal, FileSource& f
   return true;
 }
 
-// Gate and Plan. Where only the referrers of something stand in the way, they are read and written as if they had changed.
-std::variant<Plan, GateRefusal> LinkSession::Impl::PlanWithReferrers(bool exact, std::vector<UnitDiff> diffs,
-                                                                     FileSource& files, ChangedUnits* changed,
-                                                                     LinkTimings* timings) {
+// Gate and Plan. Where only the referrers of something stand in the way, they follow: by their sites, or read and written
+// as if they had changed.
+std::variant<Plan, GateRefusal> LinkSession::Impl::PlanWithReferrers(const LinkOptions& options,
+                                                                     std::vector<UnitDiff> diffs, FileSource& files,
+                                                                     ChangedUnits* changed, LinkTimings* timings) {
+  const bool exact = options.gate == GatePolicy::kExact;
   MoveRules rules;
-  rules.ask_to_stay = exact;
+  rules.policy = options.move;
+  rules.ask = true;
   for (int round = 0;; ++round) {
     Stopwatch watch;
     auto gate = exact ? CheckExactGate(*memory, &diffs) : CheckStrictGate(*memory, std::move(diffs));
@@ -247,15 +245,15 @@ std::variant<Plan, GateRefusal> LinkSession::Impl::PlanWithReferrers(bool exact,
     auto planned = PlanPatch(pass, *memory, rules, Reader());
     GateRefusal* refusal = std::get_if<GateRefusal>(&planned);
     if (refusal == nullptr) return planned;
-    if (!exact || (refusal->republish.empty() && refusal->rewrite.empty()) || (round >= kMostRounds && !refusal->preference)) return planned;
+    const bool preference = refusal->preference;
+    if (refusal->republish.empty() && refusal->rewrite.empty()) return planned;
+    if ((!exact || round >= kMostRounds) && !preference) return planned;
     diffs = std::move(pass).TakeUnits();
-    absl::flat_hash_set<UnitId> known;
-    for (const UnitDiff& diff : diffs) known.insert(diff.unit);
-    const size_t most = refusal->preference ? kFewReferrers : kMostReferrers;
-    std::optional<ChangedUnits> more = ReadReferrers(*memory, refusal->republish, known, most, files, refusal->rewrite);
-    if (!more && !refusal->preference) return planned;
-    if (!more || round >= kMostRounds) {
-      rules.ask_to_stay = false;
+    std::optional<ChangedUnits> more;
+    if (round < kMostRounds) more = ReadThoseWithoutSites(*refusal, diffs, exact, files);
+    if (!more && !preference) return planned;
+    if (!more) {
+      rules.ask = false;
       continue;
     }
     rules.republish.insert(refusal->republish.begin(), refusal->republish.end());
@@ -263,6 +261,19 @@ std::variant<Plan, GateRefusal> LinkSession::Impl::PlanWithReferrers(bool exact,
     more->units.clear();
     changed->Append(*std::move(more));
   }
+}
+
+// The units, other than those of `diffs`, that must be written whole for what `refusal` asks: those that cannot follow by
+// the sites that are remembered.
+std::optional<ChangedUnits> LinkSession::Impl::ReadThoseWithoutSites(const GateRefusal& refusal,
+                                                                     const std::vector<UnitDiff>& diffs, bool exact,
+                                                                     FileSource& files) {
+  absl::flat_hash_set<UnitId> known;
+  for (const UnitDiff& diff : diffs) known.insert(diff.unit);
+  const std::vector<SymbolId> without = WithoutSites(*memory, refusal.republish, known);
+  if (without.empty() && refusal.rewrite.empty()) return ChangedUnits();
+  if (!exact) return std::nullopt;
+  return ReadReferrers(*memory, without, known, kMostReferrers, files, refusal.rewrite);
 }
 
 // What can be known before any input is looked at.
@@ -298,7 +309,6 @@ void LinkSession::Impl::Adopt(const LinkRequest& request, const Changes& changes
 
 absl::StatusOr<LinkReport> LinkSession::Impl::LinkInFull(const LinkRequest& request, FileSource& files,
                                                          Diagnostics& diagnostics) {
-  WarnOfWhatIsMissing(request.options, diagnostics);
   ++full_resolves;
   LinkReport report;
   report.outcome = linked_before && request.options->incremental ? Outcome::kFellBackFull : Outcome::kFull;

@@ -10,13 +10,26 @@
 #include "core/dwarf/padding.h"
 #include "core/input/input_search.h"
 #include "core/layout/assign.h"
+#include "core/session/diff.h"
 #include "core/session/rows.h"
+#include "core/session/sites.h"
 #include "core/symbols/linker_symbols.h"
 
 namespace kitlink {
 namespace {
 
 constexpr int64_t kClockGrainNs = 20'000'000;  // file time stamps may lag this much behind
+
+// Marks the names that the unit's debug information refers to.
+void NoteDescribed(const UnitMemory& unit, Memory* memory) {
+  unit.sites.ForEachName([&](uint32_t global) {
+    SymbolMemory& symbol = memory->symbols[unit.globals[global].symbol.value];
+    if (symbol.described) return;
+    unit.sites.ForEach(*memory->arch, global, [&](const Site& site) {
+      symbol.described |= !(unit.atoms[site.atom].flags & kSecAlloc);
+    });
+  });
+}
 
 class Capture {
  public:
@@ -50,6 +63,7 @@ class Capture {
                  &memory_->units[u].globals);
     });
     CaptureUsers();
+    CaptureSites();
     FindInteriorReferences();
     CheckStamps();
     memory_->names = SymbolNames(std::move(program_.names), static_cast<uint32_t>(program_.symbols.size()));
@@ -380,6 +394,25 @@ class Capture {
     memory_->group_users.Build(symbols, groups);
   }
 
+  void CaptureSites() {
+    std::vector<std::vector<SymbolId>> names(memory_->units.size());
+    ParallelFor(memory_->units.size(), 8, [&](size_t u) {
+      const Unit& unit = program_.units[u];
+      UnitMemory& out = memory_->units[u];
+      if (unit.synthetic) return;
+      std::vector<uint32_t> atom_of(unit.object->sections.size(), kNoAtomMemory);
+      uint32_t atom = 0;
+      for (uint32_t s = 0; s < atom_of.size(); ++s) {
+        if (program_.atoms[unit.first_atom + s].state != Atom::kAbsent) atom_of[s] = atom++;
+      }
+      out.sites = SitesOf(*memory_, {*unit.object, atom_of, out.atoms, out.globals},
+                          [&](SymbolId id) -> const SymbolMemory& { return memory_->symbols[id.value]; });
+      out.sites.ForEachName([&](uint32_t global) { names[u].push_back(out.globals[global].symbol); });
+    });
+    memory_->site_users.Build(static_cast<uint32_t>(program_.symbols.size()), names);
+    for (const UnitMemory& unit : memory_->units) NoteDescribed(unit, memory_.get());
+  }
+
   // Names that no unit has, but that would mean something if one had: those of libraries, and of members that nobody
   // needed.
   void NoteBystanders() {
@@ -447,6 +480,12 @@ class Capture {
 };
 
 }  // namespace
+
+void Memory::NoteSites(UnitId id) {
+  const UnitMemory& unit = units[id.value];
+  unit.sites.ForEachName([&](uint32_t global) { site_users.Add(unit.globals[global].symbol, id); });
+  NoteDescribed(unit, this);
+}
 
 PieceDigest DigestPiece(ByteView bytes) {
   const ContentId id = HashContent(bytes);
@@ -587,13 +626,13 @@ const GlobalMemory* UnitMemory::Find(SymbolId symbol) const { return FindGlobal(
 
 uint64_t UnitMemory::bytes_held() const {
   uint64_t total = sizeof(UnitMemory) + atoms.capacity() * sizeof(AtomMemory) + globals.capacity() * sizeof(GlobalMemory) +
-                   (kept_groups.capacity() + lost_groups.capacity()) * sizeof(SymbolId) + references.bytes();
+                   (kept_groups.capacity() + lost_groups.capacity()) * sizeof(SymbolId) + references.bytes() + sites.bytes_held();
   for (const AtomMemory& atom : atoms) total += atom.name.capacity() > 15 ? atom.name.capacity() : 0;
   return total;
 }
 
 uint64_t Memory::bytes_held() const {
-  uint64_t total = names.bytes() + users.bytes() + group_users.bytes() + symbols.capacity() * sizeof(SymbolMemory) + tables->bytes_held();
+  uint64_t total = names.bytes() + users.bytes() + group_users.bytes() + site_users.bytes() + symbols.capacity() * sizeof(SymbolMemory) + tables->bytes_held();
   for (const UnitMemory& unit : units) total += unit.bytes_held();
   for (const SectionMemory& section : sections) total += section.row_list.capacity() * sizeof(RowMemory);
   for (const MergedMemory& m : merged) total += m.offsets.capacity() * (sizeof(PieceDigest) + 9);

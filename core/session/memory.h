@@ -25,6 +25,7 @@
 #include "core/output/hot_tables.h"
 #include "core/session/cold.h"
 #include "core/session/references.h"
+#include "core/session/site_list.h"
 #include "core/session/symbol_names.h"
 #include "core/session/users.h"
 
@@ -80,6 +81,7 @@ struct UnitMemory {
   std::vector<GlobalMemory> globals;  // sorted by symbol
   std::vector<SymbolId> kept_groups, lost_groups;  // COMDAT signatures, sorted
   std::vector<IslandMemory> islands;
+  SiteList sites;  // of names that it does not define
   bool local_cells = false;  // local symbols own GOT cells
   bool static_tls = false;  // of a library: it must be loaded at start-up for this unit's sake
   bool lazy = false;  // takes part only as long as somebody needs what it defines: an archive member
@@ -116,6 +118,7 @@ struct SymbolMemory {
   bool interior = false;    // others refer to the middle of the function
   bool sized = false;       // others refer to its size
   bool executable = false;  // defined in code
+  bool described = false;   // debug information of others refers to it
 };
 
 // A piece of a section that holds rows.
@@ -196,6 +199,7 @@ struct Memory {
   std::vector<SymbolMemory> symbols;  // by SymbolId
   Users users;         // of the units' globals
   Users group_users;   // of COMDAT signatures: kept and lost
+  Users site_users;    // of names: units that have sites of them
   // Units with sections that __start_NAME is about, in the image or not, by NAME; only with --gc-sections.
   absl::flat_hash_map<std::string, std::vector<UnitId>> sets;
   // How many strong imports the units refer to, of each version of each library: as long as there are some, a library is
@@ -220,6 +224,8 @@ struct Memory {
 
   // The id of a name, with room for what is known of it.
   SymbolId Intern(absl::string_view name);
+  // Takes note of a unit's sites, which are new.
+  void NoteSites(UnitId unit);
   // An estimate. Walks all units: ask once, after a full link.
   uint64_t bytes_held() const;
 };

@@ -5,6 +5,8 @@
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/strings/str_cat.h"
+#include "core/session/site_writer.h"
+#include "core/session/sites.h"
 #include "core/session/trim.h"
 #include "core/session/unit_placement.h"
 #include "core/session/unit_writer.h"
@@ -31,20 +33,25 @@ void FillNewHoles(const Memory& memory, const PlacementState& state, std::vector
   }
 }
 
-// Atoms that stayed in their slot and whose bytes differ.
-uint64_t CountChanged(const Memory& memory, const std::vector<PlacedUnit>& units, const std::vector<Mutation>& patch) {
+// Atoms that stayed in their slot and whose bytes differ; `touched` lists those of other units.
+uint64_t CountChanged(const Memory& memory, const std::vector<PlacedUnit>& units, const std::vector<Slot>& touched,
+                      const std::vector<Mutation>& patch) {
   uint64_t changed = 0;
+  const auto count = [&](const Slot& slot) {
+    const uint64_t begin = memory.sections[slot.section.value].offset + slot.offset, end = begin + slot.capacity;
+    auto it = std::lower_bound(patch.begin(), patch.end(), begin, [](const Mutation& m, uint64_t offset) {
+      return m.offset + m.bytes.size() <= offset;
+    });
+    changed += it != patch.end() && it->offset < end;
+  };
+  for (const Slot& slot : touched) count(slot);
   for (const PlacedUnit& unit : units) {
     for (uint32_t s = 0; s < unit.sections.size(); ++s) {
       if (!unit.sections[s].placed || unit.diff->sections[s].fate != SectionDiff::kMatched) continue;
       const AtomMemory& old = memory.units[unit.diff->unit.value].atoms[unit.diff->sections[s].old];
       const Slot& slot = unit.slots[s];
       if (old.section != slot.section || old.offset != slot.offset) continue;
-      const uint64_t begin = memory.sections[slot.section.value].offset + slot.offset, end = begin + slot.capacity;
-      auto it = std::lower_bound(patch.begin(), patch.end(), begin, [](const Mutation& m, uint64_t offset) {
-        return m.offset + m.bytes.size() <= offset;
-      });
-      changed += it != patch.end() && it->offset < end;
+      count(slot);
     }
   }
   return changed;
@@ -74,8 +81,7 @@ std::optional<GateRefusal> PlaceUnits(const GatePass& pass, PlacementState* stat
       gathered = std::move(refusal);
       continue;
     }
-    gathered->republish.insert(gathered->republish.end(), refusal->republish.begin(), refusal->republish.end());
-    gathered->preference &= refusal->preference;
+    gathered->Join(*refusal);
   }
   return gathered;
 }
@@ -164,11 +170,13 @@ std::variant<Plan, GateRefusal> PlanPatch(const GatePass& pass, const Memory& me
   for (const PlacedUnit& unit : units) {
     if (auto refusal = WriteUnit(unit, state, memory.tables.get(), &mutations, &plan.relocations)) return *refusal;
   }
+  std::vector<Slot> touched;
+  if (auto refusal = WriteSites(units, state, memory.tables.get(), &mutations, &touched, &plan.relocations)) return *refusal;
   FillNewHoles(memory, state, &mutations);
   memory.tables->Finish(&mutations);
   absl::StatusOr<std::vector<Mutation>> trimmed = TrimMutations(std::move(mutations), read);
   if (!trimmed.ok()) return GateRefusal{GateReason::kOutputChanged, std::string(trimmed.status().message())};
-  plan.atoms.changed = CountChanged(memory, units, *trimmed);
+  plan.atoms.changed = CountChanged(memory, units, touched, *trimmed);
   if (absl::Status status = memory.tables->StampBuildId(read, &*trimmed); !status.ok()) {
     return GateRefusal{GateReason::kOutputChanged, std::string(status.message())};
   }
@@ -180,6 +188,8 @@ std::variant<Plan, GateRefusal> PlanPatch(const GatePass& pass, const Memory& me
     plan.atoms.moved += unit.atoms.moved;
     plan.atoms.added += unit.atoms.added;
     plan.atoms.removed += unit.atoms.removed;
+    unit.memory.sites = SitesOf(memory, {*unit.diff->object, unit.atom_of, unit.memory.atoms, unit.memory.globals},
+                                [&](SymbolId id) -> const SymbolMemory& { return state.symbol(id); });
     plan.units.push_back({unit.diff->unit, std::move(unit.memory)});
   }
   plan.atoms.total += plan.atoms.added - plan.atoms.removed;
@@ -194,6 +204,7 @@ std::variant<Plan, GateRefusal> PlanPatch(const GatePass& pass, const Memory& me
 void AdoptPlan(Plan plan, Memory* memory) {
   AdoptRows(std::move(plan.rows), memory);
   const bool sets = memory->options->gc_sections;
+  std::vector<UnitId> written;
   for (auto& [id, unit] : plan.units) {
     for (const AtomMemory& atom : unit.atoms) {
       if (!sets || !(atom.flags & kSecAlloc) || !IsCIdentifier(atom.name)) continue;
@@ -205,9 +216,11 @@ void AdoptPlan(Plan plan, Memory* memory) {
     }
     memory->units[id.value] = std::move(unit);
     RenumberRows(id, memory);
+    written.push_back(id);
   }
   for (const auto& [symbol, unit] : plan.users) memory->users.Add(symbol, unit);
   for (auto& [id, symbol] : plan.symbols) memory->symbols[id.value] = symbol;
+  for (UnitId unit : written) memory->NoteSites(unit);
   for (const NameChanges::Imported& import : plan.imported) {
     if (!import.weak) ++memory->import_uses[memory->symbols[import.symbol.value].import_group];
     memory->library_offers.erase(import.symbol);

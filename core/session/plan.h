@@ -22,8 +22,11 @@ using SymbolSet = absl::flat_hash_set<SymbolId>;
 
 // How entries that are no longer where they were published may be dealt with.
 struct MoveRules {
-  SymbolSet republish;        // these may get other addresses: all units that name them are among those of the pass
-  bool ask_to_stay = false;   // refuse, and ask for republishing, before a section moves that has room where it is
+  MovePolicy policy = MovePolicy::kAuto;
+  // These may get other addresses: whoever names them is among the units of the pass, or has sites of them.
+  SymbolSet republish;
+  // Refuse, and ask for republishing, where the policy would rather have referrers follow than islands.
+  bool ask = false;
 };
 
 // New pieces of one merged section.

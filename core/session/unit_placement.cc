@@ -18,6 +18,9 @@ using Refusal = std::optional<GateRefusal>;
 // Loaders keep addresses modulo this; more only where the cold link asked for it.
 constexpr uint64_t kSmallestPage = 4096;
 
+// So many units that refer to a function otherwise than through cells are no more trouble than an island.
+constexpr size_t kFewReferrers = 32;
+
 // One of the unit's own global definitions.
 struct OwnSymbol {
   SymbolId id;
@@ -43,11 +46,7 @@ class UnitPlacer {
     CopyUnit();
     FindOwnSymbols();
     // First everything that stays or goes, so that what is new can use the room of what has gone.
-    for (uint32_t s = 0; s < object_.sections.size(); ++s) {
-      if (diff_.sections[s].fate == SectionDiff::kMatched) {
-        if (Refusal refusal = DecideMatched(s)) return refusal;
-      }
-    }
+    if (Refusal refusal = DecideAllMatched()) return refusal;
     for (uint32_t atom : diff_.removed) {
       if (!state_.LaidOut(old_.atoms[atom].section)) Vacate(old_.atoms[atom]);
       ++placed_.atoms.removed;
@@ -131,6 +130,20 @@ class UnitPlacer {
     return true;
   }
 
+  // What would have to be republished is gathered, so that it is asked for once.
+  Refusal DecideAllMatched() {
+    Refusal gathered;
+    for (uint32_t s = 0; s < object_.sections.size(); ++s) {
+      if (diff_.sections[s].fate != SectionDiff::kMatched) continue;
+      Refusal refusal = DecideMatched(s);
+      if (!refusal) continue;
+      if (refusal->republish.empty()) return refusal;
+      if (gathered) gathered->Join(*refusal);
+      else gathered = std::move(refusal);
+    }
+    return gathered;
+  }
+
   Refusal DecideMatched(uint32_t s) {
     const InputSection& section = object_.sections[s];
     const AtomMemory& atom = old_.atoms[diff_.sections[s].old];
@@ -151,12 +164,11 @@ class UnitPlacer {
                     " outgrew its slot");
     }
     const bool code = (section.flags & kSecExec) != 0;
-    if (code && fits && state_.rules().ask_to_stay) {
-      // Many functions in one section, and those behind the one that changed have shifted: it is better that callers
-      // follow than that all of them move behind islands.
-      Refusal stay = OrRepublish(PublishedNames(s), Refuse(GateReason::kIslandOverlap, s, ": functions have shifted"));
-      stay->preference = true;
-      if (!stay->republish.empty()) return stay;
+    if (code && PrefersReapply(s)) {
+      // With many functions in one section those behind the one that changed have shifted: then the section itself stays.
+      Refusal follow = OrRepublish(PublishedNames(s), Refuse(GateReason::kIslandOverlap, s, ": functions have moved"));
+      follow->preference = true;
+      if (!follow->republish.empty()) return follow;
     }
     if (!code && PublishedIn(s, atom, home)) return OrRepublish(PublishedNames(s), Refuse(GateReason::kDataGrew, s, ""));
     if (code) {
@@ -178,6 +190,23 @@ class UnitPlacer {
     Vacate(atom);
     moved_.push_back(s);
     return std::nullopt;
+  }
+
+  // Whether those who refer to the section's functions should follow them, rather than jumps stay behind.
+  bool PrefersReapply(uint32_t s) const {
+    if (!state_.rules().ask) return false;
+    switch (state_.rules().policy) {
+      case MovePolicy::kThunk: return false;
+      case MovePolicy::kReapply: return true;
+      case MovePolicy::kAuto:
+      case MovePolicy::kGot: break;
+    }
+    size_t names = 0, units = 0;
+    for (SymbolId id : PublishedNames(s)) {
+      ++names;
+      units += memory_.site_users.Count(id);
+    }
+    return units <= kFewReferrers * names;
   }
 
   // Adds to a refusal which symbols would have to be republished; none when one of them cannot be.
@@ -445,6 +474,7 @@ class UnitPlacer {
     const bool collected = memory_.options->gc_sections;
     std::vector<uint32_t> numbers(object_.sections.size(), References::kOwn);
     std::vector<bool> movable;  // only of units with rows
+    placed_.atom_of.assign(object_.sections.size(), kNoAtomMemory);
     for (uint32_t s = 0; s < object_.sections.size(); ++s) {
       const SectionDiff& diff = diff_.sections[s];
       if (diff.fate == SectionDiff::kIgnored) continue;
@@ -475,6 +505,7 @@ class UnitPlacer {
         }
       }
       numbers[s] = static_cast<uint32_t>(placed_.memory.atoms.size());
+      placed_.atom_of[s] = numbers[s];
       placed_.memory.atoms.push_back(std::move(atom));
     }
     if (!collected) return;

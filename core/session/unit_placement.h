@@ -34,6 +34,7 @@ struct PlacedUnit {
   UnitMemory memory;                  // as it will be
   std::vector<SectionPlace> sections;  // beside the object's sections
   std::vector<Slot> slots;            // beside `sections`, for placed ones
+  std::vector<uint32_t> atom_of;      // beside `sections`: index in memory.atoms, kNoAtomMemory for none
   std::vector<PieceMap> pieces;       // beside `sections`, for merged ones
   std::vector<Slot> vacated;          // slots to clear: nothing of the unit is in them now
   AtomCounts atoms;

@@ -55,6 +55,7 @@ class Targets : public UnitTargets {
     }
     const InputSymbol& symbol = object_.symbols[index];
     value.size = symbol.size;
+    value.traits.local = true;
     value.traits.tls = symbol.type == SymbolType::kTls;
     value.traits.ifunc = symbol.type == SymbolType::kIfunc;
     value.traits.function = symbol.type == SymbolType::kFunction;

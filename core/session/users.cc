@@ -44,6 +44,13 @@ std::vector<UnitId> Users::Of(SymbolId symbol) const {
   return units;
 }
 
+size_t Users::Count(SymbolId symbol) const {
+  size_t count = 0;
+  if (uint64_t{symbol.value} + 1 < begin_.size()) count = begin_[symbol.value + 1] - begin_[symbol.value];
+  const auto it = later_.find(symbol);
+  return it == later_.end() ? count : count + it->second.size();
+}
+
 uint64_t Users::bytes() const {
   uint64_t total = begin_.capacity() * sizeof(uint32_t) + units_.capacity() * sizeof(UnitId);
   for (const auto& [symbol, units] : later_) total += 32 + units.capacity() * sizeof(UnitId);

@@ -19,6 +19,8 @@ class Users {
   void Add(SymbolId symbol, UnitId unit);
   // The units that have named `symbol`, in no order, each once.
   std::vector<UnitId> Of(SymbolId symbol) const;
+  // How many there are, or a few more. O(1).
+  size_t Count(SymbolId symbol) const;
   uint64_t bytes() const;
 
  private:

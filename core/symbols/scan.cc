@@ -303,6 +303,9 @@ OutputTraits TraitsOf(const LinkOptions& options) {
   traits.pic = options.kind != OutputKind::kExecutable;
   traits.is_static = options.is_static || options.no_dynamic_linker;
   traits.relax = options.relax;
+  // A position-independent static program begins to run with cells that nobody has filled.
+  const bool unfilled = traits.is_static && traits.pic;
+  traits.keep_cells = options.incremental && options.move == MovePolicy::kGot && !unfilled;
   traits.copy_relocs = options.z_copyreloc;
   traits.text_relocs = !options.z_text;
   return traits;
@@ -314,6 +317,7 @@ TargetTraits TraitsOf(const Symbol& symbol) {
   traits.imported = symbol.imported;
   traits.undefined_weak = unsatisfied;
   traits.absolute = unsatisfied || (symbol.kind == SymbolKind::kAbsolute && !symbol.imported);
+  traits.local = symbol.binding == SymbolBinding::kLocal;
   traits.tls = symbol.type == SymbolType::kTls;
   traits.ifunc = symbol.type == SymbolType::kIfunc && symbol.kind == SymbolKind::kDefined && !symbol.imported;
   traits.function = symbol.type == SymbolType::kFunction || symbol.type == SymbolType::kIfunc ||
@@ -326,6 +330,7 @@ TargetTraits TraitsOf(const Program& program, const Unit& unit, uint32_t index) 
   const SymbolId id = program.GlobalOf(unit, index);
   if (id.valid()) return TraitsOf(program.symbols[id.value]);
   const InputSymbol& symbol = unit.object->symbols[index];
+  traits.local = true;
   traits.tls = symbol.type == SymbolType::kTls;
   traits.ifunc = symbol.type == SymbolType::kIfunc;
   traits.function = symbol.type == SymbolType::kFunction;

@@ -72,8 +72,27 @@ address() {
   echo "$found"
 }
 
-# body IMAGE SYMBOL: the bytes of a function, without addresses.
-body() { objdump -d --disassemble="$2" "$1" | awk -F '\t' 'NF > 1 { print $2 }'; }
+# body IMAGE SYMBOL: the bytes of a function, without addresses; if calls may follow what they lead to, its instructions.
+body() {
+  local column=2
+  [ "$(policy)" = thunk ] || column=3
+  objdump -d --disassemble="$2" "$1" | awk -F '\t' -v column=$column 'NF > 1 { sub(/ .*/, "", $3); print $column }'
+}
+
+# How functions of $target move.
+policy() {
+  local words=${commands[$target]}
+  case $words in
+    *--move=*) words=${words#*--move=} && echo "${words%%[ ,]*}" ;;
+    *) echo "${MOVE:-auto}" ;;
+  esac
+}
+
+# jumps IMAGE FROM TO: whether there is an island.
+jumps() {
+  objdump -d --start-address="0x$2" --stop-address="$((16#$2 + 9))" "$1" >.output
+  grep -qE "jmp.*[ x]0*${3##+(0)}( |$)" .output
+}
 
 extra_step() {
   local first=$SESSION_DIR/first/$target symbol was now
@@ -110,8 +129,10 @@ extra_step() {
       for symbol in "$@"; do
         was=$(address "$first" "$symbol") && now=$(address "$target" "$symbol") || exit 1
         [ "$was" != "$now" ] || fail "$symbol is still at $was"
-        objdump -d --start-address="0x$was" --stop-address="$((16#$was + 9))" "$target" >.output
-        grep -qE "jmp +0*${now##+(0)}" .output || grep -q "jmp.*${now##+(0)}" .output || fail "no jump to $now at $was"
+        case $(policy) in
+          thunk) jumps "$target" "$was" "$now" || fail "no jump to $now at $was" ;;
+          reapply) ! jumps "$target" "$was" "$now" || fail "a jump to $now at $was" ;;
+        esac
       done ;;
     same-bytes)
       for symbol in "$@"; do

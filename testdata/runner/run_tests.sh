@@ -1,7 +1,8 @@
 #!/bin/bash
 # Runs directive tests (testdata/README.md describes the format) with a linker:
 #   run_tests.sh LINKER TEST...
-# Environment: COMPILERS (default "gcc clang": each test runs once with each), KEEP=1 (keep the work folders).
+# Environment: COMPILERS (default "gcc clang": each test runs once with each), KEEP=1 (keep the work folders), MOVES (the
+# policies of run_relinks.sh --moves).
 # Under Bazel's sharding each shard takes its part of the tests. DIRECTIVES names a script that adds directives: it is
 # sourced and defines extra_step, and may define begin_test, end_test and remember_link.
 set -u
@@ -32,7 +33,7 @@ unset TEST_SHARD_STATUS_FILE TEST_TOTAL_SHARDS TEST_SHARD_INDEX ${!GTEST_@}
 
 # fail MESSAGE: ends the test that runs (each runs in a subshell).
 fail() {
-  echo "FAILED: $name ($compiler), line $line: @$directive $arguments" >&2
+  echo "FAILED: $name ($compiler${MOVE:+, --move=$MOVE}), line $line: @$directive $arguments" >&2
   echo "  $1" >&2
   [ ! -s "$dir/.output" ] || sed 's/^/  | /' "$dir/.output" | head -40 >&2
   exit 1
@@ -148,16 +149,20 @@ for test in "${tests[@]}"; do
   [ $((index % shards)) -eq "$shard" ] || continue
   name=$(basename "$test" .test)
   path=$(readlink -f "$test")
-  for compiler in ${COMPILERS:-gcc clang}; do
-    dir=$work/$name.$compiler
-    mkdir -p "$dir"
-    count=$((count + 1))
-    set -m
-    (begin_test; trap end_test EXIT; run_test "$path") &
-    running=$!
-    set +m
-    wait "$running" || failed=$((failed + 1))
-    end_group
+  for variant in ${MOVES:-default}; do
+    [ "$variant" = default ] && MOVE= || MOVE=$variant
+    export MOVE
+    for compiler in ${COMPILERS:-gcc clang}; do
+      dir=$work/$name.$compiler$MOVE
+      mkdir -p "$dir"
+      count=$((count + 1))
+      set -m
+      (begin_test; trap end_test EXIT; run_test "$path") &
+      running=$!
+      set +m
+      wait "$running" || failed=$((failed + 1))
+      end_group
+    done
   done
 done
 echo "$count runs, $failed failed"

@@ -3,6 +3,10 @@
 # came out, while the driver's temporary objects still exist: the output must be equivalent to a cold link, and where the
 # link was a full one, the same bytes as cold_ld's in a process of its own. Leaves the answer in .reply.
 set -u
+case " $* " in
+  *" --move="*) ;;
+  *) [ -z "${MOVE:-}" ] || set -- "$@" "--move=$MOVE" ;;
+esac
 to=${SESSION_DIR:?}/in from=$SESSION_DIR/out
 # Read and write, so that nothing waits for a tool that has died.
 exec 8<>"$to" 9<>"$from"

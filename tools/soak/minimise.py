@@ -187,7 +187,7 @@ def other_inputs(session, program, jobs, archives):
 def link_lines(session, program, before):
     inputs, suffix = session.inputs(program), ".so" if session.config.mode == "shared" else ""
     words = " ".join("'%s'" % w if "$" in w else w for w in inputs)
-    lines = ["@relink PATCHED none"] if inputs == before else ["@link++ -Wl,--gate=exact %s -o program%s" % (words, suffix)]
+    lines = ["@relink PATCHED none"] if inputs == before else ["@link++ -Wl,--gate=exact,--move=%s %s -o program%s" % (session.config.move, words, suffix)]
     try:
         session.build(program)
         session.link(program, None, "expected" + suffix)

@@ -19,7 +19,8 @@ class Invalid(Exception):
 class Config:
     """What a seed's program is built with."""
 
-    def __init__(self, rng, without=(), link_with=()):
+    def __init__(self, rng, without=(), link_with=(), move="auto"):
+        self.move = move
         self.cc, self.cxx = rng.choice([("gcc", "g++"), ("gcc", "g++"), ("clang", "clang++")])
         self.mode = rng.choice([m for m in ("pie", "pie", "pie", "nopie", "static", "shared") if "-" + m not in without])
         self.flags = ["-w", rng.choice(["-O0", "-O1", "-O2"])]
@@ -35,7 +36,7 @@ class Config:
         self.link = [f for f in self.link if f not in without] + [f for f in link_with if f not in self.link]
 
     def __str__(self):
-        return " ".join([self.cc] + self.flags + self.link + (["group"] if self.group else []) + (["thin"] if self.thin else []))
+        return " ".join([self.cc] + self.flags + self.link + (["group"] if self.group else []) + (["thin"] if self.thin else []) + ["--move=" + self.move])
 
 
 def run(command, cwd, timeout=60, **more):
@@ -194,7 +195,7 @@ class Session:
     def link(self, program, ld, output):
         cfg = self.config
         use = [] if ld is None else (["--ld-path=" + ld] if cfg.cc == "clang" else ["-B" + os.path.dirname(ld)])
-        gate = [] if ld is None else ["-Wl,--gate=exact"]
+        gate = [] if ld is None else ["-Wl,--gate=exact,--move=" + cfg.move]
         return run([cfg.cxx] + use + gate + self.inputs(program) + ["-o", output], self.folder, 120, env=self.environment)
 
     def output_of(self, name):

@@ -98,6 +98,13 @@ class HotElf : public HotTables {
     return frames_.Update(update, mutations);
   }
 
+  absl::Status RewriteWord(const DynamicWord& word) override {
+    uint64_t info = 0;
+    if (absl::Status status = InfoOf(word, &info); !status.ok()) return status;
+    if (has_rela_ && rela_.Rewrite(word.address, !word.symbol.valid(), info, word.addend)) return absl::OkStatus();
+    return absl::NotFoundError(".rela.dyn: no row for a word");
+  }
+
   absl::Status UpdateSymbol(const SymbolUpdate& update, std::vector<Mutation>* mutations) override {
     symtab_.Define(update);
     // Cells of a symbol that had no definition hold no address yet.

@@ -233,13 +233,15 @@ class Placer {
 
   void MarkRelro() {
     if (!options_.z_relro) return;
+    // Where moves write cells, these must be writable, or an image that runs could not be moved in.
+    const bool moves = TraitsOf(options_).keep_cells;
     for (OutputSection& section : image_.placement.sections) {
       if (!section.alloc()) continue;
       const bool rows = section.kind == SectionKind::kInitArray || section.kind == SectionKind::kFiniArray ||
                         section.kind == SectionKind::kPreinitArray;
       section.relro = (section.flags & kSecTls) || rows || section.name == ".data.rel.ro" || section.name == ".jcr" ||
-                      section.name == ".bss.rel.ro" || section.synthetic == kDynamic || section.synthetic == kGot ||
-                      (section.synthetic == kGotPlt && options_.z_now);
+                      section.name == ".bss.rel.ro" || section.synthetic == kDynamic ||
+                      (section.synthetic == kGot && !moves) || (section.synthetic == kGotPlt && options_.z_now);
     }
   }
 
