@@ -224,7 +224,8 @@ std::string SessionJson(const v1::SessionInfo& session) {
       .Add("bytes_held", session.bytes_held())
       .Add("hot", session.hot())
       .Add("busy", session.busy())
-      .Add("queued", session.queued());
+      .Add("queued", session.queued())
+      .AddString("shadow", session.shadow());
   return object.Close() + "\n";
 }
 
@@ -254,6 +255,7 @@ std::string StatusText(const v1::StatusResponse& status) {
   std::vector<Row> rows = {{"OUTPUT", "GENERATION", "UNITS", "ATOMS", "SYMBOLS", "MEMORY", "STATE"}};
   for (const v1::SessionInfo& session : status.sessions()) {
     std::string state = session.busy() ? "busy" : session.hot() ? "hot" : "cold";
+    if (session.shadow().rfind("DIFFERENT", 0) == 0) state += ", " + session.shadow();
     if (session.queued() != 0) state += " (" + std::to_string(session.queued()) + " waiting)";
     rows.push_back({session.output(), std::to_string(session.generation()), std::to_string(session.units()),
                     std::to_string(session.atoms()), std::to_string(session.symbols()), Bytes(session.bytes_held()),

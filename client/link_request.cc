@@ -121,7 +121,7 @@ bool FillRequest(const Arguments& arguments, v1::LinkRequest* request, std::stri
   mode_t mask = umask(0);
   umask(mask);
   request->set_umask(mask);
-  for (const char* name : {"LD_RUN_PATH", "COLLECT_NO_DEMANGLE", "KITLINK_DETECT"}) {
+  for (const char* name : {"LD_RUN_PATH", "COLLECT_NO_DEMANGLE", "KITLINK_DETECT", "KITLINK_SAVE_REPRO"}) {
     if (const char* value = getenv(name)) request->add_environment(std::string(name) + "=" + value);
   }
   Identify("/", request->mutable_root());

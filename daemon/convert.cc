@@ -88,6 +88,7 @@ v1::SessionInfo ToProto(const SessionSnapshot& snapshot) {
   info.set_hot(snapshot.status.hot);
   info.set_busy(snapshot.busy);
   info.set_queued(snapshot.queued);
+  info.set_shadow(snapshot.shadow);
   return info;
 }
 

@@ -73,11 +73,14 @@ class Daemon {
         lifecycle_([this] { Wake(); }),
         pool_(std::make_unique<WorkerPool>(kMaxLinks)),
         sessions_(&factory, pool_.get(), options.memory_limit != 0 ? options.memory_limit : HalfOfMemory()),
-        service_({&factory, &sessions_, pool_.get(), &lifecycle_, log_.get(), options.version}) {}
+        shadow_(std::make_unique<ShadowScheduler>(options.shadow, log_.get())),
+        service_({&factory, &sessions_, pool_.get(), &lifecycle_, log_.get(), options.version, shadow_.get()}) {}
 
   ~Daemon() {
     // All answers are out; what is left are connections that their clients keep open, for which gRPC would wait.
     if (server_ != nullptr) server_->Shutdown(std::chrono::system_clock::now() + std::chrono::milliseconds(100));
+    // It waits for the pool at times.
+    shadow_ = nullptr;
     // Ends its threads, which use everything else.
     pool_ = nullptr;
     log_->Info("ended");
@@ -176,6 +179,7 @@ class Daemon {
   Lifecycle lifecycle_;
   std::unique_ptr<WorkerPool> pool_;
   SessionRegistry sessions_;
+  std::unique_ptr<ShadowScheduler> shadow_;
   LinkerService service_;
   std::unique_ptr<grpc::experimental::ExternalConnectionAcceptor> acceptor_;
   std::unique_ptr<grpc::Server> server_;
@@ -227,6 +231,7 @@ bool ParseDaemonArguments(int argc, char** argv, DaemonOptions* options, int* st
     return false;
   }
   options->state_folder = StateFolder();
+  options->shadow = ShadowOptionsFromEnvironment(options->state_folder);
   for (int i = 1; i < argc; ++i) {
     absl::string_view arg = argv[i];
     int64_t ready = -1;

@@ -7,6 +7,7 @@
 
 #include "absl/time/time.h"
 #include "daemon/linker.h"
+#include "daemon/shadow_scheduler.h"
 #include "proto/rendezvous/rendezvous.h"
 
 namespace kitlink::daemon {
@@ -17,6 +18,7 @@ struct DaemonOptions {
   std::string state_folder;      // for the log; empty: no log
   absl::Duration idle_exit = absl::Hours(3);
   uint64_t memory_limit = 0;     // bytes that all sessions may hold together; 0: half of the machine's
+  ShadowOptions shadow;          // when patched outputs are compared with links from scratch
   int ready_fd = -1;             // gets one byte when clients can connect, and is closed either way
 };
 

@@ -28,7 +28,7 @@ bool OwnView(ClientView* view) {
   view->folder = folder;
   view->umask = umask(0);
   umask(view->umask);
-  for (const char* name : {"LD_RUN_PATH", "COLLECT_NO_DEMANGLE", "KITLINK_DETECT"}) {
+  for (const char* name : {"LD_RUN_PATH", "COLLECT_NO_DEMANGLE", "KITLINK_DETECT", "KITLINK_SAVE_REPRO"}) {
     if (const char* value = getenv(name)) view->environment.push_back(std::string(name) + "=" + value);
   }
   return true;

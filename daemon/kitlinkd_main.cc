@@ -6,6 +6,7 @@
 #include "absl/synchronization/mutex.h"
 #include "daemon/daemon.h"
 #include "daemon/session_linker.h"
+#include "daemon/shadow_link.h"
 #include "proto/rendezvous/version.h"
 
 int main(int argc, char** argv) {
@@ -13,6 +14,7 @@ int main(int argc, char** argv) {
   // Debian's Abseil looks for lock cycles on every lock, which triples its price.
   absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);
 #endif
+  if (argc == 2 && std::string(argv[1]) == "--shadow-link") return kitlink::daemon::ShadowLinkMain(0);
   kitlink::daemon::DaemonOptions options;
   options.version = kitlink::kVersion;
   int status = 0;

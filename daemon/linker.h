@@ -19,6 +19,7 @@
 #include "core/session/link_report.h"
 #include "core/session/link_session.h"
 #include "core/verify/verify.h"
+#include "daemon/shadow_job.h"
 
 namespace kitlink::daemon {
 
@@ -42,6 +43,10 @@ class Linker {
                                             Diagnostics& diagnostics) = 0;
   // Compares the output with a link from scratch. FailedPrecondition when nothing was linked yet.
   virtual absl::StatusOr<verify::VerifyReport> Verify(Diagnostics& diagnostics) = 0;
+  // How to link again what was linked last, to compare it with. None when the output is no longer what was published.
+  virtual std::optional<ShadowJob> Shadow() { return std::nullopt; }
+  // As LinkSession::Distrust.
+  virtual void Distrust(const std::string& detail) { static_cast<void>(detail); }
   // Work that can wait until the answer is on its way. Called after every successful link, before the next one.
   virtual void Settle() = 0;
   // Makes a running Settle return soon, because somebody waits. From any thread while Settle runs.

@@ -86,6 +86,7 @@ grpc::ServerWriteReactor<v1::LinkEvent>* LinkerService::Link(grpc::CallbackServe
     stream->Send({ShuttingDown()}, grpc::Status::OK);
     return stream;
   }
+  if (parts_.shadow != nullptr) parts_.shadow->Interrupt();
   auto* stream = new EventStream([this](EventStream* done) { Finish(done); });
   // gRPC keeps the request until the stream is done.
   parts_.pool->Post([this, stream, request] { BeginLink(stream, *request); });
@@ -148,6 +149,7 @@ grpc::ServerWriteReactor<v1::LinkEvent>* LinkerService::Relink(grpc::CallbackSer
     stream->Send({ShuttingDown()}, grpc::Status::OK);
     return stream;
   }
+  if (parts_.shadow != nullptr) parts_.shadow->Interrupt();
   auto* stream = new EventStream([this](EventStream* done) { Finish(done); });
   absl::StatusOr<SessionName> name = FromProto(request->session());
   std::shared_ptr<Session> session = name.ok() ? parts_.sessions->Find(*name) : nullptr;
@@ -191,6 +193,7 @@ void LinkerService::Answer(EventStream* stream, Session::Turn& turn, absl::strin
   v1::LinkResult result;
   if (report.ok()) {
     turn.Record(*report);
+    if (parts_.shadow != nullptr) parts_.shadow->Linked(stream->session, *report);
     result = ToProto(*report, absl::Now());
     stream->summary = Summary(*report);
   } else {

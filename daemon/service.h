@@ -12,6 +12,7 @@
 #include "daemon/log.h"
 #include "daemon/request_check.h"
 #include "daemon/session_registry.h"
+#include "daemon/shadow_scheduler.h"
 #include "daemon/worker_pool.h"
 #include "grpcpp/grpcpp.h"
 #include "kitlink/v1/link.grpc.pb.h"
@@ -33,6 +34,7 @@ class LinkerService final : public v1::Linker::CallbackService {
     Lifecycle* lifecycle;
     Log* log;
     std::string version;
+    ShadowScheduler* shadow = nullptr;  // none: nothing is compared while idle
   };
   // What `parts` points to must outlive the service.
   explicit LinkerService(Parts parts) : parts_(std::move(parts)) {}

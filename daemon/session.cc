@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 
 namespace kitlink::daemon {
@@ -114,12 +115,18 @@ void Session::Refresh() {
   last_used_ = absl::Now();
 }
 
+void Session::NoteShadow(std::string verdict) {
+  absl::MutexLock lock(&mutex_);
+  shadow_ = absl::StrCat(verdict, " (generation ", status_.generation, ")");
+}
+
 SessionSnapshot Session::Snapshot() const {
   SessionSnapshot snapshot;
   snapshot.key = key_;
   absl::MutexLock lock(&mutex_);
   snapshot.output = output_;
   snapshot.status = status_;
+  snapshot.shadow = shadow_;
   snapshot.queued = jobs_.size();
   snapshot.busy = running_;
   snapshot.exists = exists_;

@@ -29,6 +29,7 @@ struct SessionSnapshot {
   std::string key;
   std::string output;
   SessionStatus status;
+  std::string shadow;  // how the last comparison with a link from scratch came out; empty: none yet
   uint64_t queued = 0;
   bool busy = false;
   bool exists = false;  // a link succeeded since the session was made or closed
@@ -71,6 +72,9 @@ class Session : public std::enable_shared_from_this<Session> {
   // meanwhile had that done already.
   void SettleSoon();
 
+  // Remembers how a comparison came out, for the snapshot.
+  void NoteShadow(std::string verdict);
+
   const std::string& key() const { return key_; }
   SessionSnapshot Snapshot() const;
   std::vector<RecordedLink> History() const;
@@ -101,6 +105,7 @@ class Session : public std::enable_shared_from_this<Session> {
   Linker* settling_ ABSL_GUARDED_BY(mutex_) = nullptr;
   std::string output_ ABSL_GUARDED_BY(mutex_);
   SessionStatus status_ ABSL_GUARDED_BY(mutex_);
+  std::string shadow_ ABSL_GUARDED_BY(mutex_);
   bool exists_ ABSL_GUARDED_BY(mutex_) = false;
   std::deque<RecordedLink> history_ ABSL_GUARDED_BY(mutex_);
   absl::Time last_used_ ABSL_GUARDED_BY(mutex_) = absl::Now();

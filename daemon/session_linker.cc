@@ -1,7 +1,9 @@
 #include "daemon/session_linker.h"
 
 #include <algorithm>
+#include <filesystem>
 #include <fstream>
+#include <system_error>
 #include <utility>
 
 #include "absl/container/flat_hash_set.h"
@@ -14,6 +16,7 @@
 #include "daemon/file_source.h"
 #include "daemon/file_watch.h"
 #include "daemon/output/file_sink.h"
+#include "daemon/repro.h"
 
 namespace kitlink::daemon {
 namespace {
@@ -46,6 +49,46 @@ absl::Status WriteSideFiles(const std::vector<SideFile>& side_files, const std::
   return absl::OkStatus();
 }
 
+// With KITLINK_SAVE_REPRO=FOLDER in the client's environment, each link leaves what is needed to do it again.
+class ReproSaver {
+ public:
+  // Before the link.
+  ReproSaver(const ClientView& client, const std::string& output) : client_(client), output_(output) {
+    for (absl::string_view entry : client.environment) {
+      if (absl::ConsumePrefix(&entry, "KITLINK_SAVE_REPRO=")) folder_ = std::string(entry);
+    }
+    if (folder_.empty()) return;
+    if (folder_[0] != '/') folder_ = absl::StrCat(client.folder, "/", folder_);
+    std::error_code code;
+    std::filesystem::create_directories(folder_, code);
+    before_ = absl::StrCat(folder_, "/.before");
+    if (!std::filesystem::copy_file(output, before_, std::filesystem::copy_options::overwrite_existing, code)) before_.clear();
+  }
+
+  ~ReproSaver() {
+    std::error_code code;
+    if (!before_.empty()) std::filesystem::remove(before_, code);
+  }
+
+  absl::Status Save(const LinkOptions& options, const absl::StatusOr<LinkReport>& report, std::vector<std::string> inputs) const {
+    if (folder_.empty() || options.arguments == nullptr) return absl::OkStatus();
+    absl::StatusOr<std::string> folder = NextReproFolder(folder_, output_);
+    if (!folder.ok()) return folder.status();
+    Repro repro;
+    repro.folder = client_.folder, repro.output = output_, repro.before = before_;
+    repro.arguments = *options.arguments, repro.environment = client_.environment;
+    repro.inputs = std::move(inputs);
+    repro.remarks = report.ok() ? absl::StrCat(OutcomeName(report->outcome), " ", Describe(report->reason).name, " ", report->reason_detail, "\n")
+                                : absl::StrCat("failed: ", report.status().message(), "\n");
+    return SaveRepro(repro, *folder);
+  }
+
+ private:
+  const ClientView& client_;
+  const std::string output_;
+  std::string folder_, before_;
+};
+
 class SessionLinker final : public Linker {
  public:
   explicit SessionLinker(std::string output)
@@ -57,6 +100,7 @@ class SessionLinker final : public Linker {
     sink_.set_policy(options->publish);
     files_.SetFolder(client.folder);
     watch_.SetFolder(client.folder);
+    environment_ = client.environment;
     LinkRequest request;
     request.options = options;
     for (absl::string_view entry : client.environment) {
@@ -65,7 +109,11 @@ class SessionLinker final : public Linker {
     }
     // One name for one output, whatever the client calls it.
     request.output = sink_.path();
+    ReproSaver repro(client, sink_.path());
     absl::StatusOr<LinkReport> report = Tracked([&] { return session_.Link(request, files_, diagnostics); });
+    if (absl::Status status = repro.Save(*options, report, Inputs()); !status.ok()) {
+      diagnostics.Warning(absl::StrCat("KITLINK_SAVE_REPRO: ", status.message()));
+    }
     if (report.ok()) {
       if (absl::Status status = WriteSideFiles(report->side_files, client.folder, diagnostics); !status.ok()) return status;
     }
@@ -92,6 +140,19 @@ class SessionLinker final : public Linker {
     }
     return report;
   }
+
+  std::optional<ShadowJob> Shadow() override {
+    const LinkOptions* options = session_.options();
+    if (options == nullptr || options->arguments == nullptr || !sink_.CheckPatchable().ok()) return std::nullopt;
+    ShadowJob job;
+    job.folder = files_.folder();
+    job.output = sink_.path();
+    job.environment = environment_;
+    job.arguments = *options->arguments;
+    return job;
+  }
+
+  void Distrust(const std::string& detail) override { session_.Distrust(detail); }
 
   void Settle() override { session_.Settle(); }
   void StopSettling() override { sink_.StopSettling(); }
@@ -124,6 +185,7 @@ class SessionLinker final : public Linker {
   MappedFileSource files_;
   FileWatch watch_;
   LinkSession session_;
+  std::vector<std::string> environment_;  // of the last client
 };
 
 }  // namespace

@@ -277,7 +277,8 @@ void Parser::Finish() {
 absl::StatusOr<LinkOptions> Parser::Parse(absl::Span<const std::string> args) {
   absl::StatusOr<std::vector<std::string>> expanded = ExpandResponseFiles(args, files_, options_.response_files);
   if (!expanded.ok()) return expanded.status();
-  const std::vector<std::string>& list = *expanded;
+  options_.arguments = std::make_shared<const std::vector<std::string>>(*std::move(expanded));
+  const std::vector<std::string>& list = *options_.arguments;
   options_.inputs.reserve(list.size());
   for (size_t i = 0; i < list.size(); ++i) {
     if (list[i].size() < 2 || list[i][0] != '-') {

@@ -130,6 +130,8 @@ struct LinkOptions {
   int threads = 0;  // 0: one a processor
 
   std::vector<std::string> response_files;  // absolute or relative paths of @files that were read
+  // The command line with those files' words in their place. Shared, for there may be ten thousand.
+  std::shared_ptr<const std::vector<std::string>> arguments;
 };
 
 // Options that do not change any more: a link of 10,000 inputs does not copy their names. Thread safe, as they are const.

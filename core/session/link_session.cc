@@ -6,6 +6,7 @@
 #include <variant>
 
 #include "absl/strings/ascii.h"
+#include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "core/base/parallel.h"
 #include "core/input/command_line.h"
@@ -50,6 +51,13 @@ constexpr size_t kMostReferrers = 512;
 
 // How often what is to be republished may grow, until a relink gives up.
 constexpr int kMostRounds = 8;
+
+// Nobody may have looked at the output since.
+void WarnOfMismatch(const GateRefusal& why_cold, Diagnostics& diagnostics) {
+  if (why_cold.reason != GateReason::kShadowMismatch) return;
+  diagnostics.Warning(absl::StrCat("the output of the last relink was wrong, it is linked from scratch now; please report this: ",
+                                   why_cold.detail));
+}
 
 // Names that mean something else than the units say: a relink takes them as they stand in the units.
 bool RenamesSymbols(const LinkOptions& options) {
@@ -309,6 +317,7 @@ void LinkSession::Impl::Adopt(const LinkRequest& request, const Changes& changes
 
 absl::StatusOr<LinkReport> LinkSession::Impl::LinkInFull(const LinkRequest& request, FileSource& files,
                                                          Diagnostics& diagnostics) {
+  WarnOfMismatch(why_cold, diagnostics);
   ++full_resolves;
   LinkReport report;
   report.outcome = linked_before && request.options->incremental ? Outcome::kFellBackFull : Outcome::kFull;
@@ -388,6 +397,13 @@ absl::StatusOr<LinkReport> LinkSession::Relink(std::optional<std::vector<Changed
   request.output = impl_->output;
   request.changed = std::move(changed);
   return impl_->Link(request, files, diagnostics);
+}
+
+void LinkSession::Distrust(std::string detail) {
+  impl_->pending.reset();
+  impl_->memory.reset();
+  impl_->watched.Stop();
+  impl_->why_cold = {GateReason::kShadowMismatch, std::move(detail)};
 }
 
 void LinkSession::Settle() {

@@ -71,6 +71,10 @@ class LinkSession {
   absl::StatusOr<LinkReport> Relink(std::optional<std::vector<ChangedInput>> changed, FileSource& files,
                                     Diagnostics& diagnostics);
 
+  // The output is not what a link from scratch gives: forgets what a patch would be based on. The next link is a full
+  // one, says so in a warning, and calls it kShadowMismatch with this detail.
+  void Distrust(std::string detail);
+
   // Work that only later relinks need, to be called after the reply was sent and before the next Link.
   void Settle();
 

@@ -221,6 +221,21 @@ TEST_F(LinkSessionTest, ImageThatCannotBeReadBackIsNotPatched) {
   Expect(Outcome::kFellBackFull, GateReason::kPriorLinkFailed);
 }
 
+TEST_F(LinkSessionTest, DistrustedOutputIsLinkedInFullWithAWarning) {
+  LinkFirst();
+  files_.Put("work.o", Work(2));
+  Expect(Outcome::kPatched, GateReason::kNone);
+  session_.Distrust("work.o:.text.work+0x1: 3 here, 2 in a cold link");
+  EXPECT_FALSE(session_.Status().hot);
+  const LinkReport report = Expect(Outcome::kFellBackFull, GateReason::kShadowMismatch);
+  EXPECT_THAT(report.reason_detail, HasSubstr("3 here, 2 in a cold link"));
+  EXPECT_THAT(messages_, HasSubstr("warning: the output of the last relink was wrong"));
+  session_.Settle();
+  files_.Put("work.o", Work(4));
+  Expect(Outcome::kPatched, GateReason::kNone);
+  EXPECT_EQ(messages_, "");
+}
+
 TEST_F(LinkSessionTest, UnpatchableImageAtCaptureIsNotHot) {
   sink_.patchable = false;
   LinkFirst();
