@@ -12,6 +12,7 @@
 #include "client/answers.h"
 #include "client/commands.h"
 #include "client/daemon_starter.h"
+#include "client/doctor.h"
 #include "proto/rendezvous/version.h"
 
 namespace kitlink::client {
@@ -26,6 +27,7 @@ constexpr char kUsage[] =
     "       kitlinkc close OUTPUT                 forget what is known about an output\n"
     "       kitlinkc stop                         end the daemon after what it is doing\n"
     "       kitlinkc version [--json]\n"
+    "       kitlinkc doctor [--json] [--] [COMPILE COMMAND]   whether what it makes is fit for exact relinks\n"
     "An OUTPUT is a path, or key:KEY for what was linked with --session-key=KEY.\n";
 
 int Usage(const std::string& error) {
@@ -37,7 +39,25 @@ int Usage(const std::string& error) {
   return 2;
 }
 
+// The rest of the command line is a compiler's.
+int RunDoctor(int argc, char** argv) {
+  int next = 2;
+  bool json = false;
+  for (; next < argc && argv[next][0] == '-'; ++next) {
+    const std::string_view arg = argv[next];
+    if (arg == "--help" || arg == "-h") return Usage("");
+    if (arg == "--") {
+      ++next;
+      break;
+    }
+    if (arg != "--json") return Usage("doctor: unknown option: " + std::string(arg));
+    json = true;
+  }
+  return Doctor(std::vector<std::string>(argv + next, argv + argc), json);
+}
+
 int Main(int argc, char** argv) {
+  if (argc > 1 && std::string_view(argv[1]) == "doctor") return RunDoctor(argc, argv);
   Command command;
   std::vector<std::string> words;
   for (int i = 1; i < argc; ++i) {
