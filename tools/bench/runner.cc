@@ -4,7 +4,8 @@
 // Usage: runner WORKLOAD PROGRAM ROUNDS PEER_ROUNDS ARGUMENTS FOLDER EDITS PREFIX PEER...
 //   ARGUMENTS  response file with the linker's arguments, the output excepted
 //   FOLDER     for outputs
-//   EDITS      a line a round: object, its edited version, arguments that make the program show the edit
+//   EDITS      a line a round: objects, each with its edited version, "--", arguments that make the program show the
+//   edit
 //   PREFIX     an installation of kitlink; PEERs are other linkers' programs, run in the first PEER_ROUNDS
 //   rounds only
 // The objects are as they were again when it ends; the edits of a run add up until then.
@@ -89,8 +90,13 @@ void WriteFile(const std::string& path, const std::string& bytes) {
 }
 
 struct Edit {
-  std::string object, version;
+  std::vector<std::pair<std::string, std::string>> objects;  // each with its edited version
   Strings arguments;
+  std::string name() const {
+    std::string name;
+    for (const std::string& argument : arguments) name += argument + " ";
+    return name;
+  }
 };
 
 std::vector<Edit> ReadEdits(const std::string& path) {
@@ -99,7 +105,9 @@ std::vector<Edit> ReadEdits(const std::string& path) {
   for (std::string line; std::getline(in, line);) {
     std::istringstream words(line);
     Edit edit;
-    words >> edit.object >> edit.version;
+    for (std::string object, version; words >> object && object != "--" && words >> version;) {
+      edit.objects.push_back({object, version});
+    }
     for (std::string word; words >> word;) edit.arguments.push_back(word);
     edits.push_back(edit);
   }
@@ -136,7 +144,9 @@ class Bench {
     }
     if (edits_.empty() || rounds_ > static_cast<int>(edits_.size()))
       Fail("too few edits for that many rounds");
-    for (const Edit& edit : edits_) pristine_.emplace(edit.object, ReadFile(edit.object));
+    for (const Edit& edit : edits_) {
+      for (const auto& [object, version] : edit.objects) pristine_.emplace(object, ReadFile(object));
+    }
   }
 
   void Measure() {
@@ -164,6 +174,7 @@ class Bench {
       std::printf("}}\n");
       std::fprintf(stderr, "%-14s %-10s %-14s least %9.2f  median %9.2f  p95 %9.2f ms\n", workload_.c_str(),
                    program_.c_str(), c.name.c_str(), c.times[0], median, p95);
+      for (const auto& [outcome, count] : c.outcomes) std::fprintf(stderr, "    %d %s\n", count, outcome.c_str());
     }
   }
 
@@ -189,7 +200,7 @@ class Bench {
       Strings argv = {kit.output};
       argv.insert(argv.end(), edit.arguments.begin(), edit.arguments.end());
       if (Run(argv, log_).status != 0) Fail(kit.output + " failed");
-      shown_[edit.object] = ReadFile(log_);
+      shown_[edit.name()] = ReadFile(log_);
     }
   }
 
@@ -200,7 +211,9 @@ class Bench {
 
   void Round(int round) {
     const Edit& edit = edits_[static_cast<size_t>(round)];
-    if (Edits()) WriteFile(edit.object, ReadFile(edit.version));
+    if (Edits()) {
+      for (const auto& [object, version] : edit.objects) WriteFile(object, ReadFile(version));
+    }
     std::string shown;
     for (size_t i = 0; i < contenders_.size(); ++i) {
       Contender& c = contenders_[(i + static_cast<size_t>(round)) % contenders_.size()];
@@ -213,7 +226,7 @@ class Bench {
       if (c.output.empty()) continue;
       Check(c, edit, &shown);
     }
-    shown_[edit.object] = shown;
+    shown_[edit.name()] = shown;
     if (contenders_[1].daemon) Settle();
   }
 
@@ -226,7 +239,14 @@ class Bench {
       const size_t at = text.rfind(key);
       if (at == std::string::npos) Fail("kitlinkc explain says: " + text);
       const size_t from = at + key.size();
-      ++c.outcomes[text.substr(from, text.find('"', from) - from)];
+      std::string outcome = text.substr(from, text.find('"', from) - from);
+      const std::string reason_key = "\"reason\":\"";
+      const size_t reason = text.find(reason_key, from);
+      if (outcome != "PATCHED" && reason != std::string::npos) {
+        const size_t begin = reason + reason_key.size();
+        outcome += " (" + text.substr(begin, text.find('"', begin) - begin) + ")";
+      }
+      ++c.outcomes[outcome];
     }
     Strings argv = {c.output};
     argv.insert(argv.end(), edit.arguments.begin(), edit.arguments.end());
@@ -235,8 +255,8 @@ class Bench {
     if (!shown->empty() && text != *shown)
       Fail(c.name + "'s program prints " + text + " where others print " + *shown);
     *shown = text;
-    if (Edits() && shown_[edit.object] == text)
-      Fail(c.name + "'s program does not show the edit of " + edit.object);
+    if (Edits() && shown_[edit.name()] == text)
+      Fail(c.name + "'s program does not show the edit of " + edit.objects[0].first);
   }
 
   const std::string workload_, program_;
