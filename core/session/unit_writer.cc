@@ -188,8 +188,11 @@ class UnitWriter {
     const uint64_t address = placed_.sections[s].address;
     for (size_t r = 0; r < section.relocs.size();) {
       const Reloc& reloc = section.relocs[r];
-      if (section.name != ".gcc_except_table" && InDiscarded(reloc.symbol)) {
+      if (section.name != ".gcc_except_table" && InSection(reloc.symbol, SectionDiff::kDiscarded)) {
         return Refuse(GateReason::kLinkError, s, reloc, "refers to a section that was discarded with its COMDAT group");
+      }
+      if (InSection(reloc.symbol, SectionDiff::kFrames)) {  // crtbeginT.o does; records have no place of their own
+        return Refuse(GateReason::kUnsupportedSection, s, reloc, "refers to unwind records");
       }
       TargetValue target = targets_.Target(reloc.symbol, reloc.addend);
       const ScanResult scan = memory_.arch->Scan(section.relocs.subspan(r), section.bytes, (section.flags & kSecWrite) != 0,
@@ -215,10 +218,11 @@ class UnitWriter {
     return std::nullopt;
   }
 
-  bool InDiscarded(uint32_t symbol) const {
+  // True of the unit's own symbols in such a section.
+  bool InSection(uint32_t symbol, SectionDiff::Fate fate) const {
     if (symbol >= object_.first_global) return false;
     const uint32_t section = object_.symbols[symbol].section;
-    return section < placed_.diff->sections.size() && placed_.diff->sections[section].fate == SectionDiff::kDiscarded;
+    return section < placed_.diff->sections.size() && placed_.diff->sections[section].fate == fate;
   }
 
   // Unwind tables are written by the format's tables, which make no cells: a personality that is new to the program may
