@@ -113,6 +113,10 @@ class Session:
         self.bin = os.path.join(self.session, "bin")
         os.makedirs(self.bin)
         os.symlink(tools["session_ld"], os.path.join(self.bin, "ld"))
+        self.checks = tools.get("checks")
+        self.cold_bin = os.path.join(self.session, "cold-bin")
+        os.makedirs(self.cold_bin)
+        os.symlink(tools["cold_ld"], os.path.join(self.cold_bin, "ld"))
         for name in ("in", "out"):
             os.mkfifo(os.path.join(self.session, name))
         self.environment = dict(os.environ, LC_ALL="C", SESSION_DIR=self.session, RELINK_TOOL=tools["relink_tool"], COLD_LD=tools["cold_ld"])
@@ -198,6 +202,15 @@ class Session:
         gate = [] if ld is None else ["-Wl,--gate=exact,--move=" + cfg.move]
         return run([cfg.cxx] + use + gate + self.inputs(program) + ["-o", output], self.folder, 120, env=self.environment)
 
+    def check_tools(self, program, suffix):
+        """Debuggers and the like say of the output what they say of a fresh link."""
+        fresh = self.link(program, os.path.join(self.cold_bin, "ld"), "fresh" + suffix)
+        if fresh.returncode != 0:
+            raise Failure("a fresh link fails: " + fresh.stdout.decode(errors="replace")[:1000])
+        done = run(["python3", "-B", self.checks, "program" + suffix, "fresh" + suffix], self.folder, 600)
+        if done.returncode != 0:
+            raise Failure("tools disagree: " + done.stdout.decode(errors="replace")[:3000])
+
     def output_of(self, name):
         command = ["./loader", "./" + name] if self.config.mode == "shared" else ["./" + name]
         done = run(command, self.folder, 20)
@@ -242,6 +255,8 @@ class Session:
         outcome = Outcome(self.reply(".reply"))
         if "warning" not in peer.stdout.decode(errors="replace") and said:
             raise Failure("the linker complains: " + said[:2000])
+        if self.checks and outcome.outcome == "PATCHED":
+            self.check_tools(program, suffix)
         got = self.output_of("program" + suffix)
         if got != wanted:
             raise Failure("prints something else (%s):\n%s" % (outcome.outcome, difference(wanted, got)))

@@ -63,7 +63,8 @@ class HotElf : public HotTables {
     has_rela_ = image.Section(kRelaDyn) != nullptr;
     FindAddressFields(program, image, tables.dynamic);
     FindRowSizes(image, tables.dynamic);
-    if (image.Section(kBuildId)) {
+    // An id that the user has chosen has no leaves: it stays.
+    if (image.Section(kBuildId) && !build_id_leaves.empty()) {
       build_id_offset_ = Offset(image, kBuildId) + 16;
       build_id_tree_ = BuildIdTree(BuildIdTree::Pieces(tables.head, image.file_size), build_id_leaves,
                                    {build_id_offset_, build_id_.size()});
@@ -181,7 +182,7 @@ class HotElf : public HotTables {
   }
 
   absl::Status StampBuildId(const ImageReader& read, std::vector<Mutation>* mutations) override {
-    if (build_id_.empty() || mutations->empty()) return absl::OkStatus();
+    if (build_id_tree_.empty() || mutations->empty()) return absl::OkStatus();
     absl::StatusOr<BuildIdTree::Delta> delta = build_id_tree_.Stage(*mutations, read);
     if (!delta.ok()) return delta.status();
     const std::vector<uint8_t> id = BuildIdOf(delta->root, build_id_.size());
