@@ -29,16 +29,16 @@ bool NoRanges5(Cursor in) {
   return in.ok();
 }
 
-// DWARF 5, 7.29: tables of one list with the empty range from 0 to 0, which nothing ends but the table.
+// DWARF 5, 7.29: tables of one list with the empty range from 0 to 0, as long as the table.
 bool NoLocations5(Cursor in) {
-  constexpr uint8_t kOffsetPair = 4;  // DW_LLE_offset_pair
+  constexpr uint8_t kEndOfList = 0, kOffsetPair = 4;  // DW_LLE_*
   while (in.ok() && !in.AtEnd()) {
     const uint32_t length = in.U32();
     Cursor table(in.Take(length), 0);
     if (table.U16() != 5 || table.U8() != 8 || table.U8() != 0 || table.U32() != 1 || table.U32() != 4) return false;
     if (table.U8() != kOffsetPair || table.Uleb() != 0 || table.Uleb() != 0) return false;
     const uint64_t size = table.Uleb();
-    if (!IsNops(table.Take(size)) || !table.ok() || !table.AtEnd()) return false;
+    if (!IsNops(table.Take(size)) || table.U8() != kEndOfList || !table.ok() || !table.AtEnd()) return false;
   }
   return in.ok();
 }
