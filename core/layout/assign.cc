@@ -24,6 +24,7 @@ struct Seed {
   absl::string_view name;
   uint32_t flags;
   SectionKind kind;
+  uint32_t alignment = 32;
 };
 constexpr Seed kSeeds[] = {
     {".text", kSecAlloc | kSecExec, SectionKind::kProgbits},
@@ -32,6 +33,8 @@ constexpr Seed kSeeds[] = {
     {".data.rel.ro", kSecAlloc | kSecWrite, SectionKind::kProgbits},
     {".data", kSecAlloc | kSecWrite, SectionKind::kProgbits},
     {".bss", kSecAlloc | kSecWrite, SectionKind::kNobits},
+    {".tdata", kSecAlloc | kSecWrite | kSecTls, SectionKind::kProgbits, 16},
+    {".tbss", kSecAlloc | kSecWrite | kSecTls, SectionKind::kNobits, 16},
 };
 
 constexpr absl::string_view kKeptTextPrefixes[] = {".text.hot", ".text.unlikely", ".text.startup", ".text.exit"};
@@ -111,12 +114,13 @@ class Assigner {
   // Edits bring the first constant, the first table of pointers, the first exception handler: what compilers spread
   // programs over is there from the beginning, with a reserve.
   void SeedSections() {
-    for (const auto& [name, flags, kind] : kSeeds) {
+    for (const auto& [name, flags, kind, alignment] : kSeeds) {
+      if ((flags & kSecTls) && options_.kind == OutputKind::kShared) continue;
       InputSection seed;
       seed.name = name;
       seed.kind = kind;
       seed.flags = flags;
-      seed.alignment = 32;
+      seed.alignment = alignment;
       Join(&result_.sections[SectionFor(seed).value], seed);
     }
   }
@@ -188,7 +192,8 @@ class Assigner {
     }
     const int64_t min_hole = section.alloc() ? 0 : hole_rule_(section.name);
     section.padded = options_.incremental && PaddedInPlace(section);
-    section.exact = !options_.incremental || !HasRoom(section) || min_hole < 0 || section.padded;
+    const bool room = HasRoom(section) || (HasThreadRoom(section) && options_.kind != OutputKind::kShared);
+    section.exact = !options_.incremental || !room || min_hole < 0 || section.padded;
     uint64_t offset = 0;
     for (AtomId atom : section.atoms) {
       const InputSection& input = program_.section(atom);

@@ -22,7 +22,7 @@ uint64_t SlotCapacity(const OutputSection& section, uint64_t size, uint64_t min_
   if (section.exact || size == 0) return size;
   // Code grows by instructions, data by elements, debug information by rows: an eighth, and some bytes at least, so
   // that small functions survive an added call. Large objects rarely grow in proportion.
-  const uint64_t least = (section.flags & kSecExec) ? 32 : section.alloc() ? 16 : 48;
+  const uint64_t least = (section.flags & kSecExec) ? 32 : (section.flags & kSecTls) ? 8 : section.alloc() ? 16 : 48;
   const uint64_t slack = std::min<uint64_t>(std::max(size / 8, least), 64 << 10);
   return AlignUp(size + std::max(slack, min_hole), section.alloc() ? 8 : 1);
 }
@@ -37,6 +37,10 @@ uint64_t PaddedCapacity(const OutputSection& section, ByteView bytes) {
   const uint64_t least = section.name == ".debug_aranges" ? 48 : 8;
   if (bytes.size() < least || uint64_t{Load<uint32_t>(bytes.data())} + 4 != bytes.size()) return bytes.size();
   return bytes.size() + AlignUp(std::max<uint64_t>(bytes.size() / 4, 128), 16);
+}
+
+bool HasThreadRoom(const OutputSection& section) {
+  return (section.flags & kSecTls) != 0 && (section.name == ".tdata" || section.name == ".tbss");
 }
 
 bool HoldsRows(const OutputSection& section) {
@@ -58,6 +62,8 @@ uint64_t RowReserve(uint64_t used) {
 
 uint64_t TailReserve(const OutputSection& section, uint64_t used) {
   if (section.exact || (used == 0 && !section.alloc())) return 0;
+  // Each thread pays for it.
+  if (section.flags & kSecTls) return AlignUp(std::min<uint64_t>(std::max<uint64_t>(used / 8, 64), 4 << 10), 16);
   const uint64_t least = (section.flags & kSecExec) ? 32 << 10 : 8 << 10;
   // The tail of a debug section is filled anew whenever something is taken from it, so it is kept short.
   const uint64_t most = section.alloc() ? 8 << 20 : 256 << 10;

@@ -26,6 +26,10 @@ bool PaddedInPlace(const OutputSection& section);
 // The bytes of a slot in such a section: with slack when `bytes` is one table, as compilers write it, else exact.
 uint64_t PaddedCapacity(const OutputSection& section, ByteView bytes);
 
+// True for thread variables. Their offsets count from the end of their segment, so that room in it is all that there is; and
+// only a program has any to spare: what libraries ask for at start-up comes out of a small surplus.
+bool HasThreadRoom(const OutputSection& section);
+
 // True for loaded sections whose pieces lie side by side in the order of the link, because somebody may walk them from
 // start to end: constructors, sets, sections with names of their own. They have no slack, but room behind the last piece.
 bool HoldsRows(const OutputSection& section);

@@ -106,6 +106,14 @@ const SectionMemory* FindSection(const Memory& memory, absl::string_view name, u
   return nullptr;
 }
 
+// Whether thread variables may come, go and change here: the room must be there, and their block be aligned enough.
+bool MayChangeThreadVariable(const Memory& memory, const SectionMemory* home, uint32_t alignment) {
+  if (home == nullptr || home->exact) return false;
+  return std::any_of(memory.sections.begin(), memory.sections.end(), [&](const SectionMemory& section) {
+    return (section.flags & kSecTls) && section.alignment >= alignment;
+  });
+}
+
 // What may change inside a section is the planner's business; here, that sections with fixed room keep their size.
 Refusal CheckMatched(const Memory& memory, const UnitDiff& diff, const InputSection& is, const AtomMemory& was, bool exact) {
   const SectionMemory& home = memory.sections[was.section.value];
@@ -115,6 +123,7 @@ Refusal CheckMatched(const Memory& memory, const UnitDiff& diff, const InputSect
     return GateRefusal{GateReason::kUnsupportedSection, absl::StrCat(where, " changed its kind")};
   }
   if (is.flags & kSecTls) {
+    if (exact && MayChangeThreadVariable(memory, &home, is.alignment)) return std::nullopt;
     if (is.size != was.size || is.alignment > was.alignment) return GateRefusal{GateReason::kTlsChanged, where};
   } else if (home.padded || (exact && home.rows)) {
     return std::nullopt;  // whether it fits is found out by placing it
@@ -135,11 +144,11 @@ Refusal CheckSections(const Memory& memory, const UnitDiff& diff, bool exact) {
       if (Refusal refusal = CheckMatched(memory, diff, is, was.atoms[section.old], exact)) return refusal;
     }
     if (section.fate != SectionDiff::kAdded) continue;
+    const SectionMemory* home = FindSection(memory, OutputSectionName(memory.options, is), is.flags);
     if (is.flags & kSecTls) {
       if (is.size == 0) continue;
-      return GateRefusal{GateReason::kTlsChanged, Where(diff, is)};
+      if (!exact || !MayChangeThreadVariable(memory, home, is.alignment)) return GateRefusal{GateReason::kTlsChanged, Where(diff, is)};
     }
-    const SectionMemory* home = FindSection(memory, OutputSectionName(memory.options, is), is.flags);
     // Even an empty section has bounds that others may ask for, if C can spell its name.
     const bool set = (is.flags & kSecAlloc) && IsCIdentifier(is.name);
     const bool row = exact && home != nullptr && home->rows;
@@ -152,8 +161,8 @@ Refusal CheckSections(const Memory& memory, const UnitDiff& diff, bool exact) {
     const AtomMemory& atom = was.atoms[old];
     if (atom.size == 0) continue;
     const std::string where = absl::StrCat(diff.object->DisplayName(), ":(", atom.name, ")");
-    if (atom.flags & kSecTls) return GateRefusal{GateReason::kTlsChanged, where};
     const SectionMemory& home = memory.sections[atom.section.value];
+    if ((atom.flags & kSecTls) && (!exact || home.exact)) return GateRefusal{GateReason::kTlsChanged, where};
     if (home.exact && !(exact && home.rows)) return GateRefusal{GateReason::kExactSectionChanged, where};
   }
   return std::nullopt;

@@ -83,6 +83,7 @@ class Capture {
       out.rows = section.rows;
       out.by_priority = GoesByPriority(section.kind);
       out.used = section.used;
+      out.alignment = section.alignment;
       out.address = section.address;
       out.offset = section.offset;
       out.size = section.size;

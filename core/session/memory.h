@@ -134,6 +134,7 @@ struct SectionMemory {
   uint32_t flags = 0;
   bool nobits = false, exact = true, padded = false, rows = false;  // as in OutputSection
   bool by_priority = false;  // of rows: those of a smaller number come first
+  uint32_t alignment = 1;
   uint64_t address = 0, offset = 0, size = 0;
   uint64_t used = 0;                 // of rows: the bytes that they take
   std::vector<RowMemory> row_list;  // in order

@@ -158,7 +158,7 @@ class UnitPlacer {
       Stay(s, atom);
       return std::nullopt;
     }
-    if (section.flags & kSecTls) return Refuse(GateReason::kTlsChanged, s, "");
+    if ((section.flags & kSecTls) && home.exact) return Refuse(GateReason::kTlsChanged, s, "");
     if (home.exact) {
       return Refuse(home.alloc() ? GateReason::kExactSectionChanged : GateReason::kUnsupportedSection, s,
                     " outgrew its slot");
@@ -213,7 +213,7 @@ class UnitPlacer {
   Refusal OrRepublish(std::vector<SymbolId> symbols, Refusal refusal) const {
     const bool possible = std::none_of(symbols.begin(), symbols.end(), [&](SymbolId id) {
       const SymbolMemory& symbol = state_.symbol(id);
-      return symbol.traits.ifunc || symbol.traits.tls || symbol.kind != SymbolMemory::kDefined || IsRootName(memory_, id);
+      return symbol.traits.ifunc || symbol.kind != SymbolMemory::kDefined || IsRootName(memory_, id);
     });
     if (possible) refusal->republish = std::move(symbols);
     return refusal;
@@ -350,7 +350,8 @@ class UnitPlacer {
       return Refuse(GateReason::kSlackExhausted, s, absl::StrCat(": ", home.name, " is not aligned to ", alignment));
     }
     std::optional<Room> room = state_.space(id).Take(capacity, alignment, home.address);
-    if (!room) return Refuse(GateReason::kSlackExhausted, s, absl::StrCat(": no room left in ", home.name));
+    const GateReason reason = (home.flags & kSecTls) ? GateReason::kTlsChanged : GateReason::kSlackExhausted;
+    if (!room) return Refuse(reason, s, absl::StrCat(": no room left in ", home.name));
     Put(s, {id, room->offset, room->size});
     return std::nullopt;
   }

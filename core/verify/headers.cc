@@ -137,10 +137,12 @@ void CompareSpecial(Walk& walk, const Special& special) {
                              " in a cold link"));
   }
   if (special.type != PT_TLS) return;
-  if (a->p_align != b->p_align) {
+  // More than needed does no harm: a variable that asked for it may have gone.
+  const bool aligned = b->p_align >= a->p_align && (a->p_align == 0 || b->p_align % a->p_align == 0);
+  if (!aligned) {
     walk.Differ(
         absl::StrCat("PT_TLS is aligned to ", b->p_align, " here, to ", a->p_align, " in a cold link"));
-  } else if (b->p_align != 0 && b->p_vaddr % b->p_align != a->p_vaddr % a->p_align) {
+  } else if (b->p_align != 0 && a->p_align != 0 && b->p_vaddr % a->p_align != a->p_vaddr % a->p_align) {
     walk.Differ("PT_TLS does not start at a multiple of its alignment");
   }
 }

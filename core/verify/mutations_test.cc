@@ -408,6 +408,11 @@ TEST_F(Mutations, ThreadVariables) {
     EXPECT_THAT(d.Compare(), HasSubstr("thread variable"));
   }
   {
+    Damage d(*pie_);
+    d.Segment([](const Elf64_Phdr& s) { return s.p_type == PT_TLS; })->p_align = 1;
+    EXPECT_THAT(d.Compare(), HasSubstr("PT_TLS is aligned to 1 here"));
+  }
+  {
     Damage d(*shared_);
     size_t count = 0;
     auto* r = d.Rows<Elf64_Rela>(".rela.dyn", &count);
