@@ -28,6 +28,8 @@ class Space {
   // Nothing when there is no such room.
   std::optional<Room> Take(uint64_t size, uint64_t alignment, uint64_t address = 0);
   void Give(Room room);
+  // The section has `size` bytes now, no fewer than before.
+  void Extend(uint64_t size) { size_ = size; }
 
   const std::vector<Room>& holes() const { return holes_; }
   Room tail() const { return {used_, size_ - used_}; }

@@ -7,6 +7,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -55,6 +56,20 @@ struct WordRange {
 struct WordMove {
   WordRange from;
   uint64_t to = 0;
+};
+
+// More room for an output section that is used up: as a section in a segment of its own, or, when it is not loaded, by moving
+// to the end of the file.
+struct GrowthRequest {
+  uint32_t output_section = 0;  // SectionId value: of the new section, or of the one that moves
+  std::string name;             // of the section that is used up
+  uint32_t flags = 0;           // SectionFlag
+  bool nobits = false;
+  uint32_t alignment = 1;
+  uint64_t size = 0;
+};
+struct GrowthPlace {
+  uint64_t address = 0, offset = 0;
 };
 
 // A published slot of a function that holds jumps now.
@@ -124,6 +139,13 @@ class HotTables {
   virtual void MoveWords(WordRange range, const std::vector<WordMove>& moves) = 0;
   // A section that has a reserve behind its last piece has `used` bytes of pieces now.
   virtual void ResizeRows(uint32_t output_section, uint64_t used, std::vector<Mutation>* mutations) = 0;
+  // Sets room aside behind everything that is in the image or was set aside: not part of a plan, and of no effect on the
+  // image until a plan publishes it. Nothing when no header is free.
+  virtual std::optional<GrowthPlace> Grow(const GrowthRequest& request) = 0;
+  // Brings all room that was set aside into the image: headers, names, its size.
+  virtual void PublishGrowth(std::vector<Mutation>* mutations) = 0;
+  // Bytes of the image, as this plan makes it.
+  virtual uint64_t image_size() const = 0;
   // Adds the mutations for one unit. ResourceExhausted when a table has no room, Unimplemented for what cannot be
   // patched; the message says what.
   virtual absl::Status Update(const UnitUpdate& update, std::vector<Mutation>* mutations) = 0;

@@ -30,9 +30,10 @@ struct Mutation {
   std::vector<uint8_t> bytes;
 };
 
-// A set of disjoint mutations, sorted by offset. All lie inside the published image.
+// A set of disjoint mutations, sorted by offset. All lie inside the published image, or inside what it grows to.
 struct ImagePatch {
   std::vector<Mutation> mutations;
+  uint64_t image_size = 0;  // bytes that the image has from now on, if they are more than before; what is new is zero
 };
 
 // Reads `into.size()` bytes of an image at `offset`.

@@ -43,6 +43,9 @@ struct GateRefusal {
   // get other addresses.
   std::vector<SymbolId> republish;
   std::vector<UnitId> rewrite;  // or that these units stay as they are: with them among the changed ones there is a way
+  // Valid: this section has no room for so many bytes, and might get some.
+  SectionId grow;
+  uint64_t grow_bytes = 0;
   bool preference = false;  // there is another way, only not as good
 };
 

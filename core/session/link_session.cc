@@ -14,6 +14,7 @@
 #include "core/session/detect.h"
 #include "core/session/diff.h"
 #include "core/session/gate.h"
+#include "core/session/growth.h"
 #include "core/session/memory.h"
 #include "core/session/plan.h"
 #include "core/session/referrers.h"
@@ -254,6 +255,11 @@ std::variant<Plan, GateRefusal> LinkSession::Impl::PlanWithReferrers(const LinkO
     GateRefusal* refusal = std::get_if<GateRefusal>(&planned);
     if (refusal == nullptr) return planned;
     const bool preference = refusal->preference;
+    if (exact && refusal->grow.valid() && round < kMostRounds) {
+      if (!GrowSection(refusal->grow, refusal->grow_bytes, memory.get())) return planned;
+      diffs = std::move(pass).TakeUnits();
+      continue;
+    }
     if (refusal->republish.empty() && refusal->rewrite.empty()) return planned;
     if ((!exact || round >= kMostRounds) && !preference) return planned;
     diffs = std::move(pass).TakeUnits();

@@ -38,6 +38,7 @@ class FakeSink : public ImageSink {
   absl::Status Commit(const ImagePatch& patch) override {
     if (!commit.ok()) return commit;
     uint64_t end = 0;
+    if (patch.image_size > image.size()) image.resize(patch.image_size);
     for (const Mutation& mutation : patch.mutations) {
       EXPECT_GE(mutation.offset, end) << "mutations are sorted and disjoint";
       end = mutation.offset + mutation.bytes.size();

@@ -48,6 +48,7 @@ class Capture {
     absl::StatusOr<std::unique_ptr<HotTables>> tables = image_.Capture(written, read);
     if (!tables.ok()) return tables.status();
     memory_->tables = *std::move(tables);
+    memory_->image_size = image_.size();
     CaptureSections();
     CaptureMerged();
     CaptureFiles();
@@ -84,6 +85,7 @@ class Capture {
       out.by_priority = GoesByPriority(section.kind);
       out.used = section.used;
       out.alignment = section.alignment;
+      out.relro = section.relro;
       out.address = section.address;
       out.offset = section.offset;
       out.size = section.size;

@@ -139,6 +139,11 @@ struct SectionMemory {
   uint64_t used = 0;                 // of rows: the bytes that they take
   std::vector<RowMemory> row_list;  // in order
   uint64_t min_hole = 0;  // of filled debug sections
+  bool relro = false;
+  // Growth (growth.h): what was set aside and is not in the image before a plan uses it.
+  SectionId growth_of;     // the section that this one continues
+  bool announced = false;
+  uint64_t moved_from = 0, moved_size = 0;  // of one that is not loaded and has to move: its offset and size in the image
   Space space;
   bool alloc() const { return (flags & kSecAlloc) != 0; }
 };
@@ -218,6 +223,7 @@ struct Memory {
   uint64_t padding_abbrev = 0;  // offset in .debug_abbrev
   bool has_padding_abbrev = false;
   uint64_t atom_count = 0;
+  uint64_t image_size = 0;  // bytes of the published image
 
   // Where a unit stands in the order of the link; ids say nothing about it.
   const UnitRank& RankOf(UnitId unit) const { return units[unit.value].rank; }

@@ -1,10 +1,12 @@
 #include "core/session/plan.h"
 
 #include <algorithm>
+#include <iterator>
 #include <utility>
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/strings/str_cat.h"
+#include "core/session/growth.h"
 #include "core/session/site_writer.h"
 #include "core/session/sites.h"
 #include "core/session/trim.h"
@@ -131,18 +133,46 @@ std::optional<GateRefusal> UpdateNames(const GatePass& pass, const Memory& memor
   return std::nullopt;
 }
 
+// Reads an image that is to grow: behind its `size` bytes there are zeros.
+absl::Status ReadGrown(uint64_t size, const ImageReader& image, uint64_t offset, MutableBytes into) {
+  const uint64_t there = offset < size ? std::min<uint64_t>(size - offset, into.size()) : 0;
+  std::fill(into.begin() + static_cast<ptrdiff_t>(there), into.end(), 0);
+  return there == 0 ? absl::OkStatus() : image(offset, into.first(there));
+}
+
+// A file that grows is as long as what is written into it says.
+void ReachEnd(uint64_t size, std::vector<Mutation>* mutations) {
+  const bool reached = std::any_of(mutations->begin(), mutations->end(),
+                                   [&](const Mutation& m) { return m.offset + m.bytes.size() == size; });
+  if (reached) return;
+  Mutation last;
+  last.offset = size - 1;
+  last.bytes.resize(1);
+  mutations->push_back(std::move(last));
+}
+
+// What has grown moves ends, which whoever asks for them has to follow.
+std::optional<GateRefusal> MoveEnds(const Memory& memory, const MoveRules& rules, PlacementState* state) {
+  GateRefusal refusal(GateReason::kSlackExhausted, "a new segment, and others ask for the end of the program");
+  for (const LinkerEnd& end : GrowthEnds(memory, *state)) {
+    if (!rules.republish.contains(end.symbol)) refusal.republish.push_back(end.symbol);
+    state->MoveEnd(end);
+  }
+  if (refusal.republish.empty()) return std::nullopt;
+  return refusal;
+}
+
 // Rows that go elsewhere, and the linker's names for where they end.
 std::optional<GateRefusal> UpdateRows(const Memory& memory, const PlacementState& state, const ImageReader& read,
                                       std::vector<Mutation>* mutations) {
   if (absl::Status status = WriteRows(memory, state.rows(), read, mutations); !status.ok()) {
     return GateRefusal{GateReason::kOutputChanged, std::string(status.message())};
   }
-  for (const auto& [section, layout] : state.rows()) {
-    if (!layout.end.valid()) continue;
+  for (const LinkerEnd& end : state.ends()) {
     SymbolUpdate update;
-    update.symbol = layout.end;
-    update.body = update.address = state.symbol(layout.end).address;
-    update.output_section = section.value;
+    update.symbol = end.symbol;
+    update.body = update.address = end.address;
+    update.output_section = end.section.value;
     update.republished = true;
     if (absl::Status status = memory.tables->UpdateSymbol(update, mutations); !status.ok()) {
       return GateRefusal{GateReason::kExactSectionChanged, std::string(status.message())};
@@ -154,7 +184,8 @@ std::optional<GateRefusal> UpdateRows(const Memory& memory, const PlacementState
 }  // namespace
 
 std::variant<Plan, GateRefusal> PlanPatch(const GatePass& pass, const Memory& memory, const MoveRules& rules,
-                                          const ImageReader& read) {
+                                          const ImageReader& image) {
+  const ImageReader read = [&](uint64_t offset, MutableBytes into) { return ReadGrown(memory.image_size, image, offset, into); };
   if (auto refusal = CheckMoved(pass, memory, rules.republish)) return *refusal;
   std::variant<RowLayouts, GateRefusal> rows = LayRows(pass, memory, rules.republish);
   if (GateRefusal* refusal = std::get_if<GateRefusal>(&rows)) return *std::move(refusal);
@@ -162,9 +193,15 @@ std::variant<Plan, GateRefusal> PlanPatch(const GatePass& pass, const Memory& me
   std::vector<Mutation> mutations;
   std::vector<PlacedUnit> units(pass.units().size());
   if (auto refusal = PlaceUnits(pass, &state, &units, &mutations)) return *refusal;
+  if (auto refusal = MoveEnds(memory, rules, &state)) return *refusal;
   // Beyond this point no address changes.
   Plan plan;
   memory.tables->Begin();
+  std::vector<Mutation> first;  // under all that is written
+  const absl::StatusOr<bool> grown = PublishGrowth(memory, state, read, &first);
+  mutations.insert(mutations.begin(), std::make_move_iterator(first.begin()), std::make_move_iterator(first.end()));
+  if (!grown.ok()) return GateRefusal{GateReason::kOutputChanged, std::string(grown.status().message())};
+  plan.grown = *grown;
   if (auto refusal = UpdateRows(memory, state, read, &mutations)) return *refusal;
   if (auto refusal = UpdateNames(pass, memory, state, &mutations)) return *refusal;
   for (const PlacedUnit& unit : units) {
@@ -177,6 +214,10 @@ std::variant<Plan, GateRefusal> PlanPatch(const GatePass& pass, const Memory& me
   absl::StatusOr<std::vector<Mutation>> trimmed = TrimMutations(std::move(mutations), read);
   if (!trimmed.ok()) return GateRefusal{GateReason::kOutputChanged, std::string(trimmed.status().message())};
   plan.atoms.changed = CountChanged(memory, units, touched, *trimmed);
+  if (memory.tables->image_size() != memory.image_size) {
+    plan.patch.image_size = memory.tables->image_size();
+    ReachEnd(plan.patch.image_size, &*trimmed);
+  }
   if (absl::Status status = memory.tables->StampBuildId(read, &*trimmed); !status.ok()) {
     return GateRefusal{GateReason::kOutputChanged, std::string(status.message())};
   }
@@ -240,6 +281,8 @@ void AdoptPlan(Plan plan, Memory* memory) {
     for (const auto& [digest, offset] : growth.offsets) merged.offsets.emplace(digest, offset);
   }
   memory->atom_count = plan.atoms.total;
+  if (plan.patch.image_size != 0) memory->image_size = plan.patch.image_size;
+  if (plan.grown) AdoptGrowth(memory);
   memory->tables->Accept();
 }
 

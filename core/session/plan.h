@@ -47,6 +47,7 @@ struct Plan {
   std::vector<NameChanges::Imported> imported;     // as in NameChanges
   absl::btree_map<SectionId, Space> spaces;
   RowLayouts rows;
+  bool grown = false;  // it publishes announced growth
   absl::btree_map<uint32_t, MergedGrowth> merged;  // by index in Memory::merged
 };
 

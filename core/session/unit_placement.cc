@@ -338,6 +338,7 @@ class UnitPlacer {
 
   Refusal Append(uint32_t s, SectionId id) {
     const InputSection& section = object_.sections[s];
+    if (Home(id).growth_of.valid()) id = Home(id).growth_of;
     const SectionMemory& home = Home(id);
     if (home.nobits && section.kind != SectionKind::kNobits) return Refuse(GateReason::kUnsupportedSection, s, "");
     OutputSection shape;  // what slack depends on
@@ -349,10 +350,40 @@ class UnitPlacer {
     if (alignment > kSmallestPage) {
       return Refuse(GateReason::kSlackExhausted, s, absl::StrCat(": ", home.name, " is not aligned to ", alignment));
     }
-    std::optional<Room> room = state_.space(id).Take(capacity, alignment, home.address);
+    if (const std::optional<Slot> slot = TakeRoom(id, capacity, alignment)) {
+      Put(s, *slot);
+      return std::nullopt;
+    }
     const GateReason reason = (home.flags & kSecTls) ? GateReason::kTlsChanged : GateReason::kSlackExhausted;
-    if (!room) return Refuse(reason, s, absl::StrCat(": no room left in ", home.name));
-    Put(s, {id, room->offset, room->size});
+    Refusal refusal = Refuse(reason, s, absl::StrCat(": no room left in ", home.name));
+    refusal->grow = id;
+    refusal->grow_bytes = WantedIn(id) + capacity + alignment;
+    return refusal;
+  }
+
+  // About as much as the sections of the unit that are still to be placed will ask for.
+  uint64_t WantedIn(SectionId id) const {
+    uint64_t bytes = 0;
+    for (uint32_t s = 0; s < object_.sections.size(); ++s) {
+      const SectionDiff::Fate fate = diff_.sections[s].fate;
+      if (placed_.sections[s].placed || (fate != SectionDiff::kAdded && fate != SectionDiff::kMatched)) continue;
+      if (FindHome(memory_, object_.sections[s]) == id) bytes += object_.sections[s].size + object_.sections[s].size / 8 + 64;
+    }
+    return bytes;
+  }
+
+  // Room in the section itself, or in what it has grown by.
+  std::optional<Slot> TakeRoom(SectionId id, uint64_t capacity, uint64_t alignment) {
+    if (const std::optional<Room> room = state_.space(id).Take(capacity, alignment, Home(id).address)) {
+      return Slot{id, room->offset, room->size};
+    }
+    for (uint32_t s = id.value + 1; s < memory_.sections.size(); ++s) {
+      if (memory_.sections[s].growth_of != id) continue;
+      const SectionId growth(s);
+      if (const std::optional<Room> room = state_.space(growth).Take(capacity, alignment, Home(growth).address)) {
+        return Slot{growth, room->offset, room->size};
+      }
+    }
     return std::nullopt;
   }
 
@@ -377,7 +408,12 @@ class UnitPlacer {
       const uint64_t end = p + 1 < map.starts.size() ? map.starts[p + 1] : section.bytes.size();
       const ByteView piece = section.bytes.subspan(map.starts[p], end - map.starts[p]);
       std::optional<uint64_t> address = state_.Piece(merged, piece, &mutations_);
-      if (!address) return Refuse(GateReason::kSlackExhausted, s, absl::StrCat(": no room left in ", name));
+      if (!address) {
+        Refusal refusal = Refuse(GateReason::kSlackExhausted, s, absl::StrCat(": no room left in ", name));
+        refusal->grow = memory_.merged[merged].section;
+        refusal->grow_bytes = section.bytes.size();
+        return refusal;
+      }
       map.addresses.push_back(*address);
     }
     return std::nullopt;
@@ -611,10 +647,15 @@ PlacementState::PlacementState(const Memory& memory, const GatePass& pass, const
   }
   for (const auto& [id, layout] : rows_) {
     if (!layout.end.valid()) continue;
-    SymbolMemory end = memory.symbols[layout.end.value];
-    end.address = end.body = memory.sections[id.value].address + layout.used;
-    SetSymbol(layout.end, end);
+    MoveEnd({layout.end, memory.sections[id.value].address + layout.used, id});
   }
+}
+
+void PlacementState::MoveEnd(const LinkerEnd& end) {
+  SymbolMemory symbol = memory_.symbols[end.symbol.value];
+  symbol.address = symbol.body = end.address;
+  SetSymbol(end.symbol, symbol);
+  ends_.push_back(end);
 }
 
 std::optional<Slot> PlacementState::RowSlot(UnitId unit, uint32_t section) const {

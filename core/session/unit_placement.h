@@ -40,6 +40,13 @@ struct PlacedUnit {
   AtomCounts atoms;
 };
 
+// A name that the linker gives the end of something, and where that is from now on.
+struct LinkerEnd {
+  SymbolId symbol;
+  uint64_t address = 0;
+  SectionId section;
+};
+
 // Shared by the units of one plan: room and symbols as they are so far.
 class PlacementState {
  public:
@@ -58,6 +65,9 @@ class PlacementState {
   const RowLayouts& rows() const { return rows_; }
   // True of a section whose rows are laid out anew.
   bool LaidOut(SectionId id) const { return rows_.contains(id); }
+  // Ends that move; those of rows are known from the beginning.
+  const std::vector<LinkerEnd>& ends() const { return ends_; }
+  void MoveEnd(const LinkerEnd& end);
   // The slot of a section of a changed unit that is a row there.
   std::optional<Slot> RowSlot(UnitId unit, uint32_t section) const;
   void SetSymbol(SymbolId id, const SymbolMemory& symbol) { symbols_[id.value] = symbol; }
@@ -71,6 +81,7 @@ class PlacementState {
   const Memory& memory_;
   const MoveRules& rules_;
   RowLayouts rows_;
+  std::vector<LinkerEnd> ends_;
   absl::btree_map<SectionId, Space> spaces_;
   absl::flat_hash_map<uint32_t, SymbolMemory> symbols_;
   absl::btree_map<uint32_t, MergedGrowth> merged_;

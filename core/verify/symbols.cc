@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <map>
+#include <optional>
 #include <set>
 #include <string>
 #include <tuple>
@@ -87,8 +88,25 @@ bool SameBoundSection(const Image& a_image, const ImageSymbol& cold, const Image
   return section.header.sh_addr == address || absl::EndsWith(here.name, absl::StrCat("_", section.name));
 }
 
+// Where the program's code, its data or all of it ends, for the names that linkers give those ends.
+std::optional<uint64_t> ProgramEnd(const Image& image, absl::string_view name) {
+  const bool code = name == "_etext" || name == "etext" || name == "__etext", data = name == "_edata" || name == "edata";
+  if (!code && !data && name != "_end" && name != "end") return std::nullopt;
+  uint64_t end = 0;
+  for (const ImageSection& section : image.sections()) {
+    const Elf64_Shdr& h = section.header;
+    if ((h.sh_flags & SHF_ALLOC) == 0 || (h.sh_flags & SHF_TLS) != 0) continue;
+    if ((code && (h.sh_flags & SHF_EXECINSTR) == 0) || (data && h.sh_type == SHT_NOBITS)) continue;
+    end = std::max(end, h.sh_addr + h.sh_size);
+  }
+  return end;
+}
+
 bool SameTarget(Walk& walk, const ImageSymbol& cold, const ImageSymbol& here) {
   if (!cold.defined()) return true;
+  if (const auto end = ProgramEnd(walk.cold().image(), cold.name); end && *end == cold.symbol.st_value) {
+    return here.symbol.st_shndx != SHN_ABS && here.symbol.st_value == ProgramEnd(walk.image().image(), here.name);
+  }
   if (cold.symbol.st_shndx == SHN_ABS || here.symbol.st_shndx == SHN_ABS) {
     return cold.symbol.st_shndx == here.symbol.st_shndx && cold.symbol.st_value == here.symbol.st_value;
   }

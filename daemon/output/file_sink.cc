@@ -157,7 +157,7 @@ absl::Status FileSink::CheckPatchable() {
 absl::Status FileSink::Commit(const ImagePatch& patch) {
   stop_.store(false, std::memory_order_relaxed);
   if (absl::Status status = CheckPublished(); !status.ok()) return status;
-  if (absl::Status status = CheckPatch(patch, published_->size); !status.ok()) return status;
+  if (absl::Status status = CheckPatch(patch, std::max<uint64_t>(published_->size, patch.image_size)); !status.ok()) return status;
   const OutputState state = Examine();
   if (state == OutputState::kChanged) {
     return absl::FailedPreconditionError(absl::StrCat(path_, " was changed by somebody else"));

@@ -134,6 +134,27 @@ TEST_F(FileSinkTest, ExchangeNeverWritesIntoTheOutput) {
   }
 }
 
+TEST_F(FileSinkTest, ImagesGetLonger) {
+  for (PublishPolicy policy : {PublishPolicy::kAuto, PublishPolicy::kExchange}) {
+    sink_.set_policy(policy);
+    ASSERT_TRUE(PublishLetters(sink_, 'A').ok());
+    sink_.Settle();
+    ASSERT_TRUE(sink_.Commit(GrowingPatch('B')).ok());
+    EXPECT_EQ(Execute(path_), "BBB");
+    EXPECT_EQ(StatOf(path_).st_size, static_cast<off_t>(kGrownSize));
+    // The spare lacks what is new, which the journal has.
+    fs::remove(path_);
+    if (sink_.CheckPatchable().ok()) {
+      uint8_t bytes[3] = {};
+      ASSERT_TRUE(sink_.ReadBack(kGrownOffset - 1, MutableBytes(bytes, 3)).ok());
+      EXPECT_THAT(bytes, ElementsAre(0, 'B', 'B'));
+      ASSERT_TRUE(sink_.Commit(LetterPatch('C')).ok());
+      EXPECT_EQ(Execute(path_), "CCC");
+      EXPECT_EQ(StatOf(path_).st_size, static_cast<off_t>(kGrownSize));
+    }
+  }
+}
+
 TEST_F(FileSinkTest, ExchangeReusesTheOldInode) {
   if (!Trusted()) GTEST_SKIP() << "the test folder's file system is not trusted with leases";
   sink_.set_policy(PublishPolicy::kExchange);

@@ -5,18 +5,24 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "daemon/output/patch_journal.h"
 
 namespace kitlink::daemon {
 
 InPlaceCommit::InPlaceCommit(FileOps& ops, int fd, std::string path, uint64_t image_size)
-    : ops_(ops), fd_(fd), path_(std::move(path)), magic_size_(std::min<uint64_t>(kMagicSize, image_size)) {}
+    : ops_(ops), fd_(fd), path_(std::move(path)), image_size_(image_size), magic_size_(std::min<uint64_t>(kMagicSize, image_size)) {}
 
 absl::Status InPlaceCommit::Run(const ImagePatch& patch) {
   absl::Status status = ReadExactly(ops_, fd_, path_, 0, magic_size_, old_magic_);
   if (!status.ok()) return status;
   std::memcpy(new_magic_, old_magic_, kMagicSize);
   Split(patch);
-  if (status = SaveOldBytes(); !status.ok()) return status;
+  // More zeros at the end change nothing for those who read the old headers.
+  if (status = Extend(ops_, fd_, path_, patch); !status.ok()) return status;
+  if (status = SaveOldBytes(); !status.ok()) {
+    Shorten(patch).IgnoreError();
+    return status;
+  }
 
   const uint8_t cleared[kMagicSize] = {};
   status = WriteExactly(ops_, fd_, path_, 0, magic_size_, cleared);
@@ -24,7 +30,9 @@ absl::Status InPlaceCommit::Run(const ImagePatch& patch) {
   if (status.ok()) status = WriteExactly(ops_, fd_, path_, 0, magic_size_, new_magic_);
   if (status.ok()) return status;
 
-  if (absl::Status back = RollBack(); !back.ok()) {
+  absl::Status back = RollBack();
+  back.Update(Shorten(patch));
+  if (!back.ok()) {
     left_broken_ = true;
     return absl::Status(status.code(),
                         absl::StrCat(status.message(), "; undoing it failed too (", back.message(),
@@ -71,6 +79,12 @@ absl::Status InPlaceCommit::WritePieces() {
     if (!status.ok()) return status;
   }
   return absl::OkStatus();
+}
+
+absl::Status InPlaceCommit::Shorten(const ImagePatch& patch) {
+  if (patch.image_size <= image_size_) return absl::OkStatus();
+  const int error = ops_.Truncate(fd_, image_size_);
+  return error < 0 ? FileError("shorten", path_, error) : absl::OkStatus();
 }
 
 absl::Status InPlaceCommit::RollBack() {

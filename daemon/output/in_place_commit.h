@@ -21,6 +21,7 @@ namespace kitlink::daemon {
 // This orders what other processes see, not what a power failure leaves on disk.
 class InPlaceCommit {
  public:
+  // A patch may make the file longer.
   // REQUIRES: `fd` is held exclusively (ExclusiveFile) and CheckPatch accepted `patch` for `image_size`.
   InPlaceCommit(FileOps& ops, int fd, std::string path, uint64_t image_size);
 
@@ -45,10 +46,12 @@ class InPlaceCommit {
   absl::Status SaveOldBytes();
   absl::Status WritePieces();
   absl::Status RollBack();
+  absl::Status Shorten(const ImagePatch& patch);
 
   FileOps& ops_;
   const int fd_;
   const std::string path_;
+  const uint64_t image_size_;
   const size_t magic_size_;
   uint8_t old_magic_[kMagicSize] = {};
   uint8_t new_magic_[kMagicSize] = {};

@@ -127,6 +127,16 @@ ImagePatch LetterPatch(char letter) {
   return patch;
 }
 
+ImagePatch GrowingPatch(char letter) {
+  ImagePatch patch = LetterPatch(letter);
+  Mutation grown;
+  grown.offset = kGrownOffset;
+  grown.bytes.assign(100, static_cast<uint8_t>(letter));
+  patch.mutations.push_back(std::move(grown));
+  patch.image_size = kGrownSize;
+  return patch;
+}
+
 std::string Execute(const std::string& path, int input) {
   int out[2];
   EXPECT_EQ(pipe2(out, O_CLOEXEC), 0);

@@ -34,6 +34,9 @@ std::vector<uint8_t> LetterProgram(char letter, size_t size = 0x8000);
 // Turns any LetterProgram into the one with `letter`: the letters, a page of filling, the ELF header's
 // padding.
 ImagePatch LetterPatch(char letter);
+// The same, and makes the image longer by a page, in whose middle the letter stands.
+ImagePatch GrowingPatch(char letter);
+constexpr uint64_t kGrownSize = 0x9000, kGrownOffset = 0x8800;
 constexpr uint64_t kLetterOffsets[] = {0x1010, 0x3ff8, 0x6020};
 constexpr uint64_t kFillOffset = 0x4800;
 constexpr uint64_t kFillSize = 0x1000;

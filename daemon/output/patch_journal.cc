@@ -62,7 +62,17 @@ absl::Status CheckPatch(const ImagePatch& patch, uint64_t size) {
   return absl::OkStatus();
 }
 
+absl::Status Extend(FileOps& ops, int fd, absl::string_view path, const ImagePatch& patch) {
+  if (patch.image_size == 0) return absl::OkStatus();
+  struct stat info;
+  if (const int error = ops.Fstat(fd, &info); error < 0) return FileError("examine", path, error);
+  if (static_cast<uint64_t>(info.st_size) >= patch.image_size) return absl::OkStatus();
+  const int error = ops.Truncate(fd, patch.image_size);
+  return error < 0 ? FileError("extend", path, error) : absl::OkStatus();
+}
+
 absl::Status WritePatch(FileOps& ops, int fd, absl::string_view path, const ImagePatch& patch) {
+  if (absl::Status status = Extend(ops, fd, path, patch); !status.ok()) return status;
   for (const Mutation& mutation : patch.mutations) {
     absl::Status status =
         WriteExactly(ops, fd, path, mutation.offset, mutation.bytes.size(), mutation.bytes.data());

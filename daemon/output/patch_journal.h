@@ -40,7 +40,10 @@ class PatchJournal {
 // InvalidArgument unless mutations are sorted, disjoint and inside an image of `size` bytes.
 absl::Status CheckPatch(const ImagePatch& patch, uint64_t size);
 
-// Writes the mutations to `fd`, which nobody else looks at, in order of offset.
+// Makes the file behind `fd` at least as long as the patch's image; what is new is zero.
+absl::Status Extend(FileOps& ops, int fd, absl::string_view path, const ImagePatch& patch);
+
+// Writes the mutations to `fd`, which nobody else looks at, in order of offset, after Extend.
 absl::Status WritePatch(FileOps& ops, int fd, absl::string_view path, const ImagePatch& patch);
 
 }  // namespace kitlink::daemon

@@ -24,6 +24,7 @@ enum class Scene {
   kCommitSettled,  // with a fresh spare
   kCommitThird,    // the spare is an old output and lags
   kCommitRemoved,  // the output is gone
+  kCommitGrowing,  // the image gets longer, and the spare lags
   kRelink,         // a whole new image
   kSettle,
 };
@@ -36,7 +37,8 @@ struct Case {
 std::string NameOf(const ::testing::TestParamInfo<Case>& info) {
   static const char* const kPolicies[] = {"Auto", "InPlace", "Exchange"};
   static const char* const kScenes[] = {"Commit",        "CommitSettled", "CommitThird",
-                                        "CommitRemoved", "Relink",        "Settle"};
+                                        "CommitRemoved", "CommitGrowing", "Relink",
+                                        "Settle"};
   return std::string(kPolicies[static_cast<int>(info.param.policy)]) +
          kScenes[static_cast<int>(info.param.scene)];
 }
@@ -53,7 +55,7 @@ class PublishCrashTest : public ::testing::TestWithParam<Case> {
       return;
     }
     sink.Settle();
-    if (scene == Scene::kCommitThird) {
+    if (scene == Scene::kCommitThird || scene == Scene::kCommitGrowing) {
       ASSERT_TRUE(sink.Commit(LetterPatch('Y')).ok());
       ASSERT_TRUE(sink.Commit(LetterPatch('A')).ok());
     }
@@ -68,6 +70,8 @@ class PublishCrashTest : public ::testing::TestWithParam<Case> {
       case Scene::kSettle:
         sink.Settle();
         return absl::OkStatus();
+      case Scene::kCommitGrowing:
+        return sink.Commit(GrowingPatch('B'));
       default:
         return sink.Commit(LetterPatch('B'));
     }
@@ -205,6 +209,8 @@ TEST_P(PublishFaultTest, DiskStaysFull) { FailAtEachCall(-ENOSPC, true); }
 const Case kCases[] = {
     {PublishPolicy::kAuto, Scene::kCommit},          {PublishPolicy::kAuto, Scene::kCommitSettled},
     {PublishPolicy::kAuto, Scene::kCommitThird},     {PublishPolicy::kAuto, Scene::kCommitRemoved},
+    {PublishPolicy::kAuto, Scene::kCommitGrowing},   {PublishPolicy::kInPlace, Scene::kCommitGrowing},
+    {PublishPolicy::kExchange, Scene::kCommitGrowing},
     {PublishPolicy::kAuto, Scene::kRelink},          {PublishPolicy::kAuto, Scene::kSettle},
     {PublishPolicy::kInPlace, Scene::kCommit},       {PublishPolicy::kInPlace, Scene::kRelink},
     {PublishPolicy::kExchange, Scene::kCommit},      {PublishPolicy::kExchange, Scene::kCommitSettled},

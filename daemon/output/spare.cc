@@ -180,7 +180,11 @@ absl::Status Spare::Read(uint64_t offset, MutableBytes into) {
   if (state_ != State::kComplete) return absl::FailedPreconditionError(absl::StrCat("no ", path_));
   absl::StatusOr<OpenFile> file = OpenUnchanged(ops_, path_, O_RDONLY, identity_);
   if (!file.ok()) return file.status();
-  return ReadExactly(ops_, file->fd(), path_, offset, into.size(), into.data());
+  // It may lack what the output has grown by, which the journal's patches have.
+  const uint64_t size = static_cast<uint64_t>(identity_.size);
+  const uint64_t there = offset < size ? std::min<uint64_t>(size - offset, into.size()) : 0;
+  std::fill(into.begin() + static_cast<ptrdiff_t>(there), into.end(), 0);
+  return there == 0 ? absl::OkStatus() : ReadExactly(ops_, file->fd(), path_, offset, there, into.data());
 }
 
 void Spare::BecomeOldOutput(const FileIdentity& expected) {

@@ -13,6 +13,7 @@
 #include "core/output/elf/hot_cells.h"
 #include "core/output/elf/hot_dynsym.h"
 #include "core/output/elf/hot_frames.h"
+#include "core/output/elf/hot_growth.h"
 #include "core/output/elf/hot_rela.h"
 #include "core/output/elf/hot_symtab.h"
 
@@ -59,7 +60,7 @@ class HotElf : public HotTables {
         symtab_(image.symtab, tables.globals, SymtabHomeOf(image)), library_names_(LibraryNames(options, program)),
         build_id_(absl::HexStringToBytes(build_id)),
         rela_(image.rela, tables.rela, Offset(image, kRelaDyn), arch.dynamic_types()),
-        frames_(program, image, arch, TraitsOf(options), tables.frame_header) {
+        frames_(program, image, arch, TraitsOf(options), tables.frame_header), growth_(image, options.max_page_size) {
     has_rela_ = image.Section(kRelaDyn) != nullptr;
     FindAddressFields(program, image, tables.dynamic);
     FindRowSizes(image, tables.dynamic);
@@ -78,6 +79,7 @@ class HotElf : public HotTables {
     symtab_.Begin();
     cells_.Begin();
     dynsym_.Begin();
+    growth_.Begin();
     added_.clear();
     staged_build_id_ = build_id_;
     staged_tree_.reset();
@@ -92,6 +94,10 @@ class HotElf : public HotTables {
       if (section == output_section) Put(offset, used, mutations);
     }
   }
+
+  std::optional<GrowthPlace> Grow(const GrowthRequest& request) override { return growth_.Announce(request); }
+  void PublishGrowth(std::vector<Mutation>* mutations) override { growth_.Publish(mutations); }
+  uint64_t image_size() const override { return growth_.image_size(); }
 
   absl::Status Update(const UnitUpdate& update, std::vector<Mutation>* mutations) override {
     if (absl::Status status = UpdateWords(update); !status.ok()) return status;
@@ -202,6 +208,7 @@ class HotElf : public HotTables {
     symtab_.Accept();
     cells_.Accept();
     dynsym_.Accept();
+    growth_.Accept();
     added_.clear();
     build_id_ = staged_build_id_;
     if (staged_tree_) build_id_tree_.Apply(*std::move(staged_tree_));
@@ -379,6 +386,7 @@ class HotElf : public HotTables {
   std::string build_id_;  // raw bytes
   HotRela rela_;
   HotFrames frames_;
+  HotGrowth growth_;
   bool has_rela_ = false;
   uint64_t build_id_offset_ = 0, rela_count_offset_ = 0;
   std::vector<std::pair<uint32_t, uint64_t>> row_sizes_;      // output section -> file offset

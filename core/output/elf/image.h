@@ -67,6 +67,9 @@ struct SymtabPlan {
   uint64_t strtab_size = 0;  // with the reserve
 };
 
+// What the name of a section that is added later may take, with its end.
+inline constexpr uint32_t kGrowthNameSize = 24;
+
 struct ElfImage {
   Demands demands;
   Cells cells;
@@ -85,6 +88,9 @@ struct ElfImage {
   bool text_relocs = false;  // some words in read-only memory are filled in by the loader
   std::vector<uint32_t> section_names;  // by SectionId: offset in .shstrtab
   std::string shstrtab;
+  // For growth: section headers behind the table, of which the ELF header does not speak, and room for their names, where
+  // it begins in .shstrtab.
+  uint32_t spare_sections = 0, spare_names = 0;
   // By SymbolId, once everything has an address: what TargetOf says of globals. References outnumber symbols.
   struct Target {
     uint64_t address = 0;

@@ -13,7 +13,7 @@ namespace kitlink::elf {
 namespace {
 
 constexpr uint32_t kFeatureShadowStack = 2;  // GNU_PROPERTY_X86_FEATURE_1_SHSTK
-constexpr uint32_t kReservedHeaders = 4;  // PT_NULL entries that growth turns into PT_LOAD
+constexpr uint32_t kReservedHeaders = 4;  // PT_NULL entries that growth turns into PT_LOAD, and their sections
 
 struct SyntheticInfo {
   const char* name;
@@ -382,6 +382,11 @@ class Placer {
       image_.shstrtab += section.name;
       image_.shstrtab.push_back('\0');
     }
+    if (options_.incremental) {
+      image_.spare_sections = kReservedHeaders;
+      image_.spare_names = static_cast<uint32_t>(image_.shstrtab.size());
+      image_.shstrtab.append(uint64_t{kReservedHeaders} * kGrowthNameSize, '\0');
+    }
     for (OutputSection& section : image_.placement.sections) {
       if (section.synthetic == kNotSynthetic) continue;
       section.size = SyntheticSize(static_cast<Synthetic>(section.synthetic));
@@ -492,7 +497,7 @@ class Placer {
       address = start + section.size;
     }
     image_.section_headers = AlignUp(offset, 8);
-    image_.file_size = image_.section_headers + (image_.placement.sections.size() + 1) * sizeof(Elf64_Shdr);
+    image_.file_size = image_.section_headers + (image_.placement.sections.size() + 1 + image_.spare_sections) * sizeof(Elf64_Shdr);
   }
 
   uint64_t page() const { return options_.max_page_size; }
