@@ -70,7 +70,8 @@ TEST(AssignSections, InitRowsGoByPriorityThenInLinkOrder) {
   const Assigned assigned = Assign(builder);
   EXPECT_THAT(assigned.Inputs(".init_array"),
               ElementsAre(".init_array.00101", ".init_array.200", ".init_array", ".init_array"));
-  EXPECT_EQ(assigned.Find(".init_array")->size, 32u) << "rows lie side by side";
+  EXPECT_EQ(assigned.Find(".init_array")->used, 32u) << "rows lie side by side";
+  EXPECT_EQ(assigned.Find(".init_array")->size, 32u + 128u) << "and have a reserve behind them";
 }
 
 TEST(AssignSections, SlotsAreAlignedAndDoNotOverlap) {

@@ -56,6 +56,7 @@ class Capture {
     CaptureSets();
     ListRows(memory_.get());
     CaptureSymbols();
+    CaptureCommons();
     CountImports();
     ParallelFor(program_.units.size(), 8, [&](size_t u) {
       const Unit& unit = program_.units[u];
@@ -318,6 +319,19 @@ class Capture {
         if (out.traits.ifunc && !out.dead) out.body = image_.placement().Address(in.atom) + in.value;
       }
     });
+  }
+
+  void CaptureCommons() {
+    for (uint32_t i = 0; i < program_.symbols.size(); ++i) {
+      const Symbol& symbol = program_.symbols[i];
+      if (!symbol.used || symbol.kind != SymbolKind::kDefined || !symbol.atom.valid()) continue;
+      const UnitId unit = program_.atoms[symbol.atom.value].unit;
+      const InputSection& section = program_.section(symbol.atom);
+      if (!program_.units[unit.value].synthetic || section.name != "COMMON") continue;
+      const Place& place = image_.placement().places[symbol.atom.value];
+      memory_->common_unit = unit;
+      memory_->commons[SymbolId(i)] = {place.section, place.offset, place.capacity, section.alignment};
+    }
   }
 
   static SymbolMemory::Kind KindOf(SymbolKind kind) {

@@ -167,6 +167,13 @@ struct MergedMemory {
   absl::flat_hash_map<PieceDigest, uint32_t> offsets;
 };
 
+// The room of a COMMON symbol that counts.
+struct CommonMemory {
+  SectionId section;
+  uint64_t offset = 0, capacity = 0;
+  uint64_t alignment = 1;  // the strictest that any unit asks for
+};
+
 // A member of an archive, whether it takes part or not. Digests are 64 bits of FNV: they tell what changed, not what is
 // the same in the face of malice; members that take part are compared by content.
 struct MemberMemory {
@@ -215,6 +222,8 @@ struct Memory {
   std::vector<std::string> sonames;  // of the libraries
   absl::flat_hash_map<SymbolId, LibraryOffer> library_offers;
   std::vector<SectionMemory> sections;  // by SectionId
+  UnitId common_unit;  // the linker's own, which owns all COMMON symbols; invalid when there were none
+  absl::flat_hash_map<SymbolId, CommonMemory> commons;  // but for thread variables
   std::vector<MergedMemory> merged;
   std::vector<FileMemory> files;
   absl::flat_hash_map<std::string, uint32_t> file_of;  // path -> index in files

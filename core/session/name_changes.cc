@@ -30,9 +30,7 @@ bool Strong(const GlobalMemory* global) {
   return global != nullptr && Refers(*global) && global->binding != SymbolBinding::kWeak;
 }
 
-bool Special(const GlobalMemory* global) {
-  return global != nullptr && (global->role == GlobalMemory::kCommon || global->role == GlobalMemory::kAbsolute);
-}
+bool Is(GlobalMemory::Role role, const GlobalMemory* global) { return global != nullptr && global->role == role; }
 
 // What one changed unit says of one name that it says something else of now.
 struct Touch {
@@ -125,12 +123,17 @@ class NameResolver {
     if (absl::StrContains(memory_.names.Name(id), '@')) {
       return Refuse(GateReason::kDefinedSetChanged, id, " has a version");
     }
-    bool comes = false, goes = false;
+    bool comes = false, goes = false, common = false;
+    for (const Touch& touch : touches) {
+      if (Is(GlobalMemory::kAbsolute, touch.was) || Is(GlobalMemory::kAbsolute, touch.is)) {
+        return Refuse(GateReason::kDefinedSetChanged, id, " is absolute");
+      }
+      common |= Is(GlobalMemory::kCommon, touch.was) || Is(GlobalMemory::kCommon, touch.is) ||
+                (touch.defines && memory_.commons.contains(id));
+    }
+    if (common) return DecideCommon(id, symbol, touches);
     for (const Touch& touch : touches) {
       const bool owned = touch.was != nullptr && touch.was->owner;
-      if (Special(touch.was) || Special(touch.is)) {
-        return Refuse(Special(touch.is) ? ReasonFor(*touch.is) : ReasonFor(*touch.was), id, " is COMMON or absolute");
-      }
       if (owned && touch.defines) return RefuseGlobal(memory_, *touch.was, *touch.is);
       goes |= owned;
       comes |= touch.defines;
@@ -323,6 +326,84 @@ class NameResolver {
     if (memory_.units[symbol.owner.value].lazy) must_stay_.push_back({symbol.owner, id, id});
     changes_.removed.push_back(id);
     return std::nullopt;
+  }
+
+  // What all units say of a name that some say is COMMON.
+  struct CommonSay {
+    uint64_t size = 0, alignment = 1;
+    bool common = false, weak = false, other = false, any = false;
+    int strong = 0;
+  };
+  void Hear(UnitId unit, const GlobalMemory* global, CommonSay* say) const {
+    if (global == nullptr) return;
+    say->any = true;
+    say->other |= global->visibility != Visibility::kDefault || global->type == SymbolType::kTls || global->type == SymbolType::kFunction ||
+                  global->type == SymbolType::kIfunc || global->role == GlobalMemory::kAbsolute;
+    if (Refers(*global)) return;
+    say->other |= memory_.units[unit.value].lazy;  // it takes part for what it defines
+    if (global->role == GlobalMemory::kCommon) {
+      say->common = true;
+      say->size = std::max(say->size, global->size);
+      say->alignment = std::max(say->alignment, global->alignment);
+    } else if (global->binding == SymbolBinding::kWeak) {
+      say->weak = true;
+    } else {
+      ++say->strong;
+    }
+  }
+
+  // The largest COMMON counts, and a definition before all of them.
+  Refusal DecideCommon(SymbolId id, const SymbolMemory& symbol, std::vector<Touch>& touches) {
+    const GateReason reason = GateReason::kCommonChanged;
+    const LinkOptions& options = memory_.options;
+    CommonSay say;
+    bool was_elsewhere = false;
+    Touch* owner = nullptr;
+    for (Touch& touch : touches) {
+      const UnitId unit = diffs_[touch.diff].unit;
+      if (touch.was == nullptr) changes_.users.push_back({id, unit});
+      CommonSay before;
+      Hear(unit, touch.was, &before);
+      was_elsewhere |= before.other;
+      if (touch.is != nullptr && !Refers(*touch.is) && MayBeExported(*touch.is)) was_elsewhere = true;
+      if (touch.defines) owner = &touch;
+      Hear(unit, touch.is, &say);
+    }
+    for (UnitId unit : memory_.users.Of(id)) {
+      if (Untouched(unit, touches)) Hear(unit, Now(unit, id), &say);
+    }
+    const bool known = memory_.commons.contains(id);
+    const bool outside = symbol.lazy || symbol.shared || symbol.exported || symbol.traits.tls || IsRoot(id) || was_elsewhere;
+    if (outside || say.other || say.weak || say.strong > 1 || options.gc_sections || !options.exclude_libs.empty() || !memory_.common_unit.valid()) {
+      return Refuse(reason, id, " is COMMON");
+    }
+    if (!known && symbol.kind != SymbolMemory::kNone && symbol.kind != SymbolMemory::kDefined) return Refuse(reason, id, " is COMMON");
+    if (say.strong == 1 && !known && symbol.kind == SymbolMemory::kDefined && owner == nullptr) return std::nullopt;  // it still counts
+    if (say.strong == 1) {
+      if (!known || owner == nullptr) return Refuse(reason, id, " is COMMON, and defined");
+      const UnitDiff& diff = diffs_[owner->diff];
+      const uint32_t section = diff.object->symbols[owner->is->index].section;
+      const SectionDiff::Fate fate = section < diff.sections.size() ? diff.sections[section].fate : SectionDiff::kIgnored;
+      if (fate != SectionDiff::kMatched && fate != SectionDiff::kAdded) return Refuse(reason, id, " is in a section that is left out");
+      owner->is->owner = true;
+      changes_.moved.push_back({id, diff.unit, owner->is->index});
+      changes_.uncommon.push_back(id);
+      return std::nullopt;
+    }
+    if (say.common) {
+      const auto now = memory_.commons.find(id);
+      if (known && symbol.size == say.size && now->second.alignment == say.alignment) return std::nullopt;
+      changes_.commons.push_back({id, say.size, say.alignment});
+      return std::nullopt;
+    }
+    if (say.any || !known) return Refuse(reason, id, " is COMMON no longer, and others name it");
+    changes_.removed.push_back(id);
+    changes_.uncommon.push_back(id);
+    return std::nullopt;
+  }
+
+  bool Untouched(UnitId unit, const std::vector<Touch>& touches) const {
+    return std::none_of(touches.begin(), touches.end(), [&](const Touch& touch) { return diffs_[touch.diff].unit == unit; });
   }
 
   bool IsRoot(SymbolId id) const { return IsRootName(memory_, id); }

@@ -29,6 +29,12 @@ struct NameChanges {
   // With --gc-sections (DecideLiveness); neither of the lists above has them.
   std::vector<Added> woken;       // definitions that were there, but not in the image
   std::vector<Added> dormant;     // definitions that are not in the image, and were, or were not there
+  struct Common {
+    SymbolId symbol;
+    uint64_t size = 0, alignment = 1;  // the largest of all
+  };
+  std::vector<Common> commons;     // COMMON symbols that are new, or whose size or alignment is another
+  std::vector<SymbolId> uncommon;  // that are COMMON no longer: among `moved` or `removed` as well
   struct Imported {
     SymbolId symbol;
     bool weak = false;  // nobody refers to it strongly

@@ -6,6 +6,7 @@
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/strings/str_cat.h"
+#include "core/session/commons.h"
 #include "core/session/growth.h"
 #include "core/session/site_writer.h"
 #include "core/session/sites.h"
@@ -192,6 +193,7 @@ std::variant<Plan, GateRefusal> PlanPatch(const GatePass& pass, const Memory& me
   PlacementState state(memory, pass, rules, std::get<RowLayouts>(std::move(rows)));
   std::vector<Mutation> mutations;
   std::vector<PlacedUnit> units(pass.units().size());
+  if (auto refusal = PlaceCommons(pass, &state)) return *refusal;
   if (auto refusal = PlaceUnits(pass, &state, &units, &mutations)) return *refusal;
   if (auto refusal = MoveEnds(memory, rules, &state)) return *refusal;
   // Beyond this point no address changes.
@@ -204,6 +206,7 @@ std::variant<Plan, GateRefusal> PlanPatch(const GatePass& pass, const Memory& me
   plan.grown = *grown;
   if (auto refusal = UpdateRows(memory, state, read, &mutations)) return *refusal;
   if (auto refusal = UpdateNames(pass, memory, state, &mutations)) return *refusal;
+  if (auto refusal = UpdateCommons(pass, state, &mutations)) return *refusal;
   for (const PlacedUnit& unit : units) {
     if (auto refusal = WriteUnit(unit, state, memory.tables.get(), &mutations, &plan.relocations)) return *refusal;
   }
@@ -279,6 +282,13 @@ void AdoptPlan(Plan plan, Memory* memory) {
     MergedMemory& merged = memory->merged[index];
     merged.used = growth.used;
     for (const auto& [digest, offset] : growth.offsets) merged.offsets.emplace(digest, offset);
+  }
+  for (const auto& [id, place] : plan.commons) {
+    if (place.section.valid()) {
+      memory->commons[id] = place;
+    } else {
+      memory->commons.erase(id);
+    }
   }
   memory->atom_count = plan.atoms.total;
   if (plan.patch.image_size != 0) memory->image_size = plan.patch.image_size;

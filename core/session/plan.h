@@ -47,6 +47,7 @@ struct Plan {
   std::vector<NameChanges::Imported> imported;     // as in NameChanges
   absl::btree_map<SectionId, Space> spaces;
   RowLayouts rows;
+  absl::flat_hash_map<SymbolId, CommonMemory> commons;  // of an invalid section: no longer
   bool grown = false;  // it publishes announced growth
   absl::btree_map<uint32_t, MergedGrowth> merged;  // by index in Memory::merged
 };

@@ -15,9 +15,6 @@ namespace {
 
 using Refusal = std::optional<GateRefusal>;
 
-// Loaders keep addresses modulo this; more only where the cold link asked for it.
-constexpr uint64_t kSmallestPage = 4096;
-
 // So many units that refer to a function otherwise than through cells are no more trouble than an island.
 constexpr size_t kFewReferrers = 32;
 
@@ -341,23 +338,19 @@ class UnitPlacer {
     if (Home(id).growth_of.valid()) id = Home(id).growth_of;
     const SectionMemory& home = Home(id);
     if (home.nobits && section.kind != SectionKind::kNobits) return Refuse(GateReason::kUnsupportedSection, s, "");
-    OutputSection shape;  // what slack depends on
-    shape.name = home.name;
-    shape.flags = home.flags;
-    shape.exact = home.exact;
-    const uint64_t capacity = SlotCapacity(shape, section.size, home.min_hole);
+    const uint64_t capacity = CapacityIn(home, section.size);
     const uint64_t alignment = std::max<uint64_t>(section.alignment, 1);
     if (alignment > kSmallestPage) {
       return Refuse(GateReason::kSlackExhausted, s, absl::StrCat(": ", home.name, " is not aligned to ", alignment));
     }
-    if (const std::optional<Slot> slot = TakeRoom(id, capacity, alignment)) {
+    if (const std::optional<Slot> slot = state_.TakeRoom(id, capacity, alignment)) {
       Put(s, *slot);
       return std::nullopt;
     }
     const GateReason reason = (home.flags & kSecTls) ? GateReason::kTlsChanged : GateReason::kSlackExhausted;
     Refusal refusal = Refuse(reason, s, absl::StrCat(": no room left in ", home.name));
     refusal->grow = id;
-    refusal->grow_bytes = WantedIn(id) + capacity + alignment;
+    refusal->grow_bytes = std::max(WantedIn(id), capacity) + alignment;
     return refusal;
   }
 
@@ -370,21 +363,6 @@ class UnitPlacer {
       if (FindHome(memory_, object_.sections[s]) == id) bytes += object_.sections[s].size + object_.sections[s].size / 8 + 64;
     }
     return bytes;
-  }
-
-  // Room in the section itself, or in what it has grown by.
-  std::optional<Slot> TakeRoom(SectionId id, uint64_t capacity, uint64_t alignment) {
-    if (const std::optional<Room> room = state_.space(id).Take(capacity, alignment, Home(id).address)) {
-      return Slot{id, room->offset, room->size};
-    }
-    for (uint32_t s = id.value + 1; s < memory_.sections.size(); ++s) {
-      if (memory_.sections[s].growth_of != id) continue;
-      const SectionId growth(s);
-      if (const std::optional<Room> room = state_.space(growth).Take(capacity, alignment, Home(growth).address)) {
-        return Slot{growth, room->offset, room->size};
-      }
-    }
-    return std::nullopt;
   }
 
   Refusal PlacePieces(uint32_t s) {
@@ -568,6 +546,25 @@ class UnitPlacer {
 
 }  // namespace
 
+uint64_t CapacityIn(const SectionMemory& home, uint64_t size) {
+  OutputSection shape;  // what slack depends on
+  shape.name = home.name;
+  shape.flags = home.flags;
+  shape.exact = home.exact;
+  return SlotCapacity(shape, size, home.min_hole);
+}
+
+std::optional<Slot> PlacementState::TakeRoom(SectionId id, uint64_t capacity, uint64_t alignment) {
+  for (uint32_t s = id.value; s < memory_.sections.size(); ++s) {
+    const SectionId section(s);
+    if (section != id && memory_.sections[s].growth_of != id) continue;
+    if (const std::optional<Room> room = space(section).Take(capacity, alignment, memory_.sections[s].address)) {
+      return Slot{section, room->offset, room->size};
+    }
+  }
+  return std::nullopt;
+}
+
 SectionId FindHome(const Memory& memory, const InputSection& section) {
   const absl::string_view name = OutputSectionName(memory.options, section);
   for (uint32_t i = 0; i < memory.sections.size(); ++i) {
@@ -697,6 +694,7 @@ void PlacementState::Finish(Plan* plan) {
   plan->spaces = std::move(spaces_);
   plan->merged = std::move(merged_);
   plan->rows = std::move(rows_);
+  plan->commons = std::move(commons_);
   for (auto& [id, symbol] : symbols_) plan->symbols.push_back({SymbolId(id), symbol});
 }
 

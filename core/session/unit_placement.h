@@ -65,6 +65,11 @@ class PlacementState {
   const RowLayouts& rows() const { return rows_; }
   // True of a section whose rows are laid out anew.
   bool LaidOut(SectionId id) const { return rows_.contains(id); }
+  // Room in a section, or in what it has grown by; nothing when there is none.
+  std::optional<Slot> TakeRoom(SectionId id, uint64_t capacity, uint64_t alignment);
+  // The room of COMMON symbols that the plan gave some, or took it from (then the section is invalid).
+  const absl::flat_hash_map<SymbolId, CommonMemory>& commons() const { return commons_; }
+  void SetCommon(SymbolId id, const CommonMemory& place) { commons_[id] = place; }
   // Ends that move; those of rows are known from the beginning.
   const std::vector<LinkerEnd>& ends() const { return ends_; }
   void MoveEnd(const LinkerEnd& end);
@@ -82,10 +87,17 @@ class PlacementState {
   const MoveRules& rules_;
   RowLayouts rows_;
   std::vector<LinkerEnd> ends_;
+  absl::flat_hash_map<SymbolId, CommonMemory> commons_;
   absl::btree_map<SectionId, Space> spaces_;
   absl::flat_hash_map<uint32_t, SymbolMemory> symbols_;
   absl::btree_map<uint32_t, MergedGrowth> merged_;
 };
+
+// Loaders keep addresses modulo this; more only where the cold link asked for it.
+inline constexpr uint64_t kSmallestPage = 4096;
+
+// The bytes of a slot for `size` bytes in a section.
+uint64_t CapacityIn(const SectionMemory& home, uint64_t size);
 
 // The section that a new one is appended to; invalid when there is none such.
 SectionId FindHome(const Memory& memory, const InputSection& section);

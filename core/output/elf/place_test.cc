@@ -108,8 +108,23 @@ TEST(PlaceElf, LargeAlignmentMovesTheImage) {
   CheckSegments(Plan(builder));
 }
 
+TEST(PlaceElf, ThreadLocalStorageHasRoomInPrograms) {
+  ProgramBuilder builder;
+  builder.Object("a.o", Everything());
+  const Planned planned = Plan(builder);
+  const Elf64_Phdr* tls = planned.Header(PT_TLS);
+  ASSERT_NE(tls, nullptr);
+  EXPECT_GE(tls->p_memsz, 40u + 2 * 64u);
+  EXPECT_EQ(planned.image.values.tls_pointer, AlignUp(tls->p_vaddr + tls->p_memsz, 16));
+  ProgramBuilder library;
+  library.options.kind = OutputKind::kShared;
+  library.Object("a.o", Everything());
+  EXPECT_EQ(Plan(library).Header(PT_TLS)->p_memsz, 16u + 24u);
+}
+
 TEST(PlaceElf, ThreadLocalStorageEndsAtThePointer) {
   ProgramBuilder builder;
+  builder.options.incremental = false;
   builder.Object("a.o", Everything());
   const Planned planned = Plan(builder);
   const Elf64_Phdr* tls = planned.Header(PT_TLS);
