@@ -126,7 +126,7 @@ class NameResolver {
     bool comes = false, goes = false, common = false;
     for (const Touch& touch : touches) {
       if (Is(GlobalMemory::kAbsolute, touch.was) || Is(GlobalMemory::kAbsolute, touch.is)) {
-        return Refuse(GateReason::kDefinedSetChanged, id, " is absolute");
+        return DecideAbsolute(id, symbol, touches);
       }
       common |= Is(GlobalMemory::kCommon, touch.was) || Is(GlobalMemory::kCommon, touch.is) ||
                 (touch.defines && memory_.commons.contains(id));
@@ -325,6 +325,19 @@ class NameResolver {
     if (symbol.traits.ifunc) return Refuse(GateReason::kSymbolKindChanged, id, " is an IFUNC");
     if (memory_.units[symbol.owner.value].lazy) must_stay_.push_back({symbol.owner, id, id});
     changes_.removed.push_back(id);
+    return std::nullopt;
+  }
+
+  // Another value of an absolute symbol is all that can be followed.
+  Refusal DecideAbsolute(SymbolId id, const SymbolMemory& symbol, std::vector<Touch>& touches) {
+    const Touch& touch = touches[0];
+    const bool both = touches.size() == 1 && Is(GlobalMemory::kAbsolute, touch.was) && Is(GlobalMemory::kAbsolute, touch.is);
+    const bool inside = !symbol.exported && !symbol.shared && !IsRoot(id);
+    if (!both || !inside || symbol.kind != SymbolMemory::kAbsolute || symbol.owner != diffs_[touch.diff].unit ||
+        touch.was->binding != touch.is->binding || touch.was->type != touch.is->type || touch.was->visibility != touch.is->visibility) {
+      return Refuse(GateReason::kDefinedSetChanged, id, " is absolute");
+    }
+    changes_.absolutes.push_back({id, touch.is->alignment});
     return std::nullopt;
   }
 

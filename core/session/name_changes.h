@@ -35,6 +35,7 @@ struct NameChanges {
   };
   std::vector<Common> commons;     // COMMON symbols that are new, or whose size or alignment is another
   std::vector<SymbolId> uncommon;  // that are COMMON no longer: among `moved` or `removed` as well
+  std::vector<std::pair<SymbolId, uint64_t>> absolutes;  // absolute symbols that have another value: everybody must follow
   struct Imported {
     SymbolId symbol;
     bool weak = false;  // nobody refers to it strongly

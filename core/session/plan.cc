@@ -66,9 +66,12 @@ std::optional<GateRefusal> CheckMoved(const GatePass& pass, const Memory& memory
   for (const NameChanges::Added& moved : pass.names().moved) {
     if (!republish.contains(moved.symbol)) refusal.republish.push_back(moved.symbol);
   }
+  for (const auto& [id, value] : pass.names().absolutes) {
+    if (!republish.contains(id)) refusal.republish.push_back(id);
+  }
   if (refusal.republish.empty()) return std::nullopt;
   refusal.reason = GateReason::kDefinedSetChanged;
-  refusal.detail = absl::StrCat(memory.names.Name(refusal.republish[0]), " is defined elsewhere now");
+  refusal.detail = absl::StrCat(memory.names.Name(refusal.republish[0]), " is defined elsewhere now, or has another value");
   return refusal;
 }
 
@@ -87,6 +90,21 @@ std::optional<GateRefusal> PlaceUnits(const GatePass& pass, PlacementState* stat
     gathered->Join(*refusal);
   }
   return gathered;
+}
+
+// Absolute symbols with another value.
+std::optional<GateRefusal> UpdateAbsolutes(const GatePass& pass, const Memory& memory, std::vector<Mutation>* mutations) {
+  for (const auto& [id, value] : pass.names().absolutes) {
+    SymbolUpdate update;
+    update.symbol = id;
+    update.body = update.address = value;
+    update.size = memory.symbols[id.value].size;
+    update.absolute = update.republished = true;
+    if (absl::Status status = memory.tables->UpdateSymbol(update, mutations); !status.ok()) {
+      return GateRefusal{GateReason::kDefinedSetChanged, absl::StrCat(memory.names.Name(id), ": ", status.message())};
+    }
+  }
+  return std::nullopt;
 }
 
 // Rows of names that came and went.
@@ -206,6 +224,7 @@ std::variant<Plan, GateRefusal> PlanPatch(const GatePass& pass, const Memory& me
   plan.grown = *grown;
   if (auto refusal = UpdateRows(memory, state, read, &mutations)) return *refusal;
   if (auto refusal = UpdateNames(pass, memory, state, &mutations)) return *refusal;
+  if (auto refusal = UpdateAbsolutes(pass, memory, &mutations)) return *refusal;
   if (auto refusal = UpdateCommons(pass, state, &mutations)) return *refusal;
   for (const PlacedUnit& unit : units) {
     if (auto refusal = WriteUnit(unit, state, memory.tables.get(), &mutations, &plan.relocations)) return *refusal;

@@ -642,6 +642,11 @@ PlacementState::PlacementState(const Memory& memory, const GatePass& pass, const
     symbol.executable = (object.sections[object.symbols[moved.index].section].flags & kSecExec) != 0;
     SetSymbol(moved.symbol, symbol);
   }
+  for (const auto& [id, value] : pass.names().absolutes) {
+    SymbolMemory symbol = memory.symbols[id.value];
+    symbol.address = symbol.body = value;
+    SetSymbol(id, symbol);
+  }
   for (const auto& [id, layout] : rows_) {
     if (!layout.end.valid()) continue;
     MoveEnd({layout.end, memory.sections[id.value].address + layout.used, id});
