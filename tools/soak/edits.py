@@ -329,6 +329,15 @@ class Editor:
         item.n += self.rng.choice([1, 2, 8])
         return "%s has %d rows" % (item.name, item.n)
 
+    def grow_huge(self):
+        """Beyond what any section has to spare."""
+        item = self.some(("fn", "data"), self.not_so)
+        if item.kind == "fn":
+            item.fill += self.rng.choice([20000, 100000])
+            return "%s has %d bytes more" % (item.name, item.fill)
+        item.n += self.rng.choice([5000, 30000])
+        return "%s has %d rows" % (item.name, item.n)
+
     def align(self):
         item = self.some(("data", "fn", "strs", "common", "hvar"), self.not_so)
         item.align = self.rng.choice([0, 16, 32, 64, 128])
@@ -491,7 +500,7 @@ COMMON = ["body", "grow_function", "shrink_function", "style", "text", "values",
           "rename", "move", "add_use", "drop_use", "use_member", "grow_data", "shrink_data", "linkage", "header_body", "header_use",
           "header_add", "header_remove", "header_grow", "add_cxx", "member_add", "libc", "reorder"]
 RARE = ["local_static", "add_rare", "add_unused", "use_library", "grow_rare", "align", "zeroes", "constness", "rival", "weak_reference",
-        "debug_only", "flags", "header_include", "key_function", "input_add", "input_remove", "library", "member_remove",
+        "debug_only", "flags", "grow_huge", "header_include", "key_function", "input_add", "input_remove", "library", "member_remove",
         "member_reorder", "undefined", "null"]
 KINDS = COMMON * 3 + RARE
 

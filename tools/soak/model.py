@@ -24,7 +24,7 @@ class Item:
         self.key = number  # order among items of one level
         self.uses = []
         self.linkage = "global"
-        self.seed, self.n, self.pad, self.align = number, 3, 0, 0
+        self.seed, self.n, self.pad, self.align, self.fill = number, 3, 0, 0, 0
         self.style, self.zero, self.const, self.cxx, self.noinline = "plain", False, False, False, True
         self.prio, self.libc, self.base, self.key_home, self.methods = 0, "", None, None, 1
         self.local_static, self.alias_of, self.of = False, None, 0

@@ -188,6 +188,8 @@ class Writer:
             lines.append("for (u i = 0; i < (x & 7); ++i) r = r * %du + i;" % values[2])
         if item.local_static:
             lines.append("static u count = %du; r += count++;" % (values[5] if not item.zero else 0))
+        if item.fill:
+            lines.append("__asm__ volatile(\".fill %d, 1, 0x90\");" % item.fill)
         for use in item.uses:
             text = self.expression(use)
             if text is not None:
