@@ -147,6 +147,23 @@ void CompareSpecial(Walk& walk, const Special& special) {
   }
 }
 
+// What may be done to memory is what some segment of a cold link allows; and a segment is there for the headers or for some
+// section: growth that nobody can name would be of no use, or a mistake.
+void CheckLoad(Walk& walk, const Elf64_Phdr& p) {
+  const auto &wanted = walk.cold().image().segments();
+  const bool known = std::any_of(wanted.begin(), wanted.end(),
+                                 [&](const Elf64_Phdr& c) { return c.p_type == PT_LOAD && c.p_flags == p.p_flags; });
+  if (!known && (p.p_flags & PF_W) != 0 && (p.p_flags & PF_X) != 0) {
+    walk.Differ(absl::StrCat("the PT_LOAD at ", Hex(p.p_vaddr), " is writable and executable"));
+  }
+  const auto& sections = walk.image().image().sections();
+  const bool holds = p.p_offset == 0 || p.p_memsz == 0 || std::any_of(sections.begin(), sections.end(), [&](const ImageSection& s) {
+    return (s.header.sh_flags & SHF_ALLOC) != 0 && s.header.sh_size != 0 && s.header.sh_addr >= p.p_vaddr &&
+           s.header.sh_addr - p.p_vaddr < p.p_memsz;
+  });
+  if (!holds) walk.Differ(absl::StrCat("the PT_LOAD at ", Hex(p.p_vaddr), " holds no section"));
+}
+
 uint64_t LargestAlignment(const Image& image) {
   uint64_t most = 0;
   for (const Elf64_Phdr& p : image.segments()) {
@@ -167,6 +184,7 @@ void CompareLoads(Walk& walk) {
     same_physical = same_physical && (p.p_type != PT_LOAD || p.p_paddr == p.p_vaddr);
   for (const Elf64_Phdr& p : here.segments()) {
     if (p.p_type != PT_LOAD) continue;
+    CheckLoad(walk, p);
     if ((p.p_vaddr - p.p_offset) % kPage != 0 || p.p_align % kPage != 0) {
       walk.Differ(absl::StrCat("the PT_LOAD at ", Hex(p.p_vaddr), " cannot be mapped in pages"));
     }
