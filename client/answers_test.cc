@@ -108,7 +108,7 @@ TEST(Answers, VerifyAndSessionJson) {
             "\n");
   EXPECT_EQ(SessionJson(v1::SessionInfo()),
             R"({"output":"","session_key":"","generation":0,"units":0,"atoms":0,"symbols":0,"bytes_held":0,)"
-            R"("hot":false,"busy":false,"queued":0})"
+            R"("hot":false,"busy":false,"queued":0,"shadow":""})"
             "\n");
 }
 
