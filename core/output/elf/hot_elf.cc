@@ -120,6 +120,9 @@ class HotElf : public HotTables {
       if (dynsym_.IsImport(set->dynsym)) return absl::UnimplementedError(".dynsym: a definition is an import there");
       dynsym_.Define(set->dynsym, update, values_.tls_begin, mutations);
     }
+    if (const CellSet* set = cells_.Find(update.symbol); set != nullptr && set->iplt >= 0) {
+      cells_.MoveResolver(*set, update.body, mutations);
+    }
     if (!update.republished && !added) return absl::OkStatus();
     const uint64_t address = update.republished ? update.address : update.body;
     for (const auto& [symbol, offset] : address_fields_) {
