@@ -20,16 +20,20 @@ class Space {
  public:
   Space() = default;
   // `used` bytes are taken, the rest up to `size` is free. With min_hole != 0 every hole must be 0 or at least that
-  // long, since it is filled with something legal, and holes are never joined.
+  // long, since it is filled with something legal.
   Space(uint64_t used, uint64_t size, uint64_t min_hole) : used_(used), size_(size), min_hole_(min_hole) {}
 
-  // Room for `size` bytes whose address is a multiple of `alignment`, the section starting at `address`: the first hole
-  // that is long enough, else the tail. May give more than was asked for, when the remainder could not be a hole.
+  // Room for `size` bytes whose address is a multiple of `alignment`, the section starting at `address`: the shortest
+  // hole that is long enough, else the tail. May give more than was asked for, when the remainder could not be a hole.
   // Nothing when there is no such room.
   std::optional<Room> Take(uint64_t size, uint64_t alignment, uint64_t address = 0);
+  // Joins what is given with the holes on either side of it.
   void Give(Room room);
   // The section has `size` bytes now, no fewer than before.
   void Extend(uint64_t size) { size_ = size; }
+  // Makes `slot`, which is taken, longer by the hole behind it: to `wanted` bytes, or as many as there are, but at least
+  // `least`. Nothing when there are not so many. The tail is everybody's. REQUIRES: slot.size < least <= wanted.
+  std::optional<Room> Lengthen(Room slot, uint64_t least, uint64_t wanted);
 
   const std::vector<Room>& holes() const { return holes_; }
   Room tail() const { return {used_, size_ - used_}; }

@@ -121,8 +121,8 @@ class UnitPlacer {
     const uint64_t begin = home.address + atom.offset;
     for (const OwnSymbol& own : own_[s]) {
       const SymbolMemory& symbol = state_.symbol(own.id);
-      const uint64_t published = symbol.traits.ifunc ? symbol.body : symbol.address;
-      if (!state_.free(own.id) && Inside(published, begin, std::max<uint64_t>(atom.capacity, 1)) && published != begin + own.value) return false;
+      if (symbol.traits.ifunc || state_.free(own.id)) continue;
+      if (Inside(symbol.address, begin, std::max<uint64_t>(atom.capacity, 1)) && symbol.address != begin + own.value) return false;
     }
     return true;
   }
@@ -155,6 +155,7 @@ class UnitPlacer {
       Stay(s, atom);
       return std::nullopt;
     }
+    if (entries && Lengthen(s, atom, home)) return std::nullopt;
     if ((section.flags & kSecTls) && home.exact) return Refuse(GateReason::kTlsChanged, s, "");
     if (home.exact) {
       return Refuse(home.alloc() ? GateReason::kExactSectionChanged : GateReason::kUnsupportedSection, s,
@@ -170,14 +171,14 @@ class UnitPlacer {
     if (!code && PublishedIn(s, atom, home)) return OrRepublish(PublishedNames(s), Refuse(GateReason::kDataGrew, s, ""));
     if (code) {
       for (const OwnSymbol& own : own_[s]) {
-        if (state_.free(own.id)) continue;
         const SymbolMemory& symbol = state_.symbol(own.id);
+        if (symbol.traits.ifunc || state_.free(own.id)) continue;
         if (own.label) {
           // A jump would do for who calls it, not for who takes the difference to the function before it.
           return OrRepublish(PublishedNames(s), Refuse(GateReason::kIslandOverlap, s,
                                                        absl::StrCat(": ", memory_.names.Name(own.id), " is no function")));
         }
-        if (symbol.interior || symbol.traits.ifunc) {
+        if (symbol.interior) {
           return OrRepublish(PublishedNames(s),
                              Refuse(GateReason::kIslandOverlap, s,
                                     absl::StrCat(": others refer to more of ", memory_.names.Name(own.id), " than its entry")));
@@ -210,16 +211,17 @@ class UnitPlacer {
   Refusal OrRepublish(std::vector<SymbolId> symbols, Refusal refusal) const {
     const bool possible = std::none_of(symbols.begin(), symbols.end(), [&](SymbolId id) {
       const SymbolMemory& symbol = state_.symbol(id);
-      return symbol.traits.ifunc || symbol.kind != SymbolMemory::kDefined || IsRootName(memory_, id);
+      return symbol.traits.ifunc || symbol.kind != SymbolMemory::kDefined;
     });
     if (possible) refusal->republish = std::move(symbols);
     return refusal;
   }
 
+  // An IFUNC's resolver is not among them: what others refer to is its PLT entry.
   std::vector<SymbolId> PublishedNames(uint32_t s) const {
     std::vector<SymbolId> symbols;
     for (const OwnSymbol& own : own_[s]) {
-      if (!state_.free(own.id)) symbols.push_back(own.id);
+      if (!state_.free(own.id) && !state_.symbol(own.id).traits.ifunc) symbols.push_back(own.id);
     }
     return symbols;
   }
@@ -261,7 +263,7 @@ class UnitPlacer {
       for (const std::vector<OwnSymbol>& list : own_) {
         for (const OwnSymbol& own : list) {
           const SymbolMemory& symbol = state_.symbol(own.id);
-          if (code && !state_.free(own.id) && symbol.executable && Inside(symbol.address, begin, slot.capacity)) island.symbols.push_back(own.id);
+          if (code && !state_.free(own.id) && symbol.executable && !symbol.traits.ifunc && Inside(symbol.address, begin, slot.capacity)) island.symbols.push_back(own.id);
         }
       }
       if (island.symbols.empty()) {
@@ -331,6 +333,18 @@ class UnitPlacer {
       default:
         return std::nullopt;
     }
+  }
+
+  // A section that outgrew its slot need not move when what follows is free.
+  bool Lengthen(uint32_t s, const AtomMemory& atom, const SectionMemory& home) {
+    const InputSection& section = object_.sections[s];
+    if (home.exact || home.padded || (section.flags & kSecTls) || atom.capacity == 0 || section.size + home.min_hole <= atom.capacity) return false;
+    if ((home.address + atom.offset) % std::max<uint32_t>(section.alignment, 1) != 0) return false;
+    const uint64_t least = section.size + home.min_hole;
+    const std::optional<Room> room = state_.space(atom.section).Lengthen(
+        {atom.offset, atom.capacity}, least, std::max(least, CapacityIn(home, section.size)));
+    if (room) Put(s, {atom.section, room->offset, room->size});
+    return room.has_value();
   }
 
   Refusal Append(uint32_t s, SectionId id) {
@@ -420,6 +434,7 @@ class UnitPlacer {
           return OrRepublish({own.id}, Refuse(GateReason::kDefinedSetChanged, own.section,
                                               absl::StrCat(": others ask for the size of ", memory_.names.Name(own.id))));
         }
+        if (symbol.traits.ifunc && symbol.address == symbol.body) symbol.address = body;  // it has no PLT entry
         symbol.body = body;
         symbol.size = own.size;
         if (state_.free(own.id)) {
@@ -427,8 +442,7 @@ class UnitPlacer {
           state_.SetSymbol(own.id, symbol);
           continue;
         }
-        const uint64_t published = symbol.traits.ifunc ? state_.symbol(own.id).body : symbol.address;
-        if (body != published && !HasIsland(own.id)) {
+        if (body != symbol.address && !symbol.traits.ifunc && !HasIsland(own.id)) {
           return OrRepublish({own.id}, Refuse(GateReason::kDataGrew, own.section,
                                               absl::StrCat(": ", memory_.names.Name(own.id), " moved")));
         }

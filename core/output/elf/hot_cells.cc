@@ -212,6 +212,19 @@ absl::Status HotCells::Bind(SymbolId symbol, uint64_t address, bool absolute, Ho
   return Refill(set, content, true, rela);
 }
 
+void HotCells::MoveResolver(const CellSet& set, uint64_t address, std::vector<Mutation>* mutations) {
+  const uint64_t slot = 8 * (uint64_t{kGotPltHeader} + cells_.plt_capacity() + static_cast<uint64_t>(set.iplt));
+  for (size_t i = 0; i < staged_irelative_.size(); ++i) {
+    Elf64_Rela& row = staged_irelative_[i];
+    if (row.r_offset != home_.got_plt + slot) continue;
+    if (row.r_addend == static_cast<int64_t>(address)) return;
+    row.r_addend = static_cast<int64_t>(address);
+    PutTable(home_.rela_plt_offset + (uint64_t{plt_count()} + i) * sizeof(row), row, mutations);
+    PutTable(home_.got_plt_offset + slot, address, mutations);
+    return;
+  }
+}
+
 void HotCells::Renumber(SymbolId symbol, uint32_t dynsym, std::vector<Mutation>* mutations) {
   CellSet& set = Stage(symbol);
   set.dynsym = dynsym;

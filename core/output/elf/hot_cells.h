@@ -41,6 +41,8 @@ class HotCells {
   absl::Status Move(SymbolId symbol, uint64_t address, bool absolute, HotRela* rela);
   // The same for cells that the loader has filled by name.
   absl::Status Bind(SymbolId symbol, uint64_t address, bool absolute, HotRela* rela);
+  // The resolver of an IFUNC that has a PLT entry is at `address` now.
+  void MoveResolver(const CellSet& set, uint64_t address, std::vector<Mutation>* mutations);
   // A symbol is bound at run time from now on: so are the cells that it has.
   absl::Status Import(SymbolId symbol, uint32_t dynsym, HotRela* rela, std::vector<Mutation>* mutations);
   // An import has another row in .dynsym, or none any more (0).

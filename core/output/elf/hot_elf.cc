@@ -116,6 +116,9 @@ class HotElf : public HotTables {
     } else if (row != 0 && !stale_.contains(update.symbol)) {
       return absl::UnimplementedError(".dynsym: a definition is an import there");
     }
+    if (const CellSet* set = cells_.Find(update.symbol); set != nullptr && set->iplt >= 0) {
+      cells_.MoveResolver(*set, update.body, mutations);
+    }
     if (!placed) return absl::OkStatus();
     SettleExports(mutations);
     for (const auto& [symbol, offset] : address_fields_) {
