@@ -32,12 +32,17 @@ bool Strong(const GlobalMemory* global) {
 
 bool Is(GlobalMemory::Role role, const GlobalMemory* global) { return global != nullptr && global->role == role; }
 
+// True of a definition that counts: it is not in a COMDAT group that the unit lost.
+bool Defined(const GlobalMemory& global) { return global.role == GlobalMemory::kDefined && !global.lost; }
+
+bool Special(const GlobalMemory* global) { return Is(GlobalMemory::kCommon, global) || Is(GlobalMemory::kAbsolute, global); }
+
 // What one changed unit says of one name that it says something else of now.
 struct Touch {
   size_t diff = 0;
   const GlobalMemory* was = nullptr;  // nullptr: it did not name it
   GlobalMemory* is = nullptr;
-  bool defines = false;  // its definition counts: it is not in a COMDAT group that the unit lost
+  bool defines = false;  // its definition counts
 };
 
 // An archive member that less is asked of than before.
@@ -59,6 +64,7 @@ class NameResolver {
       if (Refusal refusal = Decide(id, touched_[id])) return *std::move(refusal);
     }
     for (const MustStay& member : must_stay_) {
+      if (Leaves(member.unit)) continue;
       int steps = kMostSteps;
       absl::flat_hash_set<UnitId> seen;
       if (!StillNeeded(member.unit, member.without, &seen, &steps)) {
@@ -76,7 +82,7 @@ class NameResolver {
     for (size_t w = 0, i = 0; w < was.size() || i < is.size();) {
       const bool old_only = i == is.size() || (w < was.size() && was[w].symbol < is[i].symbol);
       const bool new_only = !old_only && (w == was.size() || is[i].symbol < was[w].symbol);
-      if (!old_only && !new_only && Same(was[w], is[i])) {
+      if (!old_only && !new_only && Same(was[w], is[i]) && !(diffs_[d].moved && Defined(is[i]) && is[i].symbol.valid())) {
         is[i++].owner = was[w++].owner;
         continue;
       }
@@ -88,7 +94,8 @@ class NameResolver {
         versioned_ = true;
         continue;
       }
-      touch.defines = touch.is != nullptr && touch.is->role == GlobalMemory::kDefined && !touch.is->lost;
+      touch.defines = touch.is != nullptr && Defined(*touch.is);
+      if (touch.is != nullptr) touch.is->owner = false;  // of an earlier round
       const SymbolId id = touch.is != nullptr ? touch.is->symbol : touch.was->symbol;
       auto [it, fresh] = touched_.try_emplace(id);
       if (fresh) order_.push_back(id);
@@ -134,11 +141,26 @@ class NameResolver {
     if (common) return DecideCommon(id, symbol, touches);
     for (const Touch& touch : touches) {
       const bool owned = touch.was != nullptr && touch.was->owner;
-      if (owned && touch.defines) return RefuseGlobal(memory_, *touch.was, *touch.is);
-      goes |= owned;
+      const bool same = touch.was != nullptr && touch.is != nullptr && Same(*touch.was, *touch.is);
+      if (owned && touch.defines && !same) return RefuseGlobal(memory_, *touch.was, *touch.is);
+      goes |= owned && !touch.defines;
       comes |= touch.defines;
       if (touch.was == nullptr) changes_.users.push_back({id, diffs_[touch.diff].unit});
     }
+    if (comes) {
+      if (Refusal refusal = FindWinner(id)) return refusal;
+      // The one that counted still does.
+      if (!goes && symbol.kind == SymbolMemory::kDefined && winner_.unit == symbol.owner) {
+        for (Touch& touch : touches) {
+          if (touch.is != nullptr) touch.is->owner = diffs_[touch.diff].unit == winner_.unit;
+        }
+        return DecideReferences(id, symbol, touches);
+      }
+    } else if (goes && LookAtOthers(id, touches).defined) {
+      if (Refusal refusal = FindWinner(id)) return refusal;
+      comes = winner_.unit.valid();
+    }
+    goes |= comes && symbol.kind == SymbolMemory::kDefined;
     const LinkOptions& options = memory_.options;
     if (comes && !options.exclude_libs.empty()) {
       return Refuse(GateReason::kDefinedSetChanged, id, ": whether it is hidden depends on where it is defined");
@@ -147,6 +169,45 @@ class NameResolver {
     if (comes) return DecideAdded(id, symbol, touches);
     if (goes) return DecideRemoved(id, symbol, touches);
     return DecideReferences(id, symbol, touches);
+  }
+
+  // The definition that a full link takes of those that there are now: a strong one before a weak one, among equals the
+  // first. Refuses where there are two strong ones, and where something else than definitions is among them.
+  struct Winner {
+    UnitId unit;
+    const GlobalMemory* say = nullptr;
+  };
+  Refusal FindWinner(SymbolId id) {
+    winner_ = {};
+    int strong = 0;
+    for (UnitId unit : UsersOf(id)) {
+      const GlobalMemory* say = Now(unit, id);
+      if (Special(say)) return Refuse(ReasonFor(*say), id, " is COMMON or absolute");
+      if (say == nullptr || !Defined(*say)) continue;
+      const bool weak = say->binding == SymbolBinding::kWeak;
+      strong += !weak;
+      if (winner_.say != nullptr) {
+        const bool was_weak = winner_.say->binding == SymbolBinding::kWeak;
+        if (weak != was_weak ? weak : !memory_.Before(unit, winner_.unit)) continue;
+      }
+      winner_ = {unit, say};
+    }
+    if (strong > 1) return Refuse(GateReason::kDefinedSetChanged, id, " is defined more than once");
+    return std::nullopt;
+  }
+
+  bool Leaves(UnitId unit) const {
+    const auto it = index_.find(unit);
+    return it != index_.end() && diffs_[it->second].leaves;
+  }
+
+  // Units that have not changed have to be written anew before more can be said.
+  Refusal AskFor(SymbolId id, const std::vector<UnitId>& units, absl::string_view what) const {
+    GateRefusal refusal = Refuse(GateReason::kDefinedSetChanged, id, what);
+    for (UnitId unit : units) {
+      if (!index_.contains(unit)) refusal.rewrite.push_back(unit);
+    }
+    return refusal;
   }
 
   static GateReason ReasonFor(const GlobalMemory& global) {
@@ -166,7 +227,7 @@ class NameResolver {
       strong |= Strong(touch.is);
       was_strong |= Strong(touch.was) && !Strong(touch.is);
       newly_strong |= Strong(touch.is) && !Strong(touch.was);
-      rivals |= touch.is != nullptr && touch.is->role == GlobalMemory::kDefined;
+      rivals |= touch.is != nullptr && touch.is->role == GlobalMemory::kDefined && diffs_[touch.diff].unit != symbol.owner;
       if (Refusal refusal = CheckVisibility(id, symbol, touch)) return refusal;
     }
     const GateReason reason = GateReason::kUndefinedSetChanged;
@@ -255,64 +316,59 @@ class NameResolver {
     if (symbol.kind != SymbolMemory::kNone) return Refuse(reason, id, " meant something else");
     if (symbol.shared) return Refuse(reason, id, " is a name of a shared library, too");
     if (IsRoot(id)) return Refuse(reason, id, " is a name that the options mention");
-    Touch* owner = nullptr;
-    for (Touch& touch : touches) {
-      if (!touch.defines) continue;
-      if (owner != nullptr) return Refuse(reason, id, " is defined more than once");
-      owner = &touch;
-    }
-    const GlobalMemory& definition = *owner->is;
+    const GlobalMemory& definition = *winner_.say;
     if (definition.type == SymbolType::kIfunc) return Refuse(GateReason::kSymbolKindChanged, id, " is an IFUNC");
     if (MayBeExported(definition)) return Refuse(reason, id, " may have to be exported");
     for (const Touch& touch : touches) {
-      if (touch.is == nullptr || &touch == owner) continue;
+      if (touch.is == nullptr || touch.is == winner_.say) continue;
       if (touch.is->visibility != Visibility::kDefault && touch.is->visibility != definition.visibility) {
         return Refuse(GateReason::kSymbolKindChanged, id, " is referred to with another visibility");
       }
     }
-    const UnitDiff& diff = diffs_[owner->diff];
-    if (symbol.lazy && memory_.units[diff.unit.value].lazy) return Refuse(reason, id, " is defined by two members");
+    UnitDiff& diff = diffs_[index_.at(winner_.unit)];
+    if (symbol.lazy && memory_.units[diff.unit.value].lazy && !memory_.units[diff.unit.value].gone) return Refuse(reason, id, " is defined by two members");
     const uint32_t section = diff.object->symbols[definition.index].section;
     if (section >= diff.sections.size()) return Refuse(reason, id, " has no section");
     const SectionDiff::Fate fate = diff.sections[section].fate;
     if (fate != SectionDiff::kMatched && fate != SectionDiff::kAdded && fate != SectionDiff::kMerged && fate != SectionDiff::kDead) {
       return Refuse(reason, id, " is in a section that is left out");
     }
-    owner->is->owner = true;
+    SayOf(&diff, id)->owner = true;
     changes_.added.push_back({id, diff.unit, definition.index});
     return std::nullopt;
   }
 
   Refusal DecideMoved(SymbolId id, const SymbolMemory& symbol, std::vector<Touch>& touches) {
     const GateReason reason = GateReason::kDefinedSetChanged;
+    if (symbol.kind != SymbolMemory::kDefined) return Refuse(reason, id, " meant something else");
     if (symbol.shared || symbol.exported || IsRoot(id)) return Refuse(reason, id, " is known outside of the program");
-    if (LookAtOthers(id, touches).defined) return Refuse(reason, id, " is defined more than once");
-    const GlobalMemory* was = nullptr;
-    Touch* owner = nullptr;
+    const GlobalMemory* was = memory_.units[symbol.owner.value].Find(id);
+    if (was == nullptr) return Refuse(reason, id, " is the linker's");
     for (Touch& touch : touches) {
-      if (touch.was != nullptr && touch.was->owner) was = touch.was;
       if (Refusal refusal = CheckVisibility(id, symbol, touch)) return refusal;
-      if (!touch.defines) continue;
-      if (owner != nullptr) return Refuse(reason, id, " is defined more than once");
-      owner = &touch;
     }
-    const GlobalMemory& is = *owner->is;
+    const GlobalMemory& is = *winner_.say;
     if (was->type != is.type || was->binding != is.binding || was->visibility != is.visibility ||
         is.type == SymbolType::kIfunc || is.type == SymbolType::kTls) {
       return Refuse(GateReason::kSymbolKindChanged, id, " is another kind of symbol now");
     }
-    const UnitDiff& diff = diffs_[owner->diff];
-    if (memory_.units[diff.unit.value].lazy) return Refuse(reason, id, " is defined by an archive member now");
+    const UnitMemory& home = memory_.units[winner_.unit.value];
+    if (home.lazy && symbol.lazy && !home.gone) return Refuse(reason, id, " is defined by an archive member now");
+    if (!index_.contains(winner_.unit) || !index_.contains(symbol.owner)) return AskFor(id, {winner_.unit, symbol.owner}, " is another unit's now");
+    UnitDiff& diff = diffs_[index_.at(winner_.unit)];
     const uint32_t section = diff.object->symbols[is.index].section;
     const SectionDiff::Fate fate = section < diff.sections.size() ? diff.sections[section].fate : SectionDiff::kIgnored;
     if (fate != SectionDiff::kMatched && fate != SectionDiff::kAdded && fate != SectionDiff::kDead) {
       return Refuse(reason, id, " is in a section that is left out");
     }
     if (memory_.units[symbol.owner.value].lazy) must_stay_.push_back({symbol.owner, id, id});
-    owner->is->owner = true;
+    if (GlobalMemory* before = SayOf(&diffs_[index_.at(symbol.owner)], id)) before->owner = false;
+    SayOf(&diff, id)->owner = true;
     changes_.moved.push_back({id, diff.unit, is.index});
     return std::nullopt;
   }
+
+  static GlobalMemory* SayOf(UnitDiff* diff, SymbolId id) { return const_cast<GlobalMemory*>(FindGlobal(diff->globals, id)); }
 
   Refusal DecideRemoved(SymbolId id, const SymbolMemory& symbol, const std::vector<Touch>& touches) {
     const GateReason reason = GateReason::kDefinedSetChanged;
@@ -323,7 +379,7 @@ class NameResolver {
     if (symbol.shared || symbol.exported) return Refuse(reason, id, " is a name of a shared library, too");
     if (IsRoot(id)) return Refuse(reason, id, " is a name that the options mention");
     if (symbol.traits.ifunc) return Refuse(GateReason::kSymbolKindChanged, id, " is an IFUNC");
-    if (memory_.units[symbol.owner.value].lazy) must_stay_.push_back({symbol.owner, id, id});
+    if (memory_.units[symbol.owner.value].lazy && !Leaves(symbol.owner)) must_stay_.push_back({symbol.owner, id, id});
     changes_.removed.push_back(id);
     return std::nullopt;
   }
@@ -434,6 +490,18 @@ class NameResolver {
     return it == index_.end() ? memory_.units[unit.value].Find(id) : FindGlobal(diffs_[it->second].globals, id);
   }
 
+  // Those who name a symbol, units that have not done so before included.
+  std::vector<UnitId> UsersOf(SymbolId id) const {
+    std::vector<UnitId> users = memory_.users.Of(id);
+    if (const auto it = touched_.find(id); it != touched_.end()) {
+      for (const Touch& touch : it->second) {
+        const UnitId unit = diffs_[touch.diff].unit;
+        if (touch.was == nullptr && std::find(users.begin(), users.end(), unit) == users.end()) users.push_back(unit);
+      }
+    }
+    return users;
+  }
+
   // True when a full link would still take the unit: a strong reference leads to it from one that takes part anyway.
   // `without` is no longer counted. May say no for want of patience.
   bool StillNeeded(UnitId unit, SymbolId without, absl::flat_hash_set<UnitId>* seen, int* steps) const {
@@ -446,7 +514,7 @@ class NameResolver {
       const SymbolMemory& symbol = memory_.symbols[global.symbol.value];
       if (symbol.owner != unit || symbol.lazy || symbol.shared) continue;
       if (IsRoot(global.symbol)) return true;
-      const std::vector<UnitId> users = memory_.users.Of(global.symbol);
+      const std::vector<UnitId> users = UsersOf(global.symbol);
       if ((*steps -= static_cast<int>(users.size())) < 0) return false;
       // Whoever defines it as well may be found first.
       const bool rivals = std::any_of(users.begin(), users.end(), [&](UnitId user) {
@@ -469,12 +537,14 @@ class NameResolver {
   bool versioned_ = false;  // some definition with a version in its name differs
   std::vector<MustStay> must_stay_;
   absl::flat_hash_map<uint32_t, uint32_t> dropped_;  // imports of a group that have become idle
+  Winner winner_;  // of the name that is being decided
   NameChanges changes_;
 };
 
 }  // namespace
 
-std::optional<GateRefusal> CheckOffers(const std::vector<std::string>& names, Memory* memory) {
+std::optional<GateRefusal> CheckOffers(const std::vector<std::string>& names, Memory* memory,
+                                       absl::FunctionRef<bool(UnitId, absl::string_view)> defines) {
   for (const std::string& name : names) {
     const SymbolId id = memory->Intern(name);
     SymbolMemory& symbol = memory->symbols[id.value];
@@ -486,10 +556,11 @@ std::optional<GateRefusal> CheckOffers(const std::vector<std::string>& names, Me
       case SymbolMemory::kDefined:
       case SymbolMemory::kAbsolute: {
         if (!symbol.owner.valid() || symbol.owner.value >= memory->units.size()) break;
-        // A definition of an object that is there anyway comes first; a COMMON one, made by the linker, does not.
+        // A definition of an object that is there anyway comes first; a COMMON one, made by the linker, does not. One that
+        // is gone leaves the name to be asked for (DecideParts).
         const UnitMemory& owner = memory->units[symbol.owner.value];
         const GlobalMemory* definition = owner.Find(id);
-        safe = !owner.lazy && definition != nullptr && definition->role != GlobalMemory::kCommon;
+        safe = definition != nullptr && definition->role != GlobalMemory::kCommon && (!owner.lazy || !defines(symbol.owner, name));
         break;
       }
       case SymbolMemory::kShared:
