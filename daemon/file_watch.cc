@@ -51,6 +51,7 @@ void FileWatch::Stop() {
   folder_of_.clear();
   folders_at_.clear();
   always_.clear();
+  count_ = 0;
 }
 
 bool FileWatch::Watch(const std::vector<std::string>& paths) {
@@ -58,8 +59,21 @@ bool FileWatch::Watch(const std::vector<std::string>& paths) {
   fd_ = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
   if (fd_ < 0) return false;
   watched_from_ = folder_;
-  for (uint32_t f = 0; f < paths.size(); ++f) {
-    const std::string path = !paths[f].empty() && paths[f][0] == '/' ? paths[f] : absl::StrCat(folder_, "/", paths[f]);
+  return Add(paths, false);
+}
+
+bool FileWatch::WatchMore(const std::vector<std::string>& paths) {
+  if (fd_ < 0 || watched_from_ != folder_) {
+    Stop();
+    return false;
+  }
+  return Add(paths, true);
+}
+
+bool FileWatch::Add(const std::vector<std::string>& paths, bool replace) {
+  for (const std::string& given : paths) {
+    const uint32_t f = count_++;
+    const std::string path = !given.empty() && given[0] == '/' ? given : absl::StrCat(folder_, "/", given);
     const size_t slash = path.rfind('/');
     const std::string name = path.substr(slash + 1);
     uint32_t folder = kUnwatched;
@@ -67,9 +81,10 @@ bool FileWatch::Watch(const std::vector<std::string>& paths) {
       Stop();
       return false;
     }
+    bool watched = folder != kUnwatched && Watchable(path, folders_[folder]);
     // Two inputs of one path are one file to the session; should they not be, both are looked at.
-    const bool watched = folder != kUnwatched && Watchable(path, folders_[folder]) &&
-                         folders_[folder].files.emplace(name, f).second;
+    if (watched) watched = folders_[folder].files.emplace(name, f).second || replace;
+    if (watched) folders_[folder].files[name] = f;
     if (!watched) always_.push_back(f);
   }
   return true;

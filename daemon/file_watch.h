@@ -31,6 +31,7 @@ class FileWatch : public InputWatch {
   void SetFolder(absl::string_view folder) { folder_ = std::string(folder); }
 
   bool Watch(const std::vector<std::string>& paths) override;
+  bool WatchMore(const std::vector<std::string>& paths) override;
   bool Changed(std::vector<uint32_t>* files) override;
 
  private:
@@ -41,6 +42,7 @@ class FileWatch : public InputWatch {
   };
 
   void Stop();
+  bool Add(const std::vector<std::string>& paths, bool replace);
   bool AddFolder(const std::string& path, uint32_t* index);
   // True when the events of its folder tell all that happens to the file.
   static bool Watchable(const std::string& path, const Folder& folder);
@@ -52,6 +54,7 @@ class FileWatch : public InputWatch {
   std::string folder_ = "/";
   std::string watched_from_;  // folder_ at the last Watch
   int fd_ = -1;
+  uint32_t count_ = 0;  // files watched
   std::vector<Folder> folders_;
   absl::flat_hash_map<std::string, uint32_t> folder_of_;        // path -> index in folders_, or kUnwatched
   absl::flat_hash_map<int, std::vector<uint32_t>> folders_at_;  // watch descriptor -> folders (one may have two names)

@@ -16,6 +16,9 @@ class InputWatch {
   // Watches these files from now on and no others; they are known by their index. Must be called before the files are
   // looked at: whatever changes afterwards is told, what changed before is not. False when nothing can be watched.
   virtual bool Watch(const std::vector<std::string>& paths) = 0;
+  // Watches these files as well: their indices follow on those of the others. One of a path that is watched already takes
+  // its place. False when that cannot be done, and the watch has ended.
+  virtual bool WatchMore(const std::vector<std::string>& paths) = 0;
   // Appends the indices of files that may have changed since this was last asked, in no order, perhaps more than once.
   // Files that cannot be watched are told each time. False when changes may have been missed: any file may be another,
   // and the watch has ended.

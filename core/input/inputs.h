@@ -11,6 +11,7 @@
 #include "absl/status/statusor.h"
 #include "core/base/diagnostics.h"
 #include "core/base/file_source.h"
+#include "core/base/unit_rank.h"
 #include "core/input/model.h"
 #include "core/input/options.h"
 
@@ -31,6 +32,7 @@ struct Archive {
   std::string path;
   std::shared_ptr<InputBytes> file;
   bool thin = false;
+  uint64_t rank = UnitRank().input;  // where the command line first names it
   std::vector<ArchiveMember> members;
 };
 

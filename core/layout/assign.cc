@@ -182,6 +182,17 @@ class Assigner {
     }
   }
 
+  // Room for tables that come later: the last one, if it can, is lengthened by it.
+  uint64_t Lengthen(const std::vector<AtomId>& atoms, uint64_t used) {
+    const auto last = std::find_if(atoms.rbegin(), atoms.rend(), [&](AtomId a) { return program_.section(a).size != 0; });
+    if (last == atoms.rend()) return 0;
+    Place& place = result_.places[last->value];
+    if (place.capacity == program_.section(*last).size) return 0;
+    place.capacity += TableReserve(used);
+    return TableReserve(used);
+  }
+
+
   void LayOut(SectionId id) {
     OutputSection& section = result_.sections[id.value];
     if (section.merged != OutputSection::kNotMerged) return;
@@ -204,6 +215,7 @@ class Assigner {
                                       : SlotCapacity(section, input.size, static_cast<uint64_t>(min_hole));
       offset += place.capacity;
     }
+    if (section.padded) offset += Lengthen(section.atoms, offset);
     section.used = offset;
     section.rows = options_.incremental && offset != 0 && HoldsRows(section);
     section.size = offset + (section.rows ? RowReserve(offset) : TailReserve(section, offset));

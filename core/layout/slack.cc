@@ -60,6 +60,10 @@ uint64_t RowReserve(uint64_t used) {
   return AlignUp(std::min<uint64_t>(std::max<uint64_t>(used / 8, 128), 64 << 10), 8);
 }
 
+uint64_t TableReserve(uint64_t used) {
+  return AlignUp(std::min<uint64_t>(std::max<uint64_t>(used / 8, 4 << 10), 256 << 10), 16);
+}
+
 uint64_t TailReserve(const OutputSection& section, uint64_t used) {
   if (section.exact || (used == 0 && !section.alloc())) return 0;
   // Each thread pays for it.

@@ -26,6 +26,9 @@ bool PaddedInPlace(const OutputSection& section);
 // The bytes of a slot in such a section: with slack when `bytes` is one table, as compilers write it, else exact.
 uint64_t PaddedCapacity(const OutputSection& section, ByteView bytes);
 
+// The reserve behind `used` bytes of such tables, which the last of them is lengthened by.
+uint64_t TableReserve(uint64_t used);
+
 // True for thread variables. Their offsets count from the end of their segment, so that room in it is all that there is; and
 // only a program has any to spare: what libraries ask for at start-up comes out of a small surplus.
 bool HasThreadRoom(const OutputSection& section);

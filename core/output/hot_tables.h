@@ -81,6 +81,7 @@ struct IslandRange {
 struct UnitUpdate {
   UnitId unit;
   const ObjectFile* object = nullptr;          // as it is now
+  bool gone = false;                           // it takes no part any more: `object` is empty
   absl::Span<const SectionPlace> sections;     // beside object->sections
   const UnitTargets* targets = nullptr;
   std::vector<WordRange> stale_words;          // slots whose dynamic relocations are void

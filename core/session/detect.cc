@@ -2,8 +2,8 @@
 
 #include <algorithm>
 #include <iterator>
+#include <utility>
 
-#include "absl/container/flat_hash_set.h"
 #include "absl/strings/str_cat.h"
 #include "core/input/archive.h"
 #include "core/input/input_search.h"
@@ -13,31 +13,12 @@ namespace {
 
 GateRefusal Refuse(GateReason reason, absl::string_view detail) { return {reason, std::string(detail)}; }
 
-// One input stands for another at the same place. Only plain objects may be renamed.
-std::optional<GateRefusal> CompareInputLists(const Memory& memory, const std::vector<InputArgument>& now,
-                                             std::vector<Renamed>* renamed) {
-  const std::vector<InputArgument>& was = memory.options->inputs;
-  if (was.size() != now.size()) return Refuse(GateReason::kInputListChanged, "their number changed");
-  for (size_t i = 0; i < now.size(); ++i) {
-    if (was[i].library != now[i].library || !(was[i].flags == now[i].flags)) {
-      return Refuse(GateReason::kInputListChanged, now[i].name);
-    }
-    if (was[i].name == now[i].name) continue;
-    auto it = memory.file_of.find(was[i].name);
-    if (now[i].library || it == memory.file_of.end()) return Refuse(GateReason::kInputListChanged, now[i].name);
-    const FileMemory& file = memory.files[it->second];
-    const bool object = file.role == OpenedFile::Role::kObject && file.units.size() == 1;
-    if (!object || memory.file_of.contains(now[i].name)) return Refuse(GateReason::kInputListChanged, now[i].name);
-    renamed->push_back({it->second, now[i].name});
-  }
-  return std::nullopt;
-}
-
 // -lNAME finds the first file along the library paths: a new one in an earlier folder would be another input.
-std::optional<GateRefusal> CompareLibraries(const Memory& memory, const LinkOptions& options, FileSource& files) {
+std::optional<GateRefusal> CompareLibraries(const Memory& memory, const InputListChange& list, const LinkOptions& options,
+                                            FileSource& files) {
   for (size_t i = 0; i < options.inputs.size(); ++i) {
     if (!options.inputs[i].library) continue;
-    if (FirstCandidate(options, options.inputs[i], files) != memory.library_found[i]) {
+    if (FirstCandidate(options, options.inputs[i], files) != memory.library_found[list.same_places() ? i : list.origins[i]]) {
       return Refuse(GateReason::kInputListChanged, absl::StrCat("-l", options.inputs[i].name, " finds another file now"));
     }
   }
@@ -67,6 +48,7 @@ std::optional<uint32_t> FindNamed(const Memory& memory, const std::string& path,
   const absl::StatusOr<FileStamp> wanted = files.Stat(path);
   if (!wanted.ok()) return std::nullopt;
   for (uint32_t f = 0; f < memory.files.size(); ++f) {
+    if (memory.files[f].gone) continue;
     const absl::StatusOr<FileStamp> stamp = files.Stat(memory.files[f].path);
     if (stamp.ok() && stamp->device == wanted->device && stamp->inode == wanted->inode) return f;
   }
@@ -110,9 +92,24 @@ class ChangeReader {
     absl::StatusOr<std::unique_ptr<ObjectFile>> object = ReadObject(path, "", bytes, bytes->bytes());
     if (!object.ok()) return Refuse(GateReason::kUnreadableInput, object.status().message());
     const FileMemory& file = memory_.files[f];
+    if (file.units.empty() && OffersTheSame(f, **object)) return std::nullopt;
     if (file.units.size() != 1) return Refuse(GateReason::kInputListChanged, path);
+    for (const MovedArgument& moved : changes_.list.moved) {
+      if (moved.file == f) result_.moved.push_back({file.units[0], {moved.rank, 0}});
+    }
     result_.units.push_back({file.units[0], *std::move(object)});
     return std::nullopt;
+  }
+
+  // True of an object between --start-lib and --end-lib that nobody needs, as long as it defines nothing new.
+  bool OffersTheSame(uint32_t f, const ObjectFile& object) const {
+    for (size_t s = object.first_global; s < object.symbols.size(); ++s) {
+      const InputSymbol& symbol = object.symbols[s];
+      if (!symbol.defined() || symbol.common()) continue;
+      const auto offer = memory_.offers.find(memory_.names.Find(OfferedName(symbol.name)));
+      if (offer == memory_.offers.end() || (offer->second.file != f && !offer->second.several)) return false;
+    }
+    return request_.options->gate == GatePolicy::kExact;
   }
 
   std::optional<GateRefusal> ReadArchiveUnits(uint32_t f, const std::shared_ptr<InputBytes>& bytes) {
@@ -125,21 +122,30 @@ class ChangeReader {
     }
     absl::flat_hash_map<absl::string_view, std::vector<const ArchiveMember*>> by_name;
     for (const ArchiveMember& member : (*archive)->members) by_name[member.name].push_back(&member);
+    const bool exact = request_.options->gate == GatePolicy::kExact;
     for (UnitId id : file.units) {
       const UnitMemory& unit = memory_.units[id.value];
       const auto it = by_name.find(unit.member);
-      if (it == by_name.end() || unit.ordinal >= it->second.size()) return Refuse(GateReason::kArchiveChanged, file.path);
+      if (it == by_name.end() || unit.ordinal >= it->second.size()) {
+        if (!exact || !unit.lazy || (*archive)->thin) return Refuse(GateReason::kArchiveChanged, file.path);
+        result_.Leave(id, memory_);
+        continue;
+      }
       const ArchiveMember& member = *it->second[unit.ordinal];
-      if (unit.content.known() && HashContent(member.bytes) == unit.content) continue;
+      const bool moves = std::any_of(result_.moved.begin(), result_.moved.end(), [&](const auto& moved) { return moved.first == id; });
+      if (!moves && unit.content.known() && HashContent(member.bytes) == unit.content) continue;
       absl::StatusOr<std::unique_ptr<ObjectFile>> object = ReadArchiveMember(**archive, member);
       if (!object.ok()) return Refuse(GateReason::kUnreadableInput, object.status().message());
       result_.units.push_back({id, *std::move(object)});
     }
+    for (ChangedUnits::Relisted& relisted : result_.relisted) {
+      if (relisted.file == f) relisted.archive = *std::move(archive);
+    }
     return std::nullopt;
   }
 
-  // An archive with other members than before, or that define other names. It is still the same to the link when those
-  // that take part are there (its caller looks for them), the order is the same, and nobody asks for what others offer.
+  // An archive with other members than before, in another order, or that define other names. Where members that take part
+  // pass each other, they have moved.
   std::optional<GateRefusal> Relist(uint32_t f, const Archive& archive) {
     const FileMemory& file = memory_.files[f];
     const auto whole = [](const InputArgument& input) { return input.flags.whole_archive; };
@@ -156,26 +162,30 @@ class ChangeReader {
     for (size_t m = 0; m < file.members.size(); ++m) {
       if (!before.emplace(file.members[m].name, m).second) return Refuse(GateReason::kArchiveChanged, file.path);
     }
-    // Of two members that offer one name, the first is taken: those that were there keep their order.
+    absl::flat_hash_map<absl::string_view, UnitId> taking_part;
+    for (UnitId unit : file.units) taking_part.emplace(memory_.units[unit.value].member, unit);
     absl::flat_hash_set<uint64_t> now;
     size_t next = 0;
-    for (size_t m = 0; m < archive.members.size(); ++m) {
+    for (uint32_t m = 0; m < archive.members.size(); ++m) {
       const MemberMemory& member = relisted.members[m];
       if (!now.insert(member.name).second) return Refuse(GateReason::kArchiveChanged, file.path);
       const auto old = before.find(member.name);
-      if (old != before.end() && old->second < next) return Refuse(GateReason::kArchiveChanged, file.path);
+      if (old != before.end() && old->second < next) relisted.reordered = true;
       if (old != before.end()) next = old->second + 1;
+      if (const auto unit = taking_part.find(archive.members[m].name); unit != taking_part.end()) {
+        relisted.places.push_back({unit->second, m});
+        continue;
+      }
       if (old != before.end() && file.members[old->second].offer == member.offer) continue;
-      if (TakesPart(file, archive.members[m].name)) continue;
-      for (absl::string_view name : archive.members[m].defines) relisted.names.emplace_back(name);
+      for (absl::string_view name : archive.members[m].defines) relisted.names.emplace_back(OfferedName(name));
+    }
+    for (size_t i = 0; i + 1 < relisted.places.size(); ++i) {
+      if (memory_.Before(relisted.places[i].first, relisted.places[i + 1].first)) continue;
+      for (const auto& [unit, place] : relisted.places) result_.moved.push_back({unit, {memory_.RankOf(unit).input, place}});
+      break;
     }
     result_.relisted.push_back(std::move(relisted));
     return std::nullopt;
-  }
-
-  bool TakesPart(const FileMemory& file, absl::string_view member) const {
-    return std::any_of(file.units.begin(), file.units.end(),
-                       [&](UnitId id) { return memory_.units[id.value].member == member; });
   }
 
   const Memory& memory_;
@@ -195,11 +205,37 @@ void ChangedUnits::Append(ChangedUnits more) {
   append(&stamps, more.stamps);
   append(&bytes, more.bytes);
   append(&relisted, more.relisted);
+  append(&moved, more.moved);
+  append(&archives, more.archives);
   bytes_read += more.bytes_read;
 }
 
+void ChangedUnits::Leave(UnitId unit, const Memory& memory) {
+  if (!leaving.insert(unit).second) return;
+  const UnitMemory& was = memory.units[unit.value];
+  auto nothing = std::make_unique<ObjectFile>();
+  if (was.file < memory.files.size()) nothing->path = memory.files[was.file].path;
+  nothing->member = was.member;
+  nothing->sections.resize(1);
+  nothing->symbols.resize(1);
+  nothing->first_global = 1;
+  for (auto& [known, object] : units) {
+    if (known != unit) continue;
+    replaced.push_back(std::exchange(object, std::move(nothing)));
+    return;
+  }
+  units.push_back({unit, std::move(nothing)});
+}
+
+void ChangedUnits::Drop(UnitId unit, const Memory& memory) {
+  for (const GlobalMemory& global : memory.units[unit.value].globals) {
+    if (global.role != GlobalMemory::kUndefined && global.symbol.valid()) dropped.push_back({unit, global.symbol});
+  }
+  Leave(unit, memory);
+}
+
 const std::string& Changes::PathOf(const Memory& memory, uint32_t file) const {
-  for (const Renamed& entry : renamed) {
+  for (const Renamed& entry : list.renamed) {
     if (entry.file == file) return entry.path;
   }
   return memory.files[file].path;
@@ -210,8 +246,14 @@ absl::StatusOr<std::variant<Changes, GateRefusal>> DetectChanges(const Memory& m
                                                                  FileSource& files) {
   Changes changes;
   if (!memory.options.Is(request.options)) {
-    if (auto refusal = CompareInputLists(memory, request.options->inputs, &changes.renamed)) return {*std::move(refusal)};
+    auto compared = CompareInputLists(memory, request.options->inputs);
+    if (auto* refusal = std::get_if<GateRefusal>(&compared)) return {std::move(*refusal)};
+    changes.list = std::get<InputListChange>(std::move(compared));
+    if (!changes.list.same_places() && request.options->gate != GatePolicy::kExact) {
+      return {Refuse(GateReason::kInputListChanged, "an input came, went or moved")};
+    }
   }
+  absl::flat_hash_set<uint32_t> gone(changes.list.removed.begin(), changes.list.removed.end());
   if (request.changed) {
     for (const ChangedInput& input : *request.changed) {
       const std::optional<uint32_t> file = FindNamed(memory, input.path, files);
@@ -219,23 +261,25 @@ absl::StatusOr<std::variant<Changes, GateRefusal>> DetectChanges(const Memory& m
       changes.files.push_back(*file);
     }
   } else {
-    if (auto refusal = CompareLibraries(memory, request.options, files)) return {*std::move(refusal)};
+    if (auto refusal = CompareLibraries(memory, changes.list, request.options, files)) return {*std::move(refusal)};
     const size_t count = suspects ? suspects->size() : memory.files.size();
     for (size_t i = 0; i < count; ++i) {
       const uint32_t f = suspects ? (*suspects)[i] : static_cast<uint32_t>(i);
       const FileMemory& file = memory.files[f];
+      if (file.gone || gone.contains(f)) continue;
       const absl::StatusOr<FileStamp> stamp = files.Stat(changes.PathOf(memory, f));
       if (!stamp.ok()) return {Refuse(GateReason::kUnreadableInput, stamp.status().message())};
       if (*stamp != file.stamp || !file.settled || request.distrust_stamps) changes.files.push_back(f);
     }
   }
-  for (const Renamed& entry : changes.renamed) changes.files.push_back(entry.file);
+  for (const Renamed& entry : changes.list.renamed) changes.files.push_back(entry.file);
+  for (const MovedArgument& moved : changes.list.moved) changes.files.push_back(moved.file);
   // A member of a thin archive is read through its archive.
   bool thin = false;
   for (uint32_t f : changes.files) thin |= memory.files[f].role == OpenedFile::Role::kThinMember;
   if (thin) {
     for (uint32_t f = 0; f < memory.files.size(); ++f) {
-      if (memory.files[f].thin) changes.files.push_back(f);
+      if (memory.files[f].thin && !memory.files[f].gone) changes.files.push_back(f);
     }
     std::erase_if(changes.files, [&](uint32_t f) { return memory.files[f].role == OpenedFile::Role::kThinMember; });
   }
@@ -266,7 +310,7 @@ std::optional<GateRefusal> CheckUnchanged(const ChangedUnits& read, const Change
 }
 
 void AdoptFiles(const Changes& changes, const ChangedUnits& read, int64_t started_ns, Memory* memory) {
-  for (const Renamed& entry : changes.renamed) {
+  for (const Renamed& entry : changes.list.renamed) {
     FileMemory& file = memory->files[entry.file];
     memory->file_of.erase(file.path);
     file.path = entry.path;

@@ -10,25 +10,22 @@
 #include <variant>
 #include <vector>
 
+#include "absl/container/flat_hash_set.h"
 #include "absl/status/statusor.h"
 #include "core/base/file_source.h"
+#include "core/base/unit_rank.h"
+#include "core/input/inputs.h"
 #include "core/session/gate.h"
+#include "core/session/input_list.h"
 #include "core/session/link_session.h"
 #include "core/session/memory.h"
 
 namespace kitlink {
 
-// An input whose path is another than last time, but which stands at the same place on the command line: compilers
-// that compile and link in one step name their objects anew each time.
-struct Renamed {
-  uint32_t file = 0;  // index in Memory::files
-  std::string path;
-};
-
 // What has to be read again.
 struct Changes {
   std::vector<uint32_t> files;  // indices in Memory::files, ascending
-  std::vector<Renamed> renamed;  // among them
+  InputListChange list;  // what was renamed or moved is among them
   std::vector<std::pair<uint32_t, FileStamp>> same;  // looked at, and found to be what they were
 
   const std::string& PathOf(const Memory& memory, uint32_t file) const;
@@ -36,7 +33,7 @@ struct Changes {
 
 // Finds the inputs that have to be read again: those of `suspects` (nothing: of all) whose stamps differ or were too
 // young to trust, or exactly those that the client names. Libraries and scripts are compared by content at once. Refuses
-// when the list of inputs is another, or a library or script changed. InvalidArgument when the client names a file that
+// when others than plain objects and archives came or went (CompareInputLists), or a library or script changed. InvalidArgument when the client names a file that
 // is no input. Costs a comparison of the list of inputs, a search for each -l, and a look at each suspect.
 absl::StatusOr<std::variant<Changes, GateRefusal>> DetectChanges(const Memory& memory, const LinkRequest& request,
                                                                  const std::optional<std::vector<uint32_t>>& suspects,
@@ -48,22 +45,36 @@ struct ChangedUnits {
   std::vector<std::pair<uint32_t, FileStamp>> stamps;  // of the files read, taken before reading
   std::vector<std::shared_ptr<InputBytes>> bytes;      // what was read
   uint64_t bytes_read = 0;
-  // Archives whose lists of members changed, though not those of the members that take part: what they have now, and the
-  // names that members offer which were not there before.
+  // Archives whose lists of members changed, or that are new: what they have now, and the names that members offer which
+  // were not there before.
   struct Relisted {
     uint32_t file = 0;
     uint64_t member_list = 0;
     std::vector<MemberMemory> members;
     std::vector<std::string> names;
+    bool reordered = false;  // members have changed places
+    std::vector<std::pair<UnitId, uint32_t>> places;  // of the members that take part
+    std::unique_ptr<Archive> archive;
   };
   std::vector<Relisted> relisted;
+  absl::flat_hash_set<UnitId> leaving;  // units that take no part any more; their objects are empty
+  std::vector<std::pair<UnitId, UnitRank>> moved;  // units that stand elsewhere now
+  std::vector<uint32_t> new_files;                 // indices in Memory::files, from where they are not yet found by path
+  std::vector<std::pair<uint32_t, UnitId>> joining;  // members that take part from now on, and their files
+  std::vector<std::pair<UnitId, SymbolId>> dropped;  // what members define that only nobody needs any more
+  std::vector<std::unique_ptr<Archive>> archives;  // that members were read from
+  std::vector<std::unique_ptr<ObjectFile>> replaced;
 
   // Adds what else was read.
   void Append(ChangedUnits more);
+  // Takes a unit out of the link.
+  void Leave(UnitId unit, const Memory& memory);
+  // Takes out a member that nobody needs any more, and that is still where it was.
+  void Drop(UnitId unit, const Memory& memory);
 };
 
-// Reads what changed. Members of an archive that are what they were are left out. InvalidArgument when the content is not
-// what the client says; refuses what cannot be read or parsed, and archives whose list of members changed.
+// Reads what changed. Members of an archive that are what they were are left out, those that it has no more leave.
+// InvalidArgument when the content is not what the client says; refuses what cannot be read or parsed.
 absl::StatusOr<std::variant<ChangedUnits, GateRefusal>> ReadChanges(const Memory& memory, const Changes& changes,
                                                                     const LinkRequest& request, FileSource& files);
 

@@ -40,6 +40,8 @@ struct UnitDiff {
   std::vector<GlobalMemory> globals;   // of the new object
   std::vector<SymbolId> groups;        // COMDAT signatures of the new object, sorted
   UnitGroups kept_and_lost;            // which of them the unit keeps
+  bool leaves = false;                 // takes no part any more: the object is empty
+  bool moved = false;                  // stands elsewhere in the order of the link
   References references;               // by section, without definitions; only with --gc-sections
 
   // True of a loaded section that is in the image, or would be but for garbage collection.

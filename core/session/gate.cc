@@ -141,7 +141,13 @@ Refusal CheckSections(const Memory& memory, const UnitDiff& diff, bool exact) {
     const SectionDiff& section = diff.sections[s];
     const InputSection& is = diff.object->sections[s];
     if (section.fate == SectionDiff::kMatched) {
-      if (Refusal refusal = CheckMatched(memory, diff, is, was.atoms[section.old], exact)) return refusal;
+      const AtomMemory& atom = was.atoms[section.old];
+      if (Refusal refusal = CheckMatched(memory, diff, is, atom, exact)) return refusal;
+      // It would have to stand elsewhere among its like.
+      const SectionMemory& home = memory.sections[atom.section.value];
+      if (diff.moved && home.exact && !home.rows && home.alloc() && is.size != 0 && !(is.flags & kSecTls)) {
+        return GateRefusal{GateReason::kExactSectionChanged, absl::StrCat(Where(diff, is), " would stand elsewhere")};
+      }
     }
     if (section.fate != SectionDiff::kAdded) continue;
     const SectionMemory* home = FindSection(memory, OutputSectionName(memory.options, is), is.flags);
@@ -151,7 +157,7 @@ Refusal CheckSections(const Memory& memory, const UnitDiff& diff, bool exact) {
     }
     // Even an empty section has bounds that others may ask for, if C can spell its name.
     const bool set = (is.flags & kSecAlloc) && IsCIdentifier(is.name);
-    const bool row = exact && home != nullptr && home->rows;
+    const bool row = exact && home != nullptr && (home->rows || home->padded);
     if ((is.size != 0 || set) && (home == nullptr || home->exact) && !row) {
       return GateRefusal{(is.flags & kSecAlloc) ? GateReason::kExactSectionChanged : GateReason::kUnsupportedSection,
                          Where(diff, is)};
@@ -163,7 +169,7 @@ Refusal CheckSections(const Memory& memory, const UnitDiff& diff, bool exact) {
     const std::string where = absl::StrCat(diff.object->DisplayName(), ":(", atom.name, ")");
     const SectionMemory& home = memory.sections[atom.section.value];
     if ((atom.flags & kSecTls) && (!exact || home.exact)) return GateRefusal{GateReason::kTlsChanged, where};
-    if (home.exact && !(exact && home.rows)) return GateRefusal{GateReason::kExactSectionChanged, where};
+    if (home.exact && !(exact && (home.rows || home.padded))) return GateRefusal{GateReason::kExactSectionChanged, where};
   }
   return std::nullopt;
 }
@@ -225,18 +231,47 @@ Refusal CheckStrictly(const Memory& memory, const UnitDiff& diff) {
   return CheckLivenessStrictly(memory, diff);
 }
 
+bool NeedsStaticTls(const Memory& memory, const UnitDiff& diff) {
+  const auto live = [&](uint32_t s) { return diff.sections[s].fate != SectionDiff::kDead; };
+  return memory.output.shared && UsesStaticTls(*memory.arch, *diff.object, memory.output, live);
+}
+
+// A unit that comes or goes says what others say, too, of all that is merged over them.
+Refusal CheckTraits(const Memory& memory, const std::vector<UnitDiff>& units) {
+  absl::flat_hash_map<TraitsKey, int64_t> change;
+  for (const UnitDiff& diff : units) {
+    const UnitMemory& was = memory.units[diff.unit.value];
+    if ((diff.leaves || was.gone) && memory.options->gc_sections) {
+      return GateRefusal{GateReason::kLivenessChanged, absl::StrCat(diff.object->DisplayName(), " came or went")};
+    }
+    if (diff.leaves && !was.gone) --change[{was.traits, was.static_tls}];
+    if (diff.leaves || !was.gone) continue;
+    const TraitsKey key{diff.object->traits, NeedsStaticTls(memory, diff)};
+    const auto known = memory.traits.find(key);
+    if (known == memory.traits.end() || known->second == 0) return GateRefusal{GateReason::kAggregateChanged, diff.object->DisplayName()};
+    ++change[key];
+  }
+  for (const auto& [key, by] : change) {
+    const auto it = memory.traits.find(key);
+    const int64_t before = it == memory.traits.end() ? 0 : it->second;
+    if (before + by <= 0) return GateRefusal{GateReason::kAggregateChanged, "the last unit of its kind"};
+  }
+  return std::nullopt;
+}
+
 Refusal CheckCaptured(const Memory& memory, const UnitDiff& diff) {
   const UnitMemory& was = memory.units[diff.unit.value];
+  if (was.gone) return std::nullopt;
   if (!was.captured) return GateRefusal{GateReason::kUnitNotCaptured, diff.object->DisplayName()};
+  if (diff.leaves) return std::nullopt;
   return CompareTraits(was, diff);
 }
 
 // A library that has to be loaded at start-up for some unit's sake says so.
 Refusal CheckStaticTls(const Memory& memory, const UnitDiff& diff) {
-  if (!memory.output.shared) return std::nullopt;
-  const auto live = [&](uint32_t s) { return diff.sections[s].fate != SectionDiff::kDead; };
-  const bool uses = UsesStaticTls(*memory.arch, *diff.object, memory.output, live);
-  if (uses == memory.units[diff.unit.value].static_tls) return std::nullopt;
+  const UnitMemory& was = memory.units[diff.unit.value];
+  if (!memory.output.shared || diff.leaves || was.gone) return std::nullopt;  // CheckTraits has seen to those
+  if (NeedsStaticTls(memory, diff) == was.static_tls) return std::nullopt;
   return GateRefusal{GateReason::kTlsChanged, absl::StrCat(diff.object->DisplayName(), ": DF_STATIC_TLS")};
 }
 
@@ -263,6 +298,7 @@ std::variant<GatePass, GateRefusal> CheckExactGate(const Memory& memory, std::ve
   for (const UnitDiff& diff : *units) {
     if (Refusal refusal = CheckCaptured(memory, diff)) return *refusal;
   }
+  if (Refusal refusal = CheckTraits(memory, *units)) return *refusal;
   std::variant<NameChanges, GateRefusal> names = ResolveNames(memory, units);
   if (GateRefusal* refusal = std::get_if<GateRefusal>(&names)) return std::move(*refusal);
   if (Refusal refusal = DecideLiveness(memory, units, &std::get<NameChanges>(names))) return *std::move(refusal);

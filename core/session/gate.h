@@ -38,8 +38,9 @@ class GatePass {
 std::variant<GatePass, GateRefusal> CheckStrictGate(const Memory& memory, std::vector<UnitDiff> units);
 
 // Like it, but names and COMDAT groups may come and go where resolving just those anew (ResolveNames, DecideGroups)
-// leaves all others what they were; and with garbage collection, what is kept may (DecideLiveness). The pass takes `units`;
-// a refusal leaves them, so that they can be asked about together with others.
+// leaves all others what they were; and so may units, where nothing that is merged over all of them hangs on one; and with
+// garbage collection, what is kept may (DecideLiveness). The pass takes `units`; a refusal leaves them, so that they can be
+// asked about together with others.
 std::variant<GatePass, GateRefusal> CheckExactGate(const Memory& memory, std::vector<UnitDiff>* units);
 
 }  // namespace kitlink

@@ -18,8 +18,10 @@
 #include "core/session/memory.h"
 #include "core/session/plan.h"
 #include "core/session/referrers.h"
+#include "core/session/roster.h"
 #include "core/session/side_files.h"
 #include "core/session/sites.h"
+#include "core/session/take_part.h"
 #include "core/session/watched_inputs.h"
 
 namespace kitlink {
@@ -50,8 +52,8 @@ void ListRanges(const ImagePatch& patch, LinkReport* report) {
 // A unit is read and written in some tens of microseconds: beyond so many, a full link is as good.
 constexpr size_t kMostReferrers = 512;
 
-// How often what is to be republished may grow, until a relink gives up.
-constexpr int kMostRounds = 8;
+// How often what is to be republished may grow, until a relink gives up; and how often members may ask for others.
+constexpr int kMostRounds = 8, kMostPulls = 1000;
 
 // Nobody may have looked at the output since.
 void WarnOfMismatch(const GateRefusal& why_cold, Diagnostics& diagnostics) {
@@ -82,15 +84,16 @@ struct LinkSession::Impl {
 
   absl::StatusOr<LinkReport> Link(const LinkRequest& request, FileSource& files, Diagnostics& diagnostics);
   absl::StatusOr<std::variant<LinkReport, GateRefusal>> Patch(const LinkRequest& request, FileSource& files);
-  std::variant<std::vector<UnitDiff>, GateRefusal> Diff(bool exact, FileSource& files, ChangedUnits* changed);
+  std::variant<std::vector<UnitDiff>, GateRefusal> Diff(const LinkRequest& request, const InputListChange& list,
+                                                        FileSource& files, ChangedUnits* changed, RosterChange* roster);
+  std::optional<GateRefusal> DecideUnits(FileSource& files, ChangedUnits* changed);
   std::variant<Plan, GateRefusal> PlanWithReferrers(const LinkOptions& options, std::vector<UnitDiff> diffs,
                                                     FileSource& files, ChangedUnits* changed, LinkTimings* timings);
   std::optional<ChangedUnits> ReadThoseWithoutSites(const GateRefusal& refusal, const std::vector<UnitDiff>& diffs,
                                                     bool exact, const ChangedUnits& changed, FileSource& files);
-  bool ReadBystanders(const GateRefusal& refusal, FileSource& files, std::vector<UnitDiff>* diffs, ChangedUnits* changed);
   std::optional<GateRefusal> CheckPrior(const LinkRequest& request) const;
   absl::StatusOr<LinkReport> LinkInFull(const LinkRequest& request, FileSource& files, Diagnostics& diagnostics);
-  void Adopt(const LinkRequest& request, const Changes& changes, const ChangedUnits& read, Plan plan);
+  void Adopt(const LinkRequest& request, const Changes& changes, const ChangedUnits& read, FileSource& files, Plan plan);
   void CaptureLink();
 
   ImageReader Reader() {
@@ -171,8 +174,8 @@ absl::StatusOr<std::variant<LinkReport, GateRefusal>> LinkSession::Impl::Patch(c
   ChangedUnits changed = std::get<ChangedUnits>(*std::move(read));
   report.timings_us.read = watch.Lap();
 
-  const bool exact = request.options->gate == GatePolicy::kExact;
-  auto compared = Diff(exact, files, &changed);
+  RosterChange roster(memory.get());
+  auto compared = Diff(request, changes.list, files, &changed, &roster);
   if (auto* refusal = std::get_if<GateRefusal>(&compared)) return {std::move(*refusal)};
   std::vector<UnitDiff> diffs = std::get<std::vector<UnitDiff>>(std::move(compared));
   for (const UnitDiff& diff : diffs) report.counters.symbols_resolved += diff.globals.size();
@@ -194,43 +197,56 @@ absl::StatusOr<std::variant<LinkReport, GateRefusal>> LinkSession::Impl::Patch(c
   report.counters.inputs_read = changed.bytes.size();
   report.counters.bytes_read = changed.bytes_read;
   report.counters.relocations_applied = plan.relocations;
-  Adopt(request, changes, changed, std::move(plan));
+  roster.Keep();
+  Adopt(request, changes, changed, files, std::move(plan));
   report.build_id = memory->tables->build_id();
   return {std::move(report)};
 }
 
-// The changed units and what became of each. Exactly: also those that a COMDAT group passes to or from.
-std::variant<std::vector<UnitDiff>, GateRefusal> LinkSession::Impl::Diff(bool exact, FileSource& files,
-                                                                         ChangedUnits* changed) {
-  if (!exact) return DiffStrictly(std::move(changed->units), *memory);
-  for (const ChangedUnits::Relisted& archive : changed->relisted) {
-    if (auto refusal = CheckOffers(archive.names, memory.get())) return *std::move(refusal);
-  }
-  for (int round = 0;; ++round) {
+// Which units take part: inputs come and go, and with references members of archives. Each that comes or goes may bring or
+// take references to others.
+std::optional<GateRefusal> LinkSession::Impl::DecideUnits(FileSource& files, ChangedUnits* changed) {
+  for (int round = 0; round < kMostPulls; ++round) {
     std::vector<std::pair<UnitId, const ObjectFile*>> objects;
     for (const auto& [unit, object] : changed->units) {
       InternNames(*object, memory.get());
       objects.push_back({unit, object.get()});
     }
+    auto decided = DecideParts(*memory, objects, changed->leaving);
+    if (auto* refusal = std::get_if<GateRefusal>(&decided)) return std::move(*refusal);
+    const PartDecision& parts = std::get<PartDecision>(decided);
+    if (parts.wanted.empty() && parts.dropped.empty()) return std::nullopt;
+    if (auto refusal = PullMembers(parts.wanted, files, memory.get(), changed)) return refusal;
+    for (UnitId unit : parts.dropped) changed->Drop(unit, *memory);
+  }
+  return GateRefusal{GateReason::kUndefinedSetChanged, "members come and go without end"};
+}
+
+// The changed units and what became of each. Exactly: also those that a COMDAT group passes to or from.
+std::variant<std::vector<UnitDiff>, GateRefusal> LinkSession::Impl::Diff(const LinkRequest& request,
+                                                                         const InputListChange& list, FileSource& files,
+                                                                         ChangedUnits* changed, RosterChange* roster) {
+  if (request.options->gate != GatePolicy::kExact) return DiffStrictly(std::move(changed->units), *memory);
+  if (auto refusal = ReadRoster(list, request.options, files, memory.get(), changed, roster)) return *std::move(refusal);
+  if (auto refusal = DecideUnits(files, changed)) return *std::move(refusal);
+  for (int round = 0;; ++round) {
+    std::vector<std::pair<UnitId, const ObjectFile*>> objects;
+    for (const auto& [unit, object] : changed->units) objects.push_back({unit, object.get()});
     GroupDecision decision = DecideGroups(*memory, objects);
-    if (decision.wanted.empty()) return DiffExactly(std::move(changed->units), decision.groups, *memory);
+    if (decision.wanted.empty()) {
+      std::vector<UnitDiff> diffs = DiffExactly(std::move(changed->units), decision.groups, *memory);
+      for (UnitDiff& diff : diffs) {
+        diff.leaves = changed->leaving.contains(diff.unit);
+        diff.moved = std::any_of(changed->moved.begin(), changed->moved.end(), [&](const auto& m) { return m.first == diff.unit; });
+      }
+      return diffs;
+    }
     const absl::btree_set<UnitId> wanted(decision.wanted.begin(), decision.wanted.end());
     std::optional<ChangedUnits> more = ReadUnits(*memory, wanted, kMostReferrers, files, *changed);
     if (!more || round == kMostRounds) return GateRefusal{GateReason::kComdatSetChanged, "a group is another unit's now"};
+    for (const auto& [unit, object] : more->units) InternNames(*object, memory.get());
     changed->Append(*std::move(more));
   }
-}
-
-// Reads what the gate asks for, as if it had changed. False when that cannot be.
-bool LinkSession::Impl::ReadBystanders(const GateRefusal& refusal, FileSource& files, std::vector<UnitDiff>* diffs,
-                                       ChangedUnits* changed) {
-  const absl::btree_set<UnitId> wanted(refusal.rewrite.begin(), refusal.rewrite.end());
-  std::optional<ChangedUnits> more = ReadUnits(*memory, wanted, kMostReferrers, files, *changed);
-  if (!more) return false;
-  for (auto& [unit, object] : more->units) diffs->push_back(DiffUnit(*memory, unit, std::move(object)));
-  more->units.clear();
-  changed->Append(*std::move(more));
-  return true;
 }
 
 // Gate and Plan. Where only the referrers of something stand in the way, they follow: by their sites, or read and written
@@ -245,24 +261,23 @@ std::variant<Plan, GateRefusal> LinkSession::Impl::PlanWithReferrers(const LinkO
   for (int round = 0;; ++round) {
     Stopwatch watch;
     auto gate = exact ? CheckExactGate(*memory, &diffs) : CheckStrictGate(*memory, std::move(diffs));
-    if (auto* refusal = std::get_if<GateRefusal>(&gate)) {
-      if (refusal->rewrite.empty() || round >= kMostRounds || !ReadBystanders(*refusal, files, &diffs, changed)) return std::move(*refusal);
-      continue;
-    }
-    GatePass pass = std::get<GatePass>(std::move(gate));
     timings->gate += watch.Lap();
-    auto planned = PlanPatch(pass, *memory, rules, Reader());
+    std::variant<Plan, GateRefusal> planned = GateRefusal();
+    if (auto* pass = std::get_if<GatePass>(&gate)) {
+      planned = PlanPatch(*pass, *memory, rules, Reader());
+      if (std::holds_alternative<Plan>(planned)) return planned;
+      diffs = std::move(*pass).TakeUnits();
+    } else {
+      planned = std::get<GateRefusal>(std::move(gate));
+    }
     GateRefusal* refusal = std::get_if<GateRefusal>(&planned);
-    if (refusal == nullptr) return planned;
     const bool preference = refusal->preference;
     if (exact && refusal->grow.valid() && round < kMostRounds) {
       if (!GrowSection(refusal->grow, refusal->grow_bytes, memory.get())) return planned;
-      diffs = std::move(pass).TakeUnits();
       continue;
     }
     if (refusal->republish.empty() && refusal->rewrite.empty()) return planned;
     if ((!exact || round >= kMostRounds) && !preference) return planned;
-    diffs = std::move(pass).TakeUnits();
     std::optional<ChangedUnits> more;
     if (round < kMostRounds) more = ReadThoseWithoutSites(*refusal, diffs, exact, *changed, files);
     if (!more && !preference) return planned;
@@ -310,15 +325,22 @@ std::optional<GateRefusal> LinkSession::Impl::CheckPrior(const LinkRequest& requ
   return std::nullopt;
 }
 
-void LinkSession::Impl::Adopt(const LinkRequest& request, const Changes& changes, const ChangedUnits& read, Plan plan) {
+void LinkSession::Impl::Adopt(const LinkRequest& request, const Changes& changes, const ChangedUnits& read,
+                              FileSource& files, Plan plan) {
   for (const auto& [id, unit] : plan.units) {
     bytes_held += unit.bytes_held();
     if (id.value < memory->units.size()) bytes_held -= memory->units[id.value].bytes_held();
   }
   AdoptPlan(std::move(plan), memory.get());
+  AdoptRoster(changes.list, read, memory.get());
   AdoptFiles(changes, read, started_ns, memory.get());
   memory->options = request.options;
-  if (!request.changed) watched.Adopted(*memory, changes);
+  if (!request.changed) watched.Adopted(*memory, changes, read.new_files, files);
+  if (changes.list.same_places()) return;
+  inputs.clear();
+  for (const FileMemory& file : memory->files) {
+    if (!file.gone) inputs.push_back(file.path);
+  }
 }
 
 absl::StatusOr<LinkReport> LinkSession::Impl::LinkInFull(const LinkRequest& request, FileSource& files,

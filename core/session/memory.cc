@@ -10,6 +10,7 @@
 #include "core/dwarf/padding.h"
 #include "core/input/input_search.h"
 #include "core/layout/assign.h"
+#include "core/session/debug_tables.h"
 #include "core/session/diff.h"
 #include "core/session/rows.h"
 #include "core/session/sites.h"
@@ -39,9 +40,6 @@ class Capture {
     memory_->arch = link->arch;
     memory_->output = TraitsOf(options);
     memory_->values = image_.values();
-    for (const InputArgument& input : options->inputs) {
-      if (input.flags.lazy) lazy_paths_.insert(input.name);
-    }
   }
 
   absl::StatusOr<std::unique_ptr<Memory>> Run(const WrittenImage& written, const ImageReader& read) {
@@ -55,6 +53,7 @@ class Capture {
     CaptureUnits();
     CaptureSets();
     ListRows(memory_.get());
+    ListTables(memory_.get());
     CaptureSymbols();
     CaptureCommons();
     CountImports();
@@ -144,8 +143,14 @@ class Capture {
       FileMemory& file = memory_->files[it->second];
       file.member_list = MemberListDigest(*archive);
       file.members = MembersOf(*archive);
-      memory_->files[it->second].thin = archive->thin;
+      file.thin = archive->thin;
+      file.rank = archive->rank;
     }
+    for (const OfferedObject& offered : program_.offered) {
+      auto it = memory_->file_of.find(offered.path);
+      if (it != memory_->file_of.end()) memory_->files[it->second].rank = offered.rank.input;
+    }
+    for (size_t i = 0; i < memory_->options->inputs.size(); ++i) memory_->input_ranks.push_back((i + 1) * UnitRank::kStride);
     for (const InputArgument& input : memory_->options->inputs) {
       memory_->library_found.push_back(input.library ? FirstCandidate(memory_->options, input, files_) : "");
     }
@@ -175,6 +180,7 @@ class Capture {
       if (!program_.units[u].synthetic && unit.file < memory_->files.size()) {
         memory_->files[unit.file].units.push_back(UnitId(u));
       }
+      if (!program_.units[u].synthetic) ++memory_->traits[{unit.traits, unit.static_tls}];
       for (const AtomMemory& atom : unit.atoms) {
         memory_->atom_count += atom.state == AtomMemory::kPlaced || atom.state == AtomMemory::kMerged;
       }
@@ -213,7 +219,7 @@ class Capture {
     out.static_tls = memory_->output.shared && UsesStaticTls(
         *memory_->arch, *in.object, memory_->output,
         [&](uint32_t s) { return program_.atoms[in.first_atom + s].state == Atom::kLive; });
-    out.lazy = !out.member.empty() || lazy_paths_.contains(in.object->path);
+    out.lazy = in.lazy;
     if (!out.member.empty()) out.content = HashContent(in.object->image);
     std::vector<uint32_t> numbers(in.object->sections.size(), References::kOwn);
     for (uint32_t s = 0; s < in.object->sections.size(); ++s) {
@@ -418,12 +424,20 @@ class Capture {
     absl::flat_hash_set<const void*> pulled;
     for (const Unit& unit : program_.units) pulled.insert(unit.object->image.data());
     for (const std::unique_ptr<Archive>& archive : program_.archives) {
-      for (const ArchiveMember& member : archive->members) {
+      const auto file = memory_->file_of.find(archive->path);
+      if (file == memory_->file_of.end()) continue;
+      for (uint32_t m = 0; m < archive->members.size(); ++m) {
+        const ArchiveMember& member = archive->members[m];
         if (pulled.contains(member.bytes.data())) continue;
-        for (absl::string_view name : member.defines) memory_->symbols[memory_->Intern(name).value].lazy = true;
+        for (absl::string_view name : member.defines) NoteOffer(name, file->second, m, memory_.get());
       }
     }
-    for (SymbolId id : program_.offered) memory_->symbols[id.value].lazy = true;
+    for (const OfferedObject& offered : program_.offered) {
+      const auto file = memory_->file_of.find(offered.path);
+      if (file == memory_->file_of.end()) continue;
+      for (SymbolId id : offered.defines) NoteOffer(memory_->names.Name(id), file->second, 0, memory_.get());
+    }
+    NoteContests();
     for (uint32_t l = 0; l < program_.libraries.size(); ++l) NoteOffers(l);
     for (const Library& library : program_.libraries) {
       for (absl::string_view name : library.file->undefined) memory_->symbols[memory_->Intern(name).value].shared = true;
@@ -442,6 +456,28 @@ class Capture {
         const auto it = provided.find(name);
         const bool pinned = it == provided.end() ? !memory_->options->allow_shlib_undefined : it->second;
         if (pinned) memory_->pinned.insert(memory_->Intern(name));
+      }
+    }
+  }
+
+  // Of several members that define a needed name, the one that a full link takes may depend on which reference it meets
+  // first. Where there are none, it takes exactly those that a chain of references leads to.
+  void NoteContests() {
+    for (uint32_t u = 0; u < program_.units.size() && !memory_->members_contested; ++u) {
+      const UnitMemory& unit = memory_->units[u];
+      if (!unit.lazy) continue;
+      for (const GlobalMemory& global : unit.globals) {
+        if (global.role == GlobalMemory::kUndefined || !global.symbol.valid()) continue;
+        bool needed = false, rival = memory_->offers.contains(global.symbol), plain = false;
+        for (UnitId user : memory_->users.Of(global.symbol)) {
+          const GlobalMemory* say = memory_->units[user.value].Find(global.symbol);
+          if (say == nullptr || user.value == u) continue;
+          const bool refers = say->role == GlobalMemory::kUndefined;
+          needed |= refers && say->binding != SymbolBinding::kWeak;
+          rival |= !refers;
+          plain |= !refers && !memory_->units[user.value].lazy;
+        }
+        if (needed && rival && !plain) memory_->members_contested = true;
       }
     }
   }
@@ -490,7 +526,6 @@ class Capture {
   const int64_t started_ns_;
   FileSource& files_;
   absl::flat_hash_set<SymbolId> offered_;        // by libraries
-  absl::flat_hash_set<std::string> lazy_paths_;  // between --start-lib and --end-lib
   std::unique_ptr<Memory> memory_;
 };
 
@@ -625,6 +660,28 @@ std::vector<GlobalMemory> GlobalsOf(const ObjectFile& object, absl::FunctionRef<
   return globals;
 }
 
+absl::string_view OfferedName(absl::string_view name) {
+  const size_t at = name.find("@@");
+  return at == absl::string_view::npos || at == 0 ? name : name.substr(0, at);
+}
+
+void NoteOffer(absl::string_view name, uint32_t file, uint32_t member, Memory* memory) {
+  const SymbolId id = memory->Intern(OfferedName(name));
+  memory->symbols[id.value].lazy = true;
+  const auto [it, fresh] = memory->offers.try_emplace(id, MemberOffer{file, member, false});
+  if (fresh) return;
+  MemberOffer& known = it->second;
+  const auto place = [&](const MemberOffer& offer) { return std::make_pair(memory->files[offer.file].rank, offer.member); };
+  const MemberOffer offer{file, member, true};
+  if (known.file == file && known.member == member) return;
+  if (memory->files[known.file].gone && !known.several) {
+    known = {file, member, false};
+    return;
+  }
+  if (place(offer) < place(known)) known = offer;
+  known.several = true;
+}
+
 SymbolId Memory::Intern(absl::string_view name) {
   const SymbolId id = names.Intern(name);
   if (id.value >= symbols.size()) symbols.resize(names.count());
@@ -667,6 +724,7 @@ uint64_t Memory::bytes_held() const {
   for (const MergedMemory& m : merged) total += m.offsets.capacity() * (sizeof(PieceDigest) + 9);
   total += pinned.capacity() * (sizeof(SymbolId) + 1);
   total += library_offers.capacity() * (sizeof(SymbolId) + sizeof(LibraryOffer) + 1);
+  total += offers.capacity() * (sizeof(SymbolId) + sizeof(MemberOffer) + 1) + input_ranks.capacity() * sizeof(uint64_t);
   for (const FileMemory& file : files) {
     total += sizeof(FileMemory) + 2 * file.path.capacity() + file.members.capacity() * sizeof(MemberMemory);
   }

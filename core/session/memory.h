@@ -8,6 +8,8 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <tuple>
+#include <utility>
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
@@ -78,6 +80,7 @@ struct UnitMemory {
   UnitRank rank;
   ContentId content;      // of an archive member's bytes
   bool captured = false;  // the file was as it was when it was linked while this was made
+  bool gone = false;      // takes no part any more, or not yet; ids are never given out twice
   UnitTraits traits;
   std::vector<AtomMemory> atoms;      // linkable sections, in order
   std::vector<GlobalMemory> globals;  // sorted by symbol
@@ -185,6 +188,8 @@ struct MemberMemory {
 
 struct FileMemory {
   std::string path;
+  bool gone = false;  // no input any more
+  uint64_t rank = UnitRank().input;  // of an archive or an object used like one: where the command line first names it
   OpenedFile::Role role = OpenedFile::Role::kObject;
   FileStamp stamp;
   ContentId content;     // of a library or script; objects are compared atom by atom
@@ -193,6 +198,31 @@ struct FileMemory {
   std::vector<UnitId> units;  // of an object: its one; of an archive: the members that take part
   uint64_t member_list = 0;   // of an archive: digest of all members' names and what they define
   std::vector<MemberMemory> members;  // of an archive, in order
+};
+
+// What a full link would take, were a name needed that nobody defines: a member of an archive, or an object between
+// --start-lib and --end-lib, that takes no part.
+struct MemberOffer {
+  uint32_t file = 0;     // index in Memory::files
+  uint32_t member = 0;   // place in the archive
+  bool several = false;  // others offer the name, too; this is the first
+};
+
+// What is merged over all inputs: as long as some unit has the same to say, the image's say does not hang on one that
+// comes or goes.
+struct TraitsKey {
+  UnitTraits traits;
+  bool static_tls = false;
+  friend bool operator==(const TraitsKey& a, const TraitsKey& b) { return a.Tie() == b.Tie(); }
+  template <typename H>
+  friend H AbslHashValue(H h, const TraitsKey& key) {
+    return H::combine(std::move(h), key.Tie());
+  }
+
+ private:
+  std::tuple<bool, bool, bool, uint32_t, uint32_t, bool> Tie() const {
+    return {traits.has_stack_note, traits.exec_stack, traits.has_feature_note, traits.x86_feature_1_and, traits.machine_flags, static_tls};
+  }
 };
 
 // What the first shared library that has a name offers under it. Only of libraries that are needed anyway.
@@ -236,6 +266,12 @@ struct Memory {
   std::vector<FileMemory> files;
   absl::flat_hash_map<std::string, uint32_t> file_of;  // path -> index in files
   std::vector<std::string> library_found;  // beside options.inputs: what -l found first
+  std::vector<uint64_t> input_ranks;       // beside options.inputs, ascending
+  absl::flat_hash_map<SymbolId, MemberOffer> offers;  // of names that SymbolMemory::lazy is true of; may be stale
+  // Some name that is needed is defined by several members, and which of them took part depended on the order in which
+  // references were met: no member may come or go without asking anew.
+  bool members_contested = false;
+  absl::flat_hash_map<TraitsKey, uint32_t> traits;  // how many units there are of each kind
   std::unique_ptr<HotTables> tables;
   uint64_t padding_abbrev = 0;  // offset in .debug_abbrev
   bool has_padding_abbrev = false;
@@ -292,6 +328,12 @@ bool UsesStaticTls(const Arch& arch, const ObjectFile& object, const OutputTrait
 
 // Notes which of a unit's globals its debug information refers to.
 void NoteUnloaded(const ObjectFile& object, std::vector<GlobalMemory>* globals);
+
+// Notes that member `member` of `file` offers `name`, if no file before it does.
+void NoteOffer(absl::string_view name, uint32_t file, uint32_t member, Memory* memory);
+
+// "name@@VERSION" defines what "name" means.
+absl::string_view OfferedName(absl::string_view name);
 
 // What a member offers: its name and the names it defines.
 uint64_t OfferDigest(const ArchiveMember& member);

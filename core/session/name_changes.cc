@@ -33,12 +33,17 @@ bool Strong(const GlobalMemory* global) {
 
 bool Is(GlobalMemory::Role role, const GlobalMemory* global) { return global != nullptr && global->role == role; }
 
+// True of a definition that counts: it is not in a COMDAT group that the unit lost.
+bool Defined(const GlobalMemory& global) { return global.role == GlobalMemory::kDefined && !global.lost; }
+
+bool Special(const GlobalMemory* global) { return Is(GlobalMemory::kCommon, global) || Is(GlobalMemory::kAbsolute, global); }
+
 // What one changed unit says of one name that it says something else of now.
 struct Touch {
   size_t diff = 0;
   const GlobalMemory* was = nullptr;  // nullptr: it did not name it
   GlobalMemory* is = nullptr;
-  bool defines = false;  // its definition counts: it is not in a COMDAT group that the unit lost
+  bool defines = false;  // its definition counts
 };
 
 // An archive member that less is asked of than before.
@@ -61,6 +66,7 @@ class NameResolver {
     }
     if (Refusal refusal = CheckDropped()) return *std::move(refusal);
     for (const MustStay& member : must_stay_) {
+      if (Leaves(member.unit)) continue;
       int steps = kMostSteps;
       absl::flat_hash_set<UnitId> seen;
       if (!StillNeeded(member.unit, member.without, &seen, &steps)) {
@@ -78,7 +84,7 @@ class NameResolver {
     for (size_t w = 0, i = 0; w < was.size() || i < is.size();) {
       const bool old_only = i == is.size() || (w < was.size() && was[w].symbol < is[i].symbol);
       const bool new_only = !old_only && (w == was.size() || is[i].symbol < was[w].symbol);
-      if (!old_only && !new_only && Same(was[w], is[i])) {
+      if (!old_only && !new_only && Same(was[w], is[i]) && !(diffs_[d].moved && Defined(is[i]) && is[i].symbol.valid())) {
         is[i++].owner = was[w++].owner;
         continue;
       }
@@ -90,7 +96,8 @@ class NameResolver {
         versioned_ = true;
         continue;
       }
-      touch.defines = touch.is != nullptr && touch.is->role == GlobalMemory::kDefined && !touch.is->lost;
+      touch.defines = touch.is != nullptr && Defined(*touch.is);
+      if (touch.is != nullptr) touch.is->owner = false;  // of an earlier round
       const SymbolId id = touch.is != nullptr ? touch.is->symbol : touch.was->symbol;
       auto [it, fresh] = touched_.try_emplace(id);
       if (fresh) order_.push_back(id);
@@ -136,10 +143,25 @@ class NameResolver {
     if (common) return DecideCommon(id, symbol, touches);
     for (const Touch& touch : touches) {
       const bool owned = touch.was != nullptr && touch.was->owner;
-      goes |= owned;
+      const bool same = touch.was != nullptr && touch.is != nullptr && Same(*touch.was, *touch.is);
+      goes |= owned && !(touch.defines && same);
       comes |= touch.defines;
       if (touch.was == nullptr) changes_.users.push_back({id, diffs_[touch.diff].unit});
     }
+    if (comes) {
+      if (Refusal refusal = FindWinner(id)) return refusal;
+      // The one that counted still does.
+      if (!goes && symbol.kind == SymbolMemory::kDefined && winner_.unit == symbol.owner) {
+        for (Touch& touch : touches) {
+          if (touch.is != nullptr) touch.is->owner = diffs_[touch.diff].unit == winner_.unit;
+        }
+        return DecideReferences(id, symbol, touches);
+      }
+    } else if (goes && LookAtOthers(id, touches).defined) {
+      if (Refusal refusal = FindWinner(id)) return refusal;
+      comes = winner_.unit.valid();
+    }
+    goes |= comes && symbol.kind == SymbolMemory::kDefined;
     const LinkOptions& options = memory_.options;
     if (comes && !options.exclude_libs.empty()) {
       return Refuse(GateReason::kDefinedSetChanged, id, ": whether it is hidden depends on where it is defined");
@@ -148,6 +170,45 @@ class NameResolver {
     if (comes) return DecideAdded(id, symbol, touches);
     if (goes) return DecideRemoved(id, symbol, touches);
     return DecideReferences(id, symbol, touches);
+  }
+
+  // The definition that a full link takes of those that there are now: a strong one before a weak one, among equals the
+  // first. Refuses where there are two strong ones, and where something else than definitions is among them.
+  struct Winner {
+    UnitId unit;
+    const GlobalMemory* say = nullptr;
+  };
+  Refusal FindWinner(SymbolId id) {
+    winner_ = {};
+    int strong = 0;
+    for (UnitId unit : UsersOf(id)) {
+      const GlobalMemory* say = Now(unit, id);
+      if (Special(say)) return Refuse(ReasonFor(*say), id, " is COMMON or absolute");
+      if (say == nullptr || !Defined(*say)) continue;
+      const bool weak = say->binding == SymbolBinding::kWeak;
+      strong += !weak;
+      if (winner_.say != nullptr) {
+        const bool was_weak = winner_.say->binding == SymbolBinding::kWeak;
+        if (weak != was_weak ? weak : !memory_.Before(unit, winner_.unit)) continue;
+      }
+      winner_ = {unit, say};
+    }
+    if (strong > 1) return Refuse(GateReason::kDefinedSetChanged, id, " is defined more than once");
+    return std::nullopt;
+  }
+
+  bool Leaves(UnitId unit) const {
+    const auto it = index_.find(unit);
+    return it != index_.end() && diffs_[it->second].leaves;
+  }
+
+  // Units that have not changed have to be written anew before more can be said.
+  Refusal AskFor(SymbolId id, const std::vector<UnitId>& units, absl::string_view what) const {
+    GateRefusal refusal = Refuse(GateReason::kDefinedSetChanged, id, what);
+    for (UnitId unit : units) {
+      if (!index_.contains(unit)) refusal.rewrite.push_back(unit);
+    }
+    return refusal;
   }
 
   static GateReason ReasonFor(const GlobalMemory& global) {
@@ -167,7 +228,7 @@ class NameResolver {
       strong |= Strong(touch.is);
       was_strong |= Strong(touch.was) && !Strong(touch.is);
       newly_strong |= Strong(touch.is) && !Strong(touch.was);
-      rivals |= touch.is != nullptr && touch.is->role == GlobalMemory::kDefined;
+      rivals |= touch.is != nullptr && touch.is->role == GlobalMemory::kDefined && diffs_[touch.diff].unit != symbol.owner;
       if (Refusal refusal = CheckVisibility(id, symbol, touch, touches)) return refusal;
     }
     const GateReason reason = GateReason::kUndefinedSetChanged;
@@ -344,17 +405,17 @@ class NameResolver {
       default:
         return Refuse(reason, id, " meant something else");
     }
-    Touch* owner = nullptr;
-    if (Refusal refusal = FindOwner(id, touches, &owner)) return refusal;
-    const GlobalMemory& definition = *owner->is;
+    const GlobalMemory& definition = *winner_.say;
     if (definition.type == SymbolType::kIfunc) return Refuse(GateReason::kSymbolKindChanged, id, " is an IFUNC");
     if (symbol.kind != SymbolMemory::kNone && (definition.type == SymbolType::kTls || symbol.traits.tls)) {
       return Refuse(GateReason::kTlsChanged, id, " is a thread variable");
     }
-    const UnitDiff& diff = diffs_[owner->diff];
-    if (symbol.lazy && memory_.units[diff.unit.value].lazy) return Refuse(reason, id, " is defined by two members");
-    if (Refusal refusal = CheckSection(id, *owner, true)) return refusal;
-    owner->is->owner = true;
+    if (!index_.contains(winner_.unit)) return AskFor(id, {winner_.unit}, " is another unit's now");
+    UnitDiff& diff = diffs_[index_.at(winner_.unit)];
+    const UnitMemory& home = memory_.units[diff.unit.value];
+    if (symbol.lazy && home.lazy && !home.gone) return Refuse(reason, id, " is defined by two members");
+    if (Refusal refusal = CheckSection(id, diff, definition.index, true)) return refusal;
+    SayOf(&diff, id)->owner = true;
     changes_.added.push_back({id, diff.unit, definition.index, PublicityOf(id, definition, touches)});
     return std::nullopt;
   }
@@ -371,19 +432,8 @@ class NameResolver {
     return std::nullopt;
   }
 
-  // The one unit that defines a name now.
-  Refusal FindOwner(SymbolId id, std::vector<Touch>& touches, Touch** owner) const {
-    for (Touch& touch : touches) {
-      if (!touch.defines) continue;
-      if (*owner != nullptr) return Refuse(GateReason::kDefinedSetChanged, id, " is defined more than once");
-      *owner = &touch;
-    }
-    return std::nullopt;
-  }
-
-  Refusal CheckSection(SymbolId id, const Touch& owner, bool merged) const {
-    const UnitDiff& diff = diffs_[owner.diff];
-    const uint32_t section = diff.object->symbols[owner.is->index].section;
+  Refusal CheckSection(SymbolId id, const UnitDiff& diff, uint32_t index, bool merged) const {
+    const uint32_t section = diff.object->symbols[index].section;
     const SectionDiff::Fate fate = section < diff.sections.size() ? diff.sections[section].fate : SectionDiff::kIgnored;
     if (fate == SectionDiff::kMatched || fate == SectionDiff::kAdded || fate == SectionDiff::kDead ||
         (merged && fate == SectionDiff::kMerged)) {
@@ -424,25 +474,26 @@ class NameResolver {
   // Another of the changed units defines it now, or the same one in another way.
   Refusal DecideMoved(SymbolId id, const SymbolMemory& symbol, std::vector<Touch>& touches) {
     const GateReason reason = GateReason::kDefinedSetChanged;
-    const GlobalMemory* was = nullptr;
-    Touch* owner = nullptr;
-    for (const Touch& touch : touches) {
-      if (touch.was != nullptr && touch.was->owner) was = touch.was;
-    }
-    if (Refusal refusal = FindOwner(id, touches, &owner)) return refusal;
-    const GlobalMemory& is = *owner->is;
-    const bool stays = owner->was == was;
+    if (symbol.kind != SymbolMemory::kDefined) return Refuse(reason, id, " meant something else");
+    const GlobalMemory* was = memory_.units[symbol.owner.value].Find(id);
+    if (was == nullptr) return Refuse(reason, id, " is the linker's");
+    const GlobalMemory& is = *winner_.say;
+    const bool stays = winner_.unit == symbol.owner;
     if (!stays && IsRoot(id)) return Refuse(reason, id, " is known outside of the program");
-    if (LookAtOthers(id, touches).defined) return Refuse(reason, id, " is defined more than once");
     const auto special = [](SymbolType type) { return type == SymbolType::kIfunc || type == SymbolType::kTls; };
     if (special(was->type) || special(is.type)) {
       if (stays || was->type != is.type || special(is.type)) return RefuseGlobal(memory_, *was, is);
     }
-    const UnitDiff& diff = diffs_[owner->diff];
-    if (!stays && memory_.units[diff.unit.value].lazy) return Refuse(reason, id, " is defined by an archive member now");
-    if (Refusal refusal = CheckSection(id, *owner, false)) return refusal;
+    const UnitMemory& home = memory_.units[winner_.unit.value];
+    if (!stays && home.lazy && symbol.lazy && !home.gone) return Refuse(reason, id, " is defined by an archive member now");
+    if (!index_.contains(winner_.unit) || !index_.contains(symbol.owner)) {
+      return AskFor(id, {winner_.unit, symbol.owner}, " is another unit's now");
+    }
+    UnitDiff& diff = diffs_[index_.at(winner_.unit)];
+    if (Refusal refusal = CheckSection(id, diff, is.index, false)) return refusal;
     if (!stays && memory_.units[symbol.owner.value].lazy) must_stay_.push_back({symbol.owner, id, id});
-    owner->is->owner = true;
+    if (GlobalMemory* before = SayOf(&diffs_[index_.at(symbol.owner)], id)) before->owner = false;
+    SayOf(&diff, id)->owner = true;
     const NameChanges::Added now = {id, diff.unit, is.index, PublicityOf(id, is, touches)};
     if (IsRoot(id) && now.publicity.exported != symbol.exported) return RefuseGlobal(memory_, *was, is);
     const bool follow = !stays || now.publicity.preemptible != symbol.traits.imported;
@@ -450,6 +501,8 @@ class NameResolver {
     changes_.redeclared.push_back(now);
     return std::nullopt;
   }
+
+  static GlobalMemory* SayOf(UnitDiff* diff, SymbolId id) { return const_cast<GlobalMemory*>(FindGlobal(diff->globals, id)); }
 
   Refusal DecideRemoved(SymbolId id, const SymbolMemory& symbol, const std::vector<Touch>& touches) {
     const GateReason reason = GateReason::kDefinedSetChanged;
@@ -463,7 +516,7 @@ class NameResolver {
     if (others.defined) return Refuse(reason, id, " is defined elsewhere now");
     if (Refusal refusal = CheckKnownOutside(id)) return refusal;
     if (symbol.traits.ifunc) return Refuse(GateReason::kSymbolKindChanged, id, " is an IFUNC");
-    if (memory_.units[symbol.owner.value].lazy) must_stay_.push_back({symbol.owner, id, id});
+    if (memory_.units[symbol.owner.value].lazy && !Leaves(symbol.owner)) must_stay_.push_back({symbol.owner, id, id});
     if (!any) {
       changes_.removed.push_back(id);
       return std::nullopt;
@@ -575,6 +628,18 @@ class NameResolver {
     return it == index_.end() ? memory_.units[unit.value].Find(id) : FindGlobal(diffs_[it->second].globals, id);
   }
 
+  // Those who name a symbol, units that have not done so before included.
+  std::vector<UnitId> UsersOf(SymbolId id) const {
+    std::vector<UnitId> users = memory_.users.Of(id);
+    if (const auto it = touched_.find(id); it != touched_.end()) {
+      for (const Touch& touch : it->second) {
+        const UnitId unit = diffs_[touch.diff].unit;
+        if (touch.was == nullptr && std::find(users.begin(), users.end(), unit) == users.end()) users.push_back(unit);
+      }
+    }
+    return users;
+  }
+
   // True when a full link would still take the unit: a strong reference leads to it from one that takes part anyway.
   // `without` is no longer counted. May say no for want of patience.
   bool StillNeeded(UnitId unit, SymbolId without, absl::flat_hash_set<UnitId>* seen, int* steps) const {
@@ -587,7 +652,7 @@ class NameResolver {
       const SymbolMemory& symbol = memory_.symbols[global.symbol.value];
       if (symbol.owner != unit || symbol.lazy || symbol.shared) continue;
       if (IsRoot(global.symbol)) return true;
-      const std::vector<UnitId> users = memory_.users.Of(global.symbol);
+      const std::vector<UnitId> users = UsersOf(global.symbol);
       if ((*steps -= static_cast<int>(users.size())) < 0) return false;
       // Whoever defines it as well may be found first.
       const bool rivals = std::any_of(users.begin(), users.end(), [&](UnitId user) {
@@ -610,12 +675,14 @@ class NameResolver {
   bool versioned_ = false;  // some definition with a version in its name differs
   std::vector<MustStay> must_stay_;
   absl::btree_map<uint32_t, uint32_t> dropped_;  // strong imports of a group that are none any more
+  Winner winner_;  // of the name that is being decided
   NameChanges changes_;
 };
 
 }  // namespace
 
-std::optional<GateRefusal> CheckOffers(const std::vector<std::string>& names, Memory* memory) {
+std::optional<GateRefusal> CheckOffers(const std::vector<std::string>& names, Memory* memory,
+                                       absl::FunctionRef<bool(UnitId, absl::string_view)> defines) {
   for (const std::string& name : names) {
     const SymbolId id = memory->Intern(name);
     SymbolMemory& symbol = memory->symbols[id.value];
@@ -627,10 +694,11 @@ std::optional<GateRefusal> CheckOffers(const std::vector<std::string>& names, Me
       case SymbolMemory::kDefined:
       case SymbolMemory::kAbsolute: {
         if (!symbol.owner.valid() || symbol.owner.value >= memory->units.size()) break;
-        // A definition of an object that is there anyway comes first; a COMMON one, made by the linker, does not.
+        // A definition of an object that is there anyway comes first; a COMMON one, made by the linker, does not. One that
+        // is gone leaves the name to be asked for (DecideParts).
         const UnitMemory& owner = memory->units[symbol.owner.value];
         const GlobalMemory* definition = owner.Find(id);
-        safe = !owner.lazy && definition != nullptr && definition->role != GlobalMemory::kCommon;
+        safe = definition != nullptr && definition->role != GlobalMemory::kCommon && (!owner.lazy || !defines(symbol.owner, name));
         break;
       }
       case SymbolMemory::kShared:

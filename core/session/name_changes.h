@@ -9,6 +9,7 @@
 #include <variant>
 #include <vector>
 
+#include "absl/functional/function_ref.h"
 #include "core/base/ids.h"
 #include "core/session/diff.h"
 #include "core/session/gate_reason.h"
@@ -59,7 +60,9 @@ std::variant<NameChanges, GateRefusal> ResolveNames(const Memory& memory, std::v
 
 // Archive members that take no part offer these names from now on. Refuses when a full link might take one for it; else
 // notes that they are offered, which is true whatever becomes of the relink.
-std::optional<GateRefusal> CheckOffers(const std::vector<std::string>& names, Memory* memory);
+// `defines` says whether a unit that takes part defines a name as it is now.
+std::optional<GateRefusal> CheckOffers(const std::vector<std::string>& names, Memory* memory,
+                                       absl::FunctionRef<bool(UnitId, absl::string_view)> defines);
 
 // True of names that the options mention, or that the loader goes by: what they stand for is known outside of the units.
 bool IsRootName(const Memory& memory, SymbolId id);

@@ -165,7 +165,9 @@ class NameChangesTest : public ::testing::Test {
     return false;
   }
 
-  std::optional<GateRefusal> Offer(const std::string& name) { return CheckOffers({name}, hot_.memory.get()); }
+  std::optional<GateRefusal> Offer(const std::string& name) {
+    return CheckOffers({name}, hot_.memory.get(), [](UnitId, absl::string_view) { return true; });
+  }
 
   HotMemory hot_;
   std::vector<UnitDiff> diffs_;
@@ -380,11 +382,18 @@ TEST_F(NameChangesTest, AWeakDefinitionThatOthersHaveToo) {
         {"other.o", Defines({"other"})},
         {"third.o", Defines({"f"}, kWeakFunction)}});
   const ObjBuilder nothing = ObjBuilder().StackNote();
-  Refused({At("work.o", nothing)}, GateReason::kDefinedSetChanged, "f is defined elsewhere now");
-  Refused(
-      {At("work.o", nothing),
-       At("other.o", Defines({"other"}).Section(".text.f", kReturn).Symbol("f", ".text.f", kWeakFunction))},
-      GateReason::kDefinedSetChanged, "f is defined more than once");
+  // The next one counts. Its unit has to be at hand.
+  auto alone = Resolve({At("work.o", nothing)});
+  ASSERT_TRUE(std::holds_alternative<GateRefusal>(alone));
+  EXPECT_THAT(std::get<GateRefusal>(alone).rewrite, ElementsAre(hot_.UnitOf("third.o")));
+  const Now third = At("third.o", Defines({"f"}, kWeakFunction));
+  EXPECT_EQ(Allowed({At("work.o", nothing), third}).redeclared.at(0).unit, hot_.UnitOf("third.o"));
+  EXPECT_TRUE(Owns(hot_.UnitOf("third.o"), "f"));
+  // One that stands before it comes first.
+  const ObjBuilder other = Defines({"other"}).Section(".text.f", kReturn).Symbol("f", ".text.f", kWeakFunction);
+  EXPECT_EQ(Allowed({At("work.o", nothing), At("other.o", other)}).redeclared.at(0).unit, hot_.UnitOf("other.o"));
+  EXPECT_THAT(Names(Allowed({At("other.o", other)}).redeclared), IsEmpty());
+  EXPECT_TRUE(Owns(hot_.UnitOf("other.o"), "f") == false);
   // The one that does not count may go.
   Allowed({At("third.o", nothing)});
 }
@@ -480,10 +489,8 @@ TEST_F(NameChangesTest, MembersMustStayNeeded) {
           "c: its archive member may no longer be needed");
   Refused({At("work.o", Defines({"work"}).Undefined("a", STB_WEAK).Undefined("b", STB_WEAK).Undefined("c"))},
           undefined, "its archive member may no longer be needed");
-  // A reference that is new in the same edit is not counted.
-  Refused({At("work.o", Defines({"work"}).Undefined("a").Undefined("b")),
-           At("other.o", Defines({"other"}).Undefined("c"))},
-          undefined, "c: its archive member may no longer be needed");
+  // A reference that is new in the same edit counts.
+  Allowed({At("work.o", Defines({"work"}).Undefined("a").Undefined("b")), At("other.o", Defines({"other"}).Undefined("c"))});
 }
 
 TEST_F(NameChangesTest, MembersThatNeedEachOther) {
@@ -511,10 +518,11 @@ TEST_F(NameChangesTest, MembersThatLoseWhatWasAskedOfThem) {
           "may no longer be needed");
   EXPECT_THAT(Names(Allowed({At("work.o", Defines({"work"}).Undefined("a")), {a, Defines({"a"})}}).removed),
               ElementsAre("b"));
-  // A definition may not go to a member.
-  Refused({At("work.o", ObjBuilder().StackNote().Undefined("a").Undefined("b")),
-           {a, Defines({"a", "b", "work"})}},
-          GateReason::kDefinedSetChanged, "work is defined by an archive member now");
+  // A definition may go to a member that is needed anyway.
+  EXPECT_THAT(Names(Allowed({At("work.o", ObjBuilder().StackNote().Undefined("a").Undefined("b")),
+                             {a, Defines({"a", "b", "work"})}})
+                        .redeclared),
+              ElementsAre("work"));
 }
 
 TEST_F(NameChangesTest, MembersThatLoseAllThatWasAskedOfThem) {

@@ -7,6 +7,7 @@
 #include "absl/container/flat_hash_map.h"
 #include "absl/strings/str_cat.h"
 #include "core/session/commons.h"
+#include "core/session/debug_tables.h"
 #include "core/session/growth.h"
 #include "core/session/site_writer.h"
 #include "core/session/sites.h"
@@ -208,7 +209,9 @@ std::optional<GateRefusal> MoveEnds(const Memory& memory, const MoveRules& rules
 // Rows that go elsewhere, and the linker's names for where they end.
 std::optional<GateRefusal> UpdateRows(const Memory& memory, const PlacementState& state, const ImageReader& read,
                                       std::vector<Mutation>* mutations) {
-  if (absl::Status status = WriteRows(memory, state.rows(), read, mutations); !status.ok()) {
+  absl::Status written = WriteRows(memory, state.rows(), read, mutations);
+  if (written.ok()) written = WriteTables(memory, state.rows(), read, mutations);
+  if (const absl::Status& status = written; !status.ok()) {
     return GateRefusal{GateReason::kOutputChanged, std::string(status.message())};
   }
   for (const LinkerEnd& end : state.ends()) {
@@ -249,7 +252,9 @@ std::variant<Plan, GateRefusal> PlanPatch(const GatePass& pass, const Memory& me
   if (auto refusal = CheckMoved(pass, memory, rules.republish)) return *refusal;
   std::variant<RowLayouts, GateRefusal> rows = LayRows(pass, memory, rules.republish);
   if (GateRefusal* refusal = std::get_if<GateRefusal>(&rows)) return *std::move(refusal);
-  PlacementState state(memory, pass, rules, std::get<RowLayouts>(std::move(rows)));
+  RowLayouts layouts = std::get<RowLayouts>(std::move(rows));
+  if (auto refusal = LayTables(pass, memory, &layouts)) return *refusal;
+  PlacementState state(memory, pass, rules, std::move(layouts));
   std::vector<Mutation> mutations;
   std::vector<PlacedUnit> units(pass.units().size());
   if (auto refusal = PlaceCommons(pass, &state)) return *refusal;
@@ -308,7 +313,7 @@ std::variant<Plan, GateRefusal> PlanPatch(const GatePass& pass, const Memory& me
 }
 
 void AdoptPlan(Plan plan, Memory* memory) {
-  AdoptRows(std::move(plan.rows), memory);
+  AdoptRows(plan.rows, memory);
   const bool sets = memory->options->gc_sections;
   std::vector<UnitId> written;
   for (auto& [id, unit] : plan.units) {
@@ -320,10 +325,14 @@ void AdoptPlan(Plan plan, Memory* memory) {
     for (const auto* list : {&unit.kept_groups, &unit.lost_groups}) {
       for (SymbolId group : *list) memory->group_users.Add(group, id);
     }
-    memory->units[id.value] = std::move(unit);
+    UnitMemory& before = memory->units[id.value];
+    if (!before.gone) --memory->traits[{before.traits, before.static_tls}];
+    if (!unit.gone) ++memory->traits[{unit.traits, unit.static_tls}];
+    before = std::move(unit);
     RenumberRows(id, memory);
     written.push_back(id);
   }
+  AdoptTables(plan.rows, memory);
   for (const auto& [symbol, unit] : plan.users) memory->users.Add(symbol, unit);
   for (SymbolId id : plan.unimported) {
     const SymbolMemory& symbol = memory->symbols[id.value];

@@ -46,6 +46,7 @@ class RowPlanner {
       changed_[diff.unit] = &diff;
       for (auto& [section, touched] : Look(diff)) {
         Compare(&touched);
+        touched.differs |= diff.moved;
         std::vector<Row>& rows = fresh[section];
         rows.insert(rows.end(), touched.is.begin(), touched.is.end());
         if (touched.differs) differs_.insert(section);
@@ -202,6 +203,7 @@ absl::Status WriteRows(const Memory& memory, const RowLayouts& layouts, const Im
                        std::vector<Mutation>* mutations) {
   for (const auto& [id, layout] : layouts) {
     const SectionMemory& home = memory.sections[id.value];
+    if (!home.rows) continue;
     const std::vector<WordMove> moves = MovesOf(home, layout);
     std::vector<uint8_t> was(home.used);
     if (absl::Status status = read(home.offset, absl::MakeSpan(was)); !status.ok()) return status;
@@ -239,9 +241,10 @@ void ListRows(Memory* memory) {
   }
 }
 
-void AdoptRows(RowLayouts layouts, Memory* memory) {
+void AdoptRows(const RowLayouts& layouts, Memory* memory) {
   for (auto& [id, layout] : layouts) {
     SectionMemory& home = memory->sections[id.value];
+    if (!home.rows) continue;
     home.used = layout.used;
     home.row_list.clear();
     for (const Row& row : layout.rows) {

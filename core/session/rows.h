@@ -53,7 +53,7 @@ absl::Status WriteRows(const Memory& memory, const RowLayouts& layouts, const Im
                        std::vector<Mutation>* mutations);
 
 // The new rows are where they were planned to be. RenumberRows has to follow, once `memory` has the changed units' atoms.
-void AdoptRows(RowLayouts layouts, Memory* memory);
+void AdoptRows(const RowLayouts& layouts, Memory* memory);
 
 // Finds the rows of a unit that has changed among its new atoms.
 void RenumberRows(UnitId unit, Memory* memory);

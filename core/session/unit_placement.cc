@@ -66,14 +66,16 @@ class UnitPlacer {
     unit.member = old_.member;
     unit.ordinal = old_.ordinal;
     unit.rank = old_.rank;
-    if (!unit.member.empty()) unit.content = HashContent(object_.image);
-    unit.captured = true;
+    if (!unit.member.empty() && !diff_.leaves) unit.content = HashContent(object_.image);
+    unit.gone = diff_.leaves;
+    unit.captured = !diff_.leaves;
     unit.traits = object_.traits;
     unit.globals = diff_.globals;
     unit.kept_groups = diff_.kept_and_lost.kept;
     unit.lost_groups = diff_.kept_and_lost.lost;
     unit.local_cells = old_.local_cells;
-    unit.static_tls = old_.static_tls;
+    unit.static_tls = old_.gone ? memory_.output.shared && UsesStaticTls(*memory_.arch, object_, memory_.output, [](uint32_t) { return true; })
+                                : old_.static_tls;
     unit.lazy = old_.lazy;
     for (const IslandMemory& old : old_.islands) {
       IslandMemory island = old;

@@ -96,6 +96,7 @@ class UnitWriter {
   Refusal Run(uint64_t* relocations) {
     update_.unit = placed_.diff->unit;
     update_.object = &object_;
+    update_.gone = placed_.diff->leaves;
     update_.sections = placed_.sections;
     update_.targets = &targets_;
     MarkStaleWords();

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "absl/container/btree_set.h"
+#include "absl/container/flat_hash_set.h"
 #include "core/base/file_source.h"
 #include "core/base/input_watch.h"
 #include "core/session/detect.h"
@@ -28,14 +29,19 @@ class WatchedInputs {
   // The inputs that may have changed, ascending; nothing when all must be looked at. What was told once stays
   // suspect until it is Adopted, so a link that fails loses nothing.
   std::optional<std::vector<uint32_t>> Suspects();
-  // A relink that looked at all suspects was committed, and `memory` has the stamps that it saw.
-  void Adopted(const Memory& memory, const Changes& changes);
+  // A relink that looked at all suspects was committed, and `memory` has the stamps that it saw. `fresh` are inputs that it
+  // met for the first time: they are watched from now on, then looked at once more. O(changes).
+  void Adopted(const Memory& memory, const Changes& changes, const std::vector<uint32_t>& fresh, FileSource& files);
 
  private:
+  void WatchFresh(const Memory& memory, const std::vector<uint32_t>& fresh, FileSource& files);
+
   InputWatch* const watch_;
   bool active_ = false;
   absl::btree_set<uint32_t> suspects_;
   absl::btree_set<uint32_t> renamed_;  // since the watch began: always suspect
+  absl::flat_hash_set<uint32_t> gone_;  // inputs no more, though still watched
+  uint32_t watched_ = 0;                // files: those below this index
 };
 
 }  // namespace kitlink

@@ -23,6 +23,10 @@ class FakeWatch : public InputWatch {
     touched.clear();
     return possible;
   }
+  bool WatchMore(const std::vector<std::string>& paths) override {
+    watched.insert(watched.end(), paths.begin(), paths.end());
+    return !lost;
+  }
   bool Changed(std::vector<uint32_t>* files) override {
     files->insert(files->end(), touched.begin(), touched.end());
     touched.clear();
@@ -71,7 +75,7 @@ TEST_F(WatchedInputsTest, LooksAtWhatWasTouchedUntilThatIsAdopted) {
   watch_.touched = {2, 0, 2};
   EXPECT_THAT(inputs_.Suspects(), Optional(ElementsAre(0, 2)));
   EXPECT_THAT(inputs_.Suspects(), Optional(ElementsAre(0, 2))) << "the link between may have failed";
-  inputs_.Adopted(memory_, Changes());
+  inputs_.Adopted(memory_, Changes(), {}, files_);
   EXPECT_THAT(inputs_.Suspects(), Optional(IsEmpty()));
 }
 
@@ -80,20 +84,20 @@ TEST_F(WatchedInputsTest, WhatChangedBeforeTheWatchIsFoundByLooking) {
   memory_.files[2].settled = false;  // it may have been written to right after it was read
   inputs_.Start(memory_, files_);
   EXPECT_THAT(inputs_.Suspects(), Optional(ElementsAre(1, 2)));
-  inputs_.Adopted(memory_, Changes());
+  inputs_.Adopted(memory_, Changes(), {}, files_);
   EXPECT_THAT(inputs_.Suspects(), Optional(ElementsAre(2))) << "its stamp is still too young to trust";
   memory_.files[2].settled = true;
-  inputs_.Adopted(memory_, Changes());
+  inputs_.Adopted(memory_, Changes(), {}, files_);
   EXPECT_THAT(inputs_.Suspects(), Optional(IsEmpty()));
 }
 
 TEST_F(WatchedInputsTest, RenamedInputsAreLookedAtAlways) {
   inputs_.Start(memory_, files_);
   Changes changes;
-  changes.renamed.push_back({1, "temporary.o"});
-  inputs_.Adopted(memory_, changes);
+  changes.list.renamed.push_back({1, "temporary.o"});
+  inputs_.Adopted(memory_, changes, {}, files_);
   EXPECT_THAT(inputs_.Suspects(), Optional(ElementsAre(1)));
-  inputs_.Adopted(memory_, Changes());
+  inputs_.Adopted(memory_, Changes(), {}, files_);
   EXPECT_THAT(inputs_.Suspects(), Optional(ElementsAre(1)));
 }
 
@@ -108,6 +112,46 @@ TEST_F(WatchedInputsTest, ALostWatchIsStartedAnew) {
   files_.Put("c.o", std::vector<uint8_t>{9});
   inputs_.Start(memory_, files_);
   EXPECT_THAT(inputs_.Suspects(), Optional(ElementsAre(2)));
+}
+
+TEST_F(WatchedInputsTest, InputsThatComeAreWatchedAndThoseThatWentAreNot) {
+  inputs_.Start(memory_, files_);
+  files_.Put("d.o", std::vector<uint8_t>{4});
+  FileMemory file;
+  file.path = "d.o";
+  file.stamp = *files_.Stat("d.o");
+  file.settled = true;
+  memory_.files.push_back(file);
+  memory_.files[1].gone = true;
+  Changes changes;
+  changes.list.removed = {1};
+  inputs_.Adopted(memory_, changes, {3}, files_);
+  EXPECT_THAT(watch_.watched, ElementsAre("a.o", "b.o", "c.o", "d.o"));
+  EXPECT_THAT(inputs_.Suspects(), Optional(IsEmpty()));
+  watch_.touched = {1, 3};
+  EXPECT_THAT(inputs_.Suspects(), Optional(ElementsAre(3)));
+}
+
+TEST_F(WatchedInputsTest, AnInputThatChangedBeforeItWasWatchedIsSuspect) {
+  inputs_.Start(memory_, files_);
+  FileMemory file;
+  file.path = "d.o";
+  files_.Put("d.o", std::vector<uint8_t>{4});
+  file.stamp = *files_.Stat("d.o");
+  file.settled = true;
+  memory_.files.push_back(file);
+  files_.Put("d.o", std::vector<uint8_t>{5, 6});
+  inputs_.Adopted(memory_, Changes(), {3}, files_);
+  EXPECT_THAT(inputs_.Suspects(), Optional(ElementsAre(3)));
+}
+
+TEST_F(WatchedInputsTest, AWatchThatCannotWatchMoreHasEnded) {
+  inputs_.Start(memory_, files_);
+  memory_.files.push_back(memory_.files[0]);
+  memory_.files.back().path = "d.o";
+  watch_.lost = true;
+  inputs_.Adopted(memory_, Changes(), {3}, files_);
+  EXPECT_EQ(inputs_.Suspects(), std::nullopt);
 }
 
 }  // namespace

@@ -73,6 +73,7 @@ struct Unit {
   absl::flat_hash_map<uint32_t, SymbolId> promoted;
   bool synthetic = false;            // made by the linker: COMMON symbols, copies
   UnitRank rank;
+  bool lazy = false;                 // takes part only as long as somebody needs what it defines
 };
 
 // One input section, or a synthetic piece, that may be in the output.
@@ -89,6 +90,13 @@ struct Atom {
   bool eh_frame = false;   // split into records; it has no place of its own
   uint32_t relative_relocs = 0;  // dynamic relocations its words need
   uint32_t symbolic_relocs = 0;
+};
+
+// An object between --start-lib and --end-lib that nobody needed.
+struct OfferedObject {
+  std::string path;
+  UnitRank rank;
+  std::vector<SymbolId> defines;
 };
 
 struct Library {
@@ -108,7 +116,7 @@ struct Program {
   std::vector<OpenedFile> opened;
   ExportRules exports;
   std::vector<std::unique_ptr<Archive>> archives;
-  std::vector<SymbolId> offered;  // by objects that take part only when they are needed, and were not
+  std::vector<OfferedObject> offered;
   uint64_t bytes_read = 0;
 
   const InputSection& section(AtomId id) const {

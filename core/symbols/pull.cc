@@ -51,9 +51,9 @@ class Puller {
     }
     std::stable_sort(pulled_.objects.begin(), pulled_.objects.end(),
                      [](const PulledObject& a, const PulledObject& b) { return a.rank < b.rank; });
-    for (const LazyObject& lazy : lazy_) {
+    for (LazyObject& lazy : lazy_) {
       if (lazy.taken || lazy.archive != nullptr) continue;
-      pulled_.offered.insert(pulled_.offered.end(), lazy.defines.begin(), lazy.defines.end());
+      pulled_.offered.push_back({lazy.object->path, RankOf(lazy.entry, 0), std::move(lazy.defines)});
     }
     return std::move(pulled_);
   }
@@ -81,11 +81,12 @@ class Puller {
             lazy.object = std::move(object);
             lazy_.push_back(std::move(lazy));
           } else {
-            fresh_.push_back({std::move(object), RankOf(entry, 0), {}, {}});
+            fresh_.push_back({std::move(object), RankOf(entry, 0), false, {}, {}});
           }
           break;
         }
         case InputEntry::Kind::kArchive:
+          inputs_.archives[input.index]->rank = std::min(inputs_.archives[input.index]->rank, RankOf(entry, 0).input);
           SortArchive(entry, *inputs_.archives[input.index], input.flags.whole_archive);
           break;
         case InputEntry::Kind::kShared:
@@ -93,7 +94,7 @@ class Puller {
           break;
       }
     }
-    if (!whole_.empty()) LoadMembers(whole_);
+    if (!whole_.empty()) LoadMembers(whole_, false);
   }
 
   void SortArchive(uint32_t entry, const Archive& archive, bool whole) {
@@ -284,14 +285,15 @@ class Puller {
 
   void Load(std::vector<uint32_t>& wanted) {
     std::sort(wanted.begin(), wanted.end());
-    LoadMembers(wanted);
+    LoadMembers(wanted, true);
   }
 
-  void LoadMembers(const std::vector<uint32_t>& list) {
+  void LoadMembers(const std::vector<uint32_t>& list, bool when_needed) {
     std::vector<PulledObject> loaded(list.size());
     ParallelFor(list.size(), 4, [&](size_t i) {
       LazyObject& lazy = lazy_[list[i]];
       loaded[i].rank = RankOf(lazy.entry, lazy.member);
+      loaded[i].lazy = when_needed;
       if (lazy.object != nullptr) {
         loaded[i].object = std::move(lazy.object);
         return;

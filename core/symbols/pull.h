@@ -13,6 +13,7 @@
 #include "core/input/inputs.h"
 #include "core/input/options.h"
 #include "core/symbols/name_table.h"
+#include "core/symbols/program.h"
 
 namespace kitlink {
 
@@ -20,6 +21,7 @@ namespace kitlink {
 struct PulledObject {
   std::unique_ptr<ObjectFile> object;
   UnitRank rank;  // its precedence
+  bool lazy = false;  // takes part only as long as somebody needs what it defines
   std::vector<SymbolId> globals;          // for object->symbols[first_global + i]
   std::vector<SymbolId> group_signatures;  // for object->groups[i]; invalid for groups that are not COMDAT
 };
@@ -33,7 +35,7 @@ struct PulledLibrary {
 struct Pulled {
   std::vector<PulledObject> objects;  // sorted by rank
   std::vector<PulledLibrary> libraries;
-  std::vector<SymbolId> offered;  // by objects between --start-lib and --end-lib that nobody needed
+  std::vector<OfferedObject> offered;
 };
 
 // Loads every object on the command line and, in rounds, each archive member that defines a name which a loaded object

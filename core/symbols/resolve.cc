@@ -89,6 +89,7 @@ class Resolver {
       unit.object = std::move(object.object);
       unit.globals = std::move(object.globals);
       unit.rank = object.rank;
+      unit.lazy = object.lazy;
       unit.first_atom = next_atom;
       next_atom += static_cast<uint32_t>(unit.object->sections.size());
       signatures_.push_back(std::move(object.group_signatures));

@@ -475,6 +475,28 @@ class Editor:
         del self.p.units[name]
         return "no input " + name
 
+    def input_move(self):
+        name = self.rng.choice(self.p.order)
+        self.p.order.remove(name)
+        self.p.order.insert(self.rng.randrange(len(self.p.order) + 1), name)
+        return "%s stands elsewhere" % name
+
+    def member_drop(self):
+        """All uses of what a member defines go: it may be needed no longer."""
+        name = self.pick(self.p.members["arA"] + self.p.members["arB"])
+        mine = {i.id for i in self.p.of_unit(name)}
+        gone = 0
+        for unit in self.objects():
+            before = len(unit.roots)
+            unit.roots = [u for u in unit.roots if u.target not in mine]
+            gone += before - len(unit.roots)
+            for item in self.p.of_unit(unit.name):
+                if item.kind in ("fn", "thrower", "ctor"):
+                    before = len(item.uses)
+                    item.uses = [u for u in item.uses if u.target not in mine]
+                    gone += before - len(item.uses)
+        return "%d uses of %s less" % (gone, name) if gone else None
+
     def library(self):
         item = self.some(("fn", "data", "strs"), lambda i: not self.not_so(i))
         item.seed = self.dig()
@@ -500,7 +522,7 @@ COMMON = ["body", "grow_function", "shrink_function", "style", "text", "values",
           "rename", "move", "add_use", "drop_use", "use_member", "grow_data", "shrink_data", "linkage", "header_body", "header_use",
           "header_add", "header_remove", "header_grow", "add_cxx", "member_add", "libc", "reorder"]
 RARE = ["local_static", "add_rare", "add_unused", "use_library", "grow_rare", "align", "zeroes", "constness", "rival", "weak_reference",
-        "debug_only", "flags", "grow_huge", "header_include", "key_function", "input_add", "input_remove", "library", "member_remove",
+        "debug_only", "flags", "grow_huge", "header_include", "key_function", "input_add", "input_remove", "input_move", "member_drop", "library", "member_remove",
         "member_reorder", "undefined", "null"]
 KINDS = COMMON * 3 + RARE
 

@@ -229,6 +229,14 @@ absl::Status HotSymtab::UpdateLocals(const LinkOptions& options, const UnitUpdat
   } else if (update.unit.value < locals_.size()) {
     rows = locals_[update.unit.value];
   }
+  if (update.gone) {
+    FillLocals(rows.first, rows.capacity, mutations);
+    staged_free_locals_.Give(rows.first, rows.capacity);
+    staged_free_names_.Give(rows.names, rows.name_bytes);
+    staged_free_names_.Give(rows.more_names, rows.more_name_bytes);
+    staged_locals_[update.unit.value] = LocalRows();
+    return absl::OkStatus();
+  }
   std::vector<uint32_t> kept;
   NameSplit split(rows);
   const uint32_t end = std::min<uint32_t>(update.object->first_global, update.object->symbols.size());
