@@ -21,6 +21,9 @@ using Refusal = std::optional<GateRefusal>;
 uint64_t StepOf(const SectionMemory& home) { return home.name == ".debug_aranges" ? 16 : home.name == ".debug_addr" ? 8 : 4; }
 uint64_t LeastOf(const SectionMemory& home) { return home.name == ".debug_aranges" ? 48 : 8; }
 
+// Debug sections of 32-bit DWARF end below 4 GiB; tables go by where they are.
+uint32_t PlaceOf(uint64_t offset) { return static_cast<uint32_t>(offset); }
+
 bool IsTable(const Memory& memory, const AtomMemory& atom) {
   return atom.state == AtomMemory::kPlaced && atom.capacity != 0 && memory.sections[atom.section.value].padded;
 }
@@ -204,14 +207,25 @@ void ListTables(Memory* memory) {
   for (uint32_t u = 0; u < memory->units.size(); ++u) {
     const std::vector<AtomMemory>& atoms = memory->units[u].atoms;
     for (uint32_t a = 0; a < atoms.size(); ++a) {
-      if (IsTable(*memory, atoms[a])) memory->sections[atoms[a].section.value].row_list.push_back({0, UnitId(u), a});
+      if (!IsTable(*memory, atoms[a])) continue;
+      memory->sections[atoms[a].section.value].row_list.push_back({PlaceOf(atoms[a].offset), UnitId(u), a});
     }
   }
   for (SectionMemory& home : memory->sections) {
     if (!home.padded) continue;
-    std::sort(home.row_list.begin(), home.row_list.end(), [&](const RowMemory& a, const RowMemory& b) {
-      return memory->units[a.unit.value].atoms[a.atom].offset < memory->units[b.unit.value].atoms[b.atom].offset;
-    });
+    std::sort(home.row_list.begin(), home.row_list.end(),
+              [](const RowMemory& a, const RowMemory& b) { return a.priority < b.priority; });
+  }
+}
+
+void RenumberTables(UnitId unit, Memory* memory) {
+  const std::vector<AtomMemory>& atoms = memory->units[unit.value].atoms;
+  for (uint32_t a = 0; a < atoms.size(); ++a) {
+    if (!IsTable(*memory, atoms[a])) continue;
+    std::vector<RowMemory>& list = memory->sections[atoms[a].section.value].row_list;
+    const auto it = std::lower_bound(list.begin(), list.end(), PlaceOf(atoms[a].offset),
+                                     [](const RowMemory& row, uint32_t place) { return row.priority < place; });
+    if (it != list.end() && it->unit == unit && it->priority == PlaceOf(atoms[a].offset)) it->atom = a;
   }
 }
 
@@ -226,7 +240,7 @@ void AdoptTables(const RowLayouts& layouts, Memory* memory) {
       for (uint32_t a = 0; row.changed && a < atoms.size(); ++a) {
         if (atoms[a].state == AtomMemory::kPlaced && atoms[a].section == id && atoms[a].offset == row.offset) atom = a;
       }
-      home.row_list.push_back({0, row.unit, atom});
+      home.row_list.push_back({PlaceOf(row.offset), row.unit, atom});
       atoms[atom].capacity = row.size;
     }
   }

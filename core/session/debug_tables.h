@@ -27,6 +27,9 @@ absl::Status WriteTables(const Memory& memory, const RowLayouts& layouts, const 
 // Lists the tables of all units, after a full link.
 void ListTables(Memory* memory);
 
+// A unit was written anew, and its tables stayed where they were: their numbers among its atoms may be others.
+void RenumberTables(UnitId unit, Memory* memory);
+
 // The tables are as `layouts` says. Call it when the changed units' memory is what it will be.
 void AdoptTables(const RowLayouts& layouts, Memory* memory);
 

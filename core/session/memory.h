@@ -128,7 +128,7 @@ struct SymbolMemory {
 
 // A piece of a section that holds rows.
 struct RowMemory {
-  uint32_t priority = 0;  // 0 unless the section goes by priority
+  uint32_t priority = 0;  // 0 unless the section goes by priority; of debug tables: where it is
   UnitId unit;
   uint32_t atom = 0;  // index in UnitMemory::atoms
 };

@@ -321,6 +321,7 @@ class NameResolver {
       return std::nullopt;
     }
     if (any && strong == symbol.strong && !symbol.idle) return std::nullopt;
+    if (!any && symbol.traits.tls) return Refuse(GateReason::kTlsChanged, id, " is a library's thread variable");
     const bool own_address = symbol.address != 0;  // a copy, or a PLT entry that is the function's address everywhere
     const bool was_strong = symbol.import_group != SymbolMemory::kNoImportGroup;
     if (symbol.idle || own_address || !memory_.library_offers.contains(id)) {

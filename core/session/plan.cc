@@ -330,6 +330,7 @@ void AdoptPlan(Plan plan, Memory* memory) {
     if (!unit.gone) ++memory->traits[{unit.traits, unit.static_tls}];
     before = std::move(unit);
     RenumberRows(id, memory);
+    RenumberTables(id, memory);
     written.push_back(id);
   }
   AdoptTables(plan.rows, memory);

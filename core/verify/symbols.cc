@@ -184,6 +184,11 @@ void CompareSymbols(Walk& walk) {
     if (!Compared(s)) continue;
     auto it = unmatched.find(KeyOf(s));
     bool found = false;
+    // Local names that files share are each file's own, in whatever order the files' rows stand.
+    if (it != unmatched.end()) {
+      std::stable_partition(it->second.begin(), it->second.end(),
+                            [&](const ImageSymbol* candidate) { return files[candidate->index] == cold_files[s.index]; });
+    }
     for (size_t i = 0; it != unmatched.end() && i < it->second.size() && !found; ++i) {
       if (!SameTarget(walk, s, *it->second[i])) continue;
       const absl::string_view cold_file = cold_files[s.index], file = files[it->second[i]->index];
