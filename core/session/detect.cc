@@ -280,6 +280,7 @@ void AdoptFiles(const Changes& changes, const ChangedUnits& read, int64_t starte
     for (const auto& [f, stamp] : *list) {
       memory->files[f].stamp = stamp;
       memory->files[f].settled = OldEnough(stamp, started_ns);
+      if (list == &read.stamps) memory->files[f].identity = ContentId();
     }
   }
 }

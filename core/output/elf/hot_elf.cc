@@ -8,6 +8,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "core/base/digest.h"
+#include "core/base/paged_table.h"
 #include "core/output/elf/build_id.h"
 #include "core/output/elf/build_id_tree.h"
 #include "core/output/elf/hot_cells.h"
@@ -38,20 +39,25 @@ struct TableBytes {
 uint64_t HashName(absl::string_view name) { return FnvWords(AsBytes(name)); }
 
 // The names that libraries define or refer to, hashed: a definition here of one of them is exported.
-std::vector<uint64_t> LibraryNames(const LinkOptions& options, const Program& program) {
+PagedTable<uint64_t, 1024> LibraryNames(const LinkOptions& options, const Program& program) {
   std::vector<uint64_t> names;
-  if (options.kind == OutputKind::kShared) return names;
+  PagedTable<uint64_t, 1024> table;
+  if (options.kind == OutputKind::kShared) return table;
   for (const Library& library : program.libraries) {
     for (const SharedSymbol& symbol : library.file->defined) names.push_back(HashName(symbol.name));
     for (absl::string_view name : library.file->undefined) names.push_back(HashName(name));
   }
   std::sort(names.begin(), names.end());
   names.erase(std::unique(names.begin(), names.end()), names.end());
-  return names;
+  table.resize(names.size());
+  for (size_t i = 0; i < names.size(); ++i) table[i] = names[i];
+  return table;
 }
 
 class HotElf : public HotTables {
  public:
+  // To be read from disk.
+  HotElf(const LinkOptions& options, const Arch& arch) : options_(options), arch_(arch), cells_(arch), frames_(arch) {}
   HotElf(const LinkOptions& options, const Program& program, const ElfImage& image, const Arch& arch,
          const std::string& build_id, const std::vector<uint64_t>& build_id_leaves, const TableBytes& tables)
       : options_(options), arch_(arch), values_(image.values),
@@ -225,9 +231,12 @@ class HotElf : public HotTables {
   std::string build_id() const override { return absl::BytesToHexString(build_id_); }
 
   uint64_t bytes_held() const override {
-    return rela_.bytes_held() + frames_.bytes_held() + symtab_.bytes_held() + library_names_.capacity() * 8 +
+    return rela_.bytes_held() + frames_.bytes_held() + symtab_.bytes_held() + library_names_.bytes() +
            cells_.bytes_held() + dynsym_.bytes_held() + build_id_tree_.bytes_held();
   }
+
+  KITLINK_FIELDS(values_, cells_, dynsym_, symtab_, library_names_, build_id_, rela_, frames_, has_rela_, build_id_offset_,
+                 rela_count_offset_, address_fields_, row_sizes_, build_id_tree_)
 
  private:
   static uint64_t Offset(const ElfImage& image, Synthetic which) {
@@ -373,16 +382,30 @@ class HotElf : public HotTables {
     if (options_.is_static || options_.no_dynamic_linker) return false;
     return options_.export_dynamic || !options_.export_symbols.empty() || !options_.dynamic_lists.empty() ||
            !options_.version_script.empty() || symbol.binding == SymbolBinding::kUnique ||
-           std::binary_search(library_names_.begin(), library_names_.end(), HashName(symbol.name));
+           HasLibraryName(HashName(symbol.name));
+  }
+
+  bool HasLibraryName(uint64_t hash) const {
+    size_t low = 0, high = library_names_.size();
+    while (low < high) {
+      const size_t middle = low + (high - low) / 2;
+      if (library_names_[middle] == hash) return true;
+      if (library_names_[middle] < hash) {
+        low = middle + 1;
+      } else {
+        high = middle;
+      }
+    }
+    return false;
   }
 
   const LinkOptions options_;
   const Arch& arch_;
-  const ImageValues values_;
+  ImageValues values_;
   HotCells cells_;
   HotDynsym dynsym_;
   HotSymtab symtab_;
-  std::vector<uint64_t> library_names_;  // hashed and sorted
+  PagedTable<uint64_t, 1024> library_names_;  // hashed and sorted
   std::string build_id_;  // raw bytes
   HotRela rela_;
   HotFrames frames_;
@@ -397,6 +420,7 @@ class HotElf : public HotTables {
   BuildIdTree build_id_tree_;
   std::optional<BuildIdTree::Delta> staged_tree_;
 };
+static_assert(sizeof(HotElf) == 3720, "a new field that a plan does not stage belongs in KITLINK_FIELDS");
 
 }  // namespace
 
@@ -435,5 +459,16 @@ absl::StatusOr<std::unique_ptr<HotTables>> CaptureElf(const LinkOptions& options
   }
   return std::make_unique<HotElf>(options, program, image, arch, build_id, build_id_leaves, tables);
 }
+
+void SaveElf(const HotTables& tables, Encoder* encoder) { encoder->Put(static_cast<const HotElf&>(tables)); }
+
+absl::StatusOr<std::unique_ptr<HotTables>> LoadElf(const LinkOptions& options, const Arch& arch, Decoder* decoder) {
+  auto tables = std::make_unique<HotElf>(options, arch);
+  if (!decoder->Get(tables.get())) return absl::DataLossError("the tables make no sense");
+  tables->Begin();
+  return tables;
+}
+
+std::string ElfTablesSchema() { return DescribeSchema(HotElf(LinkOptions(), X86_64())); }
 
 }  // namespace kitlink::elf
