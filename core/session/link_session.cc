@@ -448,8 +448,9 @@ void LinkSession::Impl::Persist() {
   // What others need can wait: this takes as long as reading all inputs, the first time.
   const auto stop = [&] { return store->Interrupted(); };
   if (status.ok() && !folder.empty()) {
-    if (!IdentifyInputs(*last_files, stop, memory.get())) return;
-    status = SaveState(facts, memory.get(), store);
+    const size_t identified = IdentifyInputs(*last_files, stop, memory.get());
+    if (stop()) return;
+    if (identified != 0) status = SaveState(facts, memory.get(), store);
   }
   if (status.ok()) saved_generation = generation;
 }

@@ -118,5 +118,45 @@ link
 expect FULL first-link
 expect_output 1002
 
+# A copy of the tree in another place: nothing of it has the stamps that were seen, so contents are compared, once.
+await_portable() {
+  local i
+  for i in $(seq 2000); do
+    (($(find "$KITLINK_STATE_DIR/store/sessions" -type f -newer program ! -name '*.new*' | wc -l) >= 2)) && return
+    sleep 0.01
+  done
+  fail "no portable state appears"
+}
+cd "$top/src" || exit 1
+await_state
+await_portable
+kill_daemon
+mkdir "$top/elsewhere"
+cp main.c f.c main.o f.o program "$top/elsewhere"
+cd "$top/elsewhere" || exit 1
+sed 's/1000/2000/' f.c >g.c && mv g.c f.c
+gcc -g -c -fdebug-prefix-map="$top/elsewhere=$top/src" f.c
+cp "$top/src/program" before
+link
+expect PATCHED
+expect_output 2002
+"$kitlinkc" verify program >/dev/null || fail "verify finds a difference in the copy"
+cmp "$top/src/program" before || fail "the original has changed"
+# The original is what it was, and so is its state.
+cd "$top/src" || exit 1
+link
+expect PATCHED
+expect_output 1002
+
+# A copy that is not one.
+kill_daemon
+mkdir "$top/other"
+cp main.c f.c main.o f.o program "$top/other"
+cd "$top/other" || exit 1
+printf x | dd of=program bs=1 seek=5000 conv=notrunc status=none
+link
+expect FULL first-link
+expect_output 1002
+
 [[ $failures == 0 ]] || exit 1
 echo "all passed"

@@ -420,7 +420,7 @@ class HotElf : public HotTables {
   BuildIdTree build_id_tree_;
   std::optional<BuildIdTree::Delta> staged_tree_;
 };
-static_assert(sizeof(HotElf) == 3720, "a new field that a plan does not stage belongs in KITLINK_FIELDS");
+static_assert(sizeof(HotElf) == sizeof(LinkOptions) + 2928, "a new field that a plan does not stage belongs in KITLINK_FIELDS");
 
 }  // namespace
 

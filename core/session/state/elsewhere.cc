@@ -36,13 +36,15 @@ class Renamer {
 
 }  // namespace
 
-bool IdentifyInputs(FileSource& files, absl::FunctionRef<bool()> stop, Memory* memory) {
+size_t IdentifyInputs(FileSource& files, absl::FunctionRef<bool()> stop, Memory* memory) {
+  size_t found = 0;
   for (size_t f = 0; f < memory->files.size(); ++f) {
     const FileMemory& file = std::as_const(memory->files)[f];
     if (file.identity.known()) continue;
-    if (stop()) return false;
+    if (stop()) break;
     if (file.content.known()) {
       memory->files[f].identity = file.content;
+      ++found;
       continue;
     }
     const absl::StatusOr<std::shared_ptr<InputBytes>> bytes = files.Open(file.path);
@@ -50,9 +52,11 @@ bool IdentifyInputs(FileSource& files, absl::FunctionRef<bool()> stop, Memory* m
     const ContentId identity = HashContent((*bytes)->bytes());
     // What was written meanwhile, within one tick of the clock, may have been hashed.
     const absl::StatusOr<FileStamp> after = files.Stat(file.path);
-    if (!(*bytes)->torn() && file.settled && after.ok() && *after == file.stamp) memory->files[f].identity = identity;
+    if ((*bytes)->torn() || !file.settled || !after.ok() || *after != file.stamp) continue;
+    memory->files[f].identity = identity;
+    ++found;
   }
-  return true;
+  return found;
 }
 
 absl::Status MoveMemory(const std::string& from, const std::string& to, FileSource& files, Memory* memory) {

@@ -13,8 +13,8 @@
 namespace kitlink {
 
 // Hashes inputs whose content is not known yet, as far as they still are what was linked. O(their bytes), for the time
-// after a reply. False when `stop` became true before the end.
-bool IdentifyInputs(FileSource& files, absl::FunctionRef<bool()> stop, Memory* memory);
+// after a reply, which ends early when `stop` becomes true. How many are known now that were not.
+size_t IdentifyInputs(FileSource& files, absl::FunctionRef<bool()> stop, Memory* memory);
 
 // Makes `memory`, of a link in folder `from`, one of a link in folder `to` (absolute, without a slash at the end): names
 // below the one become names below the other. Inputs that have the same bytes as those that were linked are taken to be
