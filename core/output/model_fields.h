@@ -7,6 +7,7 @@
 #include "core/base/file_source.h"
 #include "core/base/unit_rank.h"
 #include "core/input/model.h"
+#include "core/output/hot_tables.h"
 #include "core/output/image_sink.h"
 
 namespace kitlink {
@@ -18,6 +19,8 @@ KITLINK_FIELDS_OF(TargetTraits, imported, absolute, undefined_weak, ifunc, tls, 
 KITLINK_FIELDS_OF(OutputTraits, pic, shared, is_static, relax, keep_cells, copy_relocs, text_relocs)
 KITLINK_FIELDS_OF(ImageValues, got_base, tls_begin, tls_pointer, tlsld)
 KITLINK_FIELDS_OF(ByteRange, offset, length)
+KITLINK_FIELDS_OF(GrowthRequest, output_section, name, flags, nobits, alignment, size)
+KITLINK_FIELDS_OF(GrowthPlace, address, offset)
 
 }  // namespace kitlink
 

@@ -164,8 +164,8 @@ struct SectionMemory {
   uint64_t moved_from = 0, moved_size = 0;  // of one that is not loaded and has to move: its offset and size in the image
   Space space;
 
-  KITLINK_FIELDS(name, flags, nobits, exact, padded, rows, by_priority, address, offset, size, used, row_list, min_hole,
-                 space)
+  KITLINK_FIELDS(name, flags, nobits, exact, padded, rows, by_priority, alignment, address, offset, size, used, row_list,
+                 min_hole, relro, growth_of, announced, moved_from, moved_size, space)
   bool alloc() const { return (flags & kSecAlloc) != 0; }
 };
 
@@ -184,6 +184,8 @@ struct CommonMemory {
   SectionId section;
   uint64_t offset = 0, capacity = 0;
   uint64_t alignment = 1;  // the strictest that any unit asks for
+
+  KITLINK_FIELDS(section, offset, capacity, alignment)
 };
 
 // A member of an archive, whether it takes part or not. Digests are 64 bits of FNV: they tell what changed, not what is
@@ -272,7 +274,8 @@ struct Memory {
   // found again by reading the files.
   static constexpr size_t kFieldsElsewhere = 4;
   KITLINK_FIELDS(output, values, names, units, symbols, users, group_users, site_users, sets, import_uses, sonames,
-                 library_offers, sections, merged, files, files_here, library_found, padding_abbrev, has_padding_abbrev, atom_count)
+                 library_offers, sections, merged, files, files_here, library_found, padding_abbrev, has_padding_abbrev,
+                 atom_count, common_unit, commons, image_size)
 
   // The id of a name, with room for what is known of it.
   SymbolId Intern(absl::string_view name);

@@ -236,7 +236,7 @@ class HotElf : public HotTables {
   }
 
   KITLINK_FIELDS(values_, cells_, dynsym_, symtab_, library_names_, build_id_, rela_, frames_, has_rela_, build_id_offset_,
-                 rela_count_offset_, address_fields_, row_sizes_, build_id_tree_)
+                 rela_count_offset_, address_fields_, row_sizes_, build_id_tree_, growth_)
 
  private:
   static uint64_t Offset(const ElfImage& image, Synthetic which) {
@@ -420,7 +420,7 @@ class HotElf : public HotTables {
   BuildIdTree build_id_tree_;
   std::optional<BuildIdTree::Delta> staged_tree_;
 };
-static_assert(sizeof(HotElf) == sizeof(LinkOptions) + 2928, "a new field that a plan does not stage belongs in KITLINK_FIELDS");
+static_assert(sizeof(HotElf) == sizeof(LinkOptions) + 3056, "a new field that a plan does not stage belongs in KITLINK_FIELDS");
 
 }  // namespace
 
