@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "absl/container/flat_hash_map.h"
+#include "absl/container/flat_hash_set.h"
 #include "absl/strings/str_cat.h"
 #include "core/base/digest.h"
 #include "core/layout/assign.h"
@@ -54,6 +55,7 @@ class UnitPlacer {
     }
     if (Refusal refusal = DefineSymbols()) return refusal;
     if (Refusal refusal = CheckSharedEntries()) return refusal;
+    if (Refusal refusal = CheckAliases()) return refusal;
     if (Refusal refusal = NoteInteriorReferences()) return refusal;
     RememberAtoms();
     return std::nullopt;
@@ -452,6 +454,31 @@ class UnitPlacer {
       }
     }
     return std::nullopt;
+  }
+
+  // Names of one function have one address, or pointers to it would differ: one that is new does not get along with one
+  // that was published where a jump is now.
+  Refusal CheckAliases() const {
+    absl::flat_hash_map<uint64_t, uint64_t> addresses;  // by body
+    absl::flat_hash_set<uint64_t> differing;
+    const auto each = [&](auto visit) {
+      for (const std::vector<OwnSymbol>& list : own_) {
+        for (const OwnSymbol& own : list) {
+          const SymbolMemory& symbol = state_.symbol(own.id);
+          if (symbol.executable && !symbol.dead && !symbol.traits.ifunc && symbol.body != 0) visit(own.id, symbol);
+        }
+      }
+    };
+    each([&](SymbolId, const SymbolMemory& symbol) {
+      if (addresses.try_emplace(symbol.body, symbol.address).first->second != symbol.address) differing.insert(symbol.body);
+    });
+    if (differing.empty()) return std::nullopt;
+    std::vector<SymbolId> behind;
+    each([&](SymbolId id, const SymbolMemory& symbol) {
+      if (differing.contains(symbol.body) && symbol.address != symbol.body) behind.push_back(id);
+    });
+    return OrRepublish(behind, GateRefusal{GateReason::kIslandOverlap,
+                                           absl::StrCat(memory_.names.Name(behind[0]), " has another name now")});
   }
 
   // One address has room for one jump: names that once meant the same code still have to.
