@@ -93,13 +93,16 @@ struct NewSymbol {
   SymbolType type = SymbolType::kNone;
   SymbolBinding binding = SymbolBinding::kGlobal;
   Visibility visibility = Visibility::kDefault;
+  bool exported = false;      // other modules see it
+  bool preemptible = false;   // and the image's own references are left to the loader
+  absl::string_view version;  // that it has there: one that the image defines; "" for none
 };
 
 // A symbol of a shared library that the program refers to from now on.
 struct NewImport {
   SymbolId symbol;
   absl::string_view name;
-  absl::string_view soname;   // of the library that defines it
+  absl::string_view soname;   // of the library that defines it; "" when none does
   absl::string_view version;  // "" when it has none
   SymbolType type = SymbolType::kNone;
   bool weak = false;  // all references are
@@ -131,21 +134,26 @@ class HotTables {
   // none.
   virtual absl::Status RewriteWord(const DynamicWord& word) = 0;
   virtual absl::Status UpdateSymbol(const SymbolUpdate& update, std::vector<Mutation>* mutations) = 0;
-  // Gives a definition its row in the symbol table; UpdateSymbol, later in the same plan, says where it is and brings
+  // Gives a definition its row in the symbol table, and in the dynamic one if it is exported: call it before Update for
+  // units that refer to it. UpdateSymbol, later in the same plan, says where it is and brings
   // cells up to date that the symbol has from an earlier life. A symbol that has a row already keeps it and its name, and
-  // gets the rest anew; without UpdateSymbol it is undefined, as weak references that nobody satisfies are.
-  // ResourceExhausted when there is no room, Unimplemented for what would have to be exported.
+  // gets the rest anew; without UpdateSymbol it is undefined, as weak references that nobody satisfies are. A row of
+  // .dynsym that it should not have any more stays until DropStaleRows.
+  // ResourceExhausted when there is no room, NotFound for a version that the image does not define.
   virtual absl::Status AddSymbol(const NewSymbol& symbol, std::vector<Mutation>* mutations) = 0;
   // Takes the rows of a symbol away to which nobody refers, or only weakly: its cells hold 0 from then on and are its
-  // own when it comes back. Unimplemented for a definition that is exported, has a PLT entry of its own or is where the
-  // program begins. For an import, call it after Update for all units: Unimplemented while a word refers to it, and when
-  // its library would be left without versions.
+  // own when it comes back. Unimplemented for a definition that has a PLT entry of its own or is where the
+  // program begins. Call it after Update for all units: Unimplemented while a word refers to what is imported or
+  // exported, and when a library would be left without versions.
   virtual absl::Status RemoveSymbol(SymbolId symbol, std::vector<Mutation>* mutations) = 0;
   // Gives an imported symbol its rows; call it before Update for units that refer to it. Cells that it has already are
   // filled by the loader from then on, others are asked for by NeedCells. An import that has rows gets their kind and
-  // binding anew. ResourceExhausted when there is no room, NotFound when the image does not depend on the library, or on
-  // none of its versions, Unimplemented for what is defined here.
+  // binding anew. The row of an exported definition stays until DropStaleRows. ResourceExhausted when there is no room,
+  // NotFound when the image does not depend on the library, or on none of its versions.
   virtual absl::Status AddImport(const NewImport& import, std::vector<Mutation>* mutations) = 0;
+  // Takes away the rows of .dynsym that AddSymbol and AddImport left, once Update was called for all units that refer to
+  // their symbols. Unimplemented while a word refers to one, and when a library would be left without versions.
+  virtual absl::Status DropStaleRows(std::vector<Mutation>* mutations) = 0;
   // Gives a symbol the cells that it lacks; AddCells tells them from then on, within this plan as well. Bits that ask for
   // nothing of the kind are ignored. ResourceExhausted when there is no room, FailedPrecondition for an import without
   // rows, Unimplemented for kinds of cells that only a full link makes.

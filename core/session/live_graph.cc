@@ -25,8 +25,11 @@ LiveGraph::LiveGraph(const Memory& memory, const std::vector<UnitDiff>& diffs, c
       if (section < diff.sections.size()) definitions_[d][global.symbol] = section;
     }
   }
-  for (const auto* list : {&names.added, &names.moved}) {
-    for (const NameChanges::Added& added : *list) owners_[added.symbol] = added.unit;
+  for (const auto* list : {&names.added, &names.redeclared}) {
+    for (const NameChanges::Added& added : *list) {
+      owners_[added.symbol] = added.unit;
+      exported_[added.symbol] = added.publicity.exported;
+    }
   }
   gone_.insert(names.removed.begin(), names.removed.end());
   for (const auto& [symbol, unit] : names.users) new_users_[symbol].push_back(unit);
@@ -43,7 +46,9 @@ uint32_t LiveGraph::SectionOf(size_t diff, uint32_t atom) const {
 }
 
 bool LiveGraph::IsRootSymbol(SymbolId symbol) const {
-  if (memory_.symbols[symbol.value].exported && !gone_.contains(symbol)) return true;
+  const auto now = exported_.find(symbol);
+  const bool exported = now != exported_.end() ? now->second : memory_.symbols[symbol.value].exported;
+  if (exported && !gone_.contains(symbol)) return true;
   const LinkOptions& options = memory_.options;
   const absl::string_view name = memory_.names.Name(symbol);
   return name == (options.entry.empty() ? absl::string_view("_start") : absl::string_view(options.entry)) ||

@@ -79,6 +79,7 @@ class LiveGraph {
   std::vector<absl::flat_hash_map<uint32_t, uint32_t>> sections_;             // beside diffs: atom -> section
   std::vector<absl::flat_hash_map<SymbolId, uint32_t>> definitions_;          // beside diffs: symbol -> section
   absl::flat_hash_map<SymbolId, UnitId> owners_;                              // of names that came or moved
+  absl::flat_hash_map<SymbolId, bool> exported_;                              // beside owners_
   absl::flat_hash_set<SymbolId> gone_;                                        // names without a definition now
   absl::flat_hash_map<SymbolId, std::vector<UnitId>> new_users_;
   absl::flat_hash_map<UnitId, Inverse> inverses_;

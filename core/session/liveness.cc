@@ -350,11 +350,25 @@ class LivenessDecider {
     }
   }
 
+  // How others see a definition of a changed unit.
+  Publicity PublicityOf(const GlobalMemory& global) const {
+    if (const auto it = publicities_.find(global.symbol); it != publicities_.end()) return it->second;
+    const SymbolMemory& was = memory_.symbols[global.symbol.value];
+    Publicity publicity;
+    publicity.visibility = was.kind == SymbolMemory::kNone ? global.visibility : was.visibility;
+    publicity.exported = was.exported;
+    publicity.preemptible = was.traits.imported;
+    return publicity;
+  }
+
   // Definitions that are in the image now and were not, and the other way round.
   Refusal SortNames() {
     absl::flat_hash_map<SymbolId, NameChanges::Added> dead_now;
     names_.woken.clear();
     names_.dormant.clear();
+    for (const auto* list : {&names_.added, &names_.redeclared}) {
+      for (const NameChanges::Added& added : *list) publicities_.emplace(added.symbol, added.publicity);
+    }
     for (const UnitDiff& diff : diffs_) {
       for (const GlobalMemory& global : diff.globals) {
         if (!global.owner) continue;
@@ -366,7 +380,7 @@ class LivenessDecider {
         if (defined && was.traits.ifunc && was.dead != dead) {
           return GateRefusal{GateReason::kSymbolKindChanged, absl::StrCat(memory_.names.Name(global.symbol), " is an IFUNC")};
         }
-        const NameChanges::Added entry{global.symbol, diff.unit, global.index};
+        const NameChanges::Added entry{global.symbol, diff.unit, global.index, PublicityOf(global)};
         if (dead) {
           dead_now.insert({global.symbol, entry});
           if (!defined || !was.dead || was.owner != diff.unit) names_.dormant.push_back(entry);
@@ -380,7 +394,7 @@ class LivenessDecider {
                                                  memory_.symbols[added.symbol.value].dead);
     };
     std::erase_if(names_.added, settled);
-    std::erase_if(names_.moved, settled);
+    std::erase_if(names_.redeclared, settled);
     return std::nullopt;
   }
 
@@ -436,6 +450,7 @@ class LivenessDecider {
   std::vector<UnitDiff>& diffs_;
   NameChanges& names_;
   LiveGraph graph_;
+  absl::flat_hash_map<SymbolId, Publicity> publicities_;  // of what came or is declared anew
   absl::flat_hash_map<LiveNode, bool> changed_;  // what may differ from what was
   std::vector<LiveNode> work_, suspects_;
   absl::flat_hash_set<LiveNode> suspected_;

@@ -332,19 +332,14 @@ class Capture {
   void NoteOffers(uint32_t l) {
     const Library& library = program_.libraries[l];
     memory_->sonames.push_back(library.file->soname);
-    for (uint32_t s = 0; s < library.file->defined.size(); ++s) {
-      const SharedSymbol& symbol = library.file->defined[s];
+    for (const SharedSymbol& symbol : library.file->defined) {
+      if (!symbol.default_version) continue;  // only "name@version" means it
       const SymbolId id = memory_->Intern(symbol.name);
-      SymbolMemory& memory = memory_->symbols[id.value];
-      const bool first = !memory.shared;
-      memory.shared = true;
-      // An import that only dead code refers to is none yet.
-      const bool import = memory_->options->gc_sections && IsImport(id, l, s);
-      if (!import && (!first || memory.kind != SymbolMemory::kNone)) continue;
-      if (!symbol.default_version || !library.needed) continue;
+      memory_->symbols[id.value].shared = true;
+      if (!offered_.insert(id).second || !library.needed) continue;
       LibraryOffer offer;
       offer.library = l;
-      offer.import_group = ImportGroup(l, symbol.version);
+      offer.import_group = memory_->ImportGroup(l, symbol.version);
       offer.version = std::string(symbol.version);
       offer.type = symbol.type;
       offer.function = symbol.type == SymbolType::kFunction || symbol.type == SymbolType::kIfunc ||
@@ -353,27 +348,14 @@ class Capture {
     }
   }
 
-  // True when the program binds `id` to symbol `index` of library `l`.
-  bool IsImport(SymbolId id, uint32_t l, uint32_t index) const {
-    if (id.value >= program_.symbols.size()) return false;
-    const Symbol& symbol = program_.symbols[id.value];
-    return symbol.kind == SymbolKind::kShared && !symbol.atom.valid() && symbol.file == l && symbol.index == index;
-  }
-
   void CountImports() {
     for (size_t i = 0; i < program_.symbols.size(); ++i) {
       const Symbol& symbol = program_.symbols[i];
       if (!symbol.used || symbol.kind != SymbolKind::kShared || !symbol.strongly_referenced) continue;
-      memory_->symbols[i].import_group = ImportGroup(symbol.file, symbol.version);
+      memory_->symbols[i].import_group = memory_->ImportGroup(symbol.file, symbol.version);
       if (memory_->options->gc_sections && !memory_->tables->Imports(SymbolId(static_cast<uint32_t>(i)))) continue;
       ++memory_->import_uses[memory_->symbols[i].import_group];
     }
-  }
-
-  uint32_t ImportGroup(uint32_t library, absl::string_view version) {
-    const auto [it, fresh] = import_groups_.try_emplace({library, version}, static_cast<uint32_t>(import_groups_.size()));
-    if (fresh) memory_->import_uses.push_back(0);
-    return it->second;
   }
 
   void CaptureUsers() {
@@ -429,6 +411,22 @@ class Capture {
     for (const Library& library : program_.libraries) {
       for (absl::string_view name : library.file->undefined) memory_->symbols[memory_->Intern(name).value].shared = true;
     }
+    NotePinned();
+    memory_->exports = std::move(program_.exports);
+  }
+
+  void NotePinned() {
+    absl::flat_hash_map<absl::string_view, bool> provided;  // by a library that need not be there
+    for (const Library& library : program_.libraries) {
+      for (const SharedSymbol& symbol : library.file->defined) provided[symbol.name] |= library.as_needed;
+    }
+    for (const Library& library : program_.libraries) {
+      for (absl::string_view name : library.file->undefined_strong) {
+        const auto it = provided.find(name);
+        const bool pinned = it == provided.end() ? !memory_->options->allow_shlib_undefined : it->second;
+        if (pinned) memory_->pinned.insert(memory_->Intern(name));
+      }
+    }
   }
 
   // Moving a function is only possible when all others refer to its entry, resizing one when none refers to its size.
@@ -474,7 +472,7 @@ class Capture {
   PlannedImage& image_;
   const int64_t started_ns_;
   FileSource& files_;
-  absl::flat_hash_map<std::pair<uint32_t, absl::string_view>, uint32_t> import_groups_;  // (library, version)
+  absl::flat_hash_set<SymbolId> offered_;        // by libraries
   absl::flat_hash_set<std::string> lazy_paths_;  // between --start-lib and --end-lib
   std::unique_ptr<Memory> memory_;
 };
@@ -616,6 +614,20 @@ SymbolId Memory::Intern(absl::string_view name) {
   return id;
 }
 
+uint32_t Memory::ImportGroup(uint32_t library, absl::string_view version) {
+  const auto [it, fresh] = import_groups.try_emplace(std::make_pair(library, std::string(version)),
+                                                     static_cast<uint32_t>(import_uses.size()));
+  if (fresh) import_uses.push_back(0);
+  return it->second;
+}
+
+uint32_t Memory::LibraryOfGroup(uint32_t group) const {
+  for (const auto& [key, index] : import_groups) {
+    if (index == group) return key.first;
+  }
+  return Id<void>::kNone;
+}
+
 const GlobalMemory* FindGlobal(const std::vector<GlobalMemory>& globals, SymbolId symbol) {
   const auto it = std::lower_bound(globals.begin(), globals.end(), symbol,
                                    [](const GlobalMemory& g, SymbolId wanted) { return g.symbol < wanted; });
@@ -636,6 +648,7 @@ uint64_t Memory::bytes_held() const {
   for (const UnitMemory& unit : units) total += unit.bytes_held();
   for (const SectionMemory& section : sections) total += section.row_list.capacity() * sizeof(RowMemory);
   for (const MergedMemory& m : merged) total += m.offsets.capacity() * (sizeof(PieceDigest) + 9);
+  total += pinned.capacity() * (sizeof(SymbolId) + 1);
   total += library_offers.capacity() * (sizeof(SymbolId) + sizeof(LibraryOffer) + 1);
   for (const FileMemory& file : files) {
     total += sizeof(FileMemory) + 2 * file.path.capacity() + file.members.capacity() * sizeof(MemberMemory);

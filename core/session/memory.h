@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
+#include "absl/container/flat_hash_set.h"
 #include "absl/functional/function_ref.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
@@ -28,6 +29,7 @@
 #include "core/session/site_list.h"
 #include "core/session/symbol_names.h"
 #include "core/session/users.h"
+#include "core/symbols/export_rules.h"
 
 namespace kitlink {
 
@@ -180,7 +182,7 @@ struct FileMemory {
   std::vector<MemberMemory> members;  // of an archive, in order
 };
 
-// A symbol that a shared library offers and nobody refers to yet. Only of libraries that are needed anyway.
+// What the first shared library that has a name offers under it. Only of libraries that are needed anyway.
 struct LibraryOffer {
   uint32_t library = 0;  // index in Memory::sonames
   uint32_t import_group = SymbolMemory::kNoImportGroup;
@@ -206,8 +208,14 @@ struct Memory {
   // needed and a version asked for, whatever becomes of the others.
   // With --gc-sections only what live code refers to counts.
   std::vector<uint32_t> import_uses;
+  absl::flat_hash_map<std::pair<uint32_t, std::string>, uint32_t> import_groups;  // (library, version) -> index there
+  std::vector<SymbolId> idle_imports;  // as SymbolMemory::idle says
   std::vector<std::string> sonames;  // of the libraries
   absl::flat_hash_map<SymbolId, LibraryOffer> library_offers;
+  ExportRules exports;
+  // Names that libraries leave to others, and that may not be defined here or not: another library might be needed then,
+  // or one of them lack something.
+  absl::flat_hash_set<SymbolId> pinned;
   std::vector<SectionMemory> sections;  // by SectionId
   std::vector<MergedMemory> merged;
   std::vector<FileMemory> files;
@@ -226,6 +234,10 @@ struct Memory {
   SymbolId Intern(absl::string_view name);
   // Takes note of a unit's sites, which are new.
   void NoteSites(UnitId unit);
+  // The index in import_uses of a version of a library.
+  uint32_t ImportGroup(uint32_t library, absl::string_view version);
+  // The library whose version it is. O(versions).
+  uint32_t LibraryOfGroup(uint32_t group) const;
   // An estimate. Walks all units: ask once, after a full link.
   uint64_t bytes_held() const;
 };

@@ -4,6 +4,7 @@
 #include <optional>
 #include <string>
 
+#include "absl/container/btree_map.h"
 #include "absl/container/flat_hash_map.h"
 #include "absl/container/flat_hash_set.h"
 #include "absl/strings/match.h"
@@ -60,6 +61,7 @@ class NameResolver {
     for (SymbolId id : order_) {
       if (Refusal refusal = Decide(id, touched_[id])) return *std::move(refusal);
     }
+    if (Refusal refusal = CheckDropped()) return *std::move(refusal);
     for (const MustStay& member : must_stay_) {
       int steps = kMostSteps;
       absl::flat_hash_set<UnitId> seen;
@@ -131,7 +133,6 @@ class NameResolver {
       if (Special(touch.was) || Special(touch.is)) {
         return Refuse(Special(touch.is) ? ReasonFor(*touch.is) : ReasonFor(*touch.was), id, " is COMMON or absolute");
       }
-      if (owned && touch.defines) return RefuseGlobal(memory_, *touch.was, *touch.is);
       goes |= owned;
       comes |= touch.defines;
       if (touch.was == nullptr) changes_.users.push_back({id, diffs_[touch.diff].unit});
@@ -164,15 +165,15 @@ class NameResolver {
       was_strong |= Strong(touch.was) && !Strong(touch.is);
       newly_strong |= Strong(touch.is) && !Strong(touch.was);
       rivals |= touch.is != nullptr && touch.is->role == GlobalMemory::kDefined;
-      if (Refusal refusal = CheckVisibility(id, symbol, touch)) return refusal;
+      if (Refusal refusal = CheckVisibility(id, symbol, touch, touches)) return refusal;
     }
     const GateReason reason = GateReason::kUndefinedSetChanged;
     switch (symbol.kind) {
       case SymbolMemory::kNone:
         return DecideNewImport(id, symbol, touches);
       case SymbolMemory::kUndefined:
-        if (strong != symbol.strong) return Refuse(reason, id, " is undefined");
-        [[fallthrough]];
+        if (rivals) return Refuse(reason, id, " is undefined");
+        return DecideOpen(id, symbol, any, strong);
       case SymbolMemory::kLinker:
         if (rivals || !any) return Refuse(reason, id, " is no longer named");
         return std::nullopt;
@@ -197,16 +198,49 @@ class NameResolver {
   // A name that only shared libraries know. Which of them, and that it is needed, must not be a question.
   Refusal DecideNewImport(SymbolId id, const SymbolMemory& symbol, const std::vector<Touch>& touches) {
     const GateReason reason = GateReason::kUndefinedSetChanged;
-    const auto offer = memory_.library_offers.find(id);
-    if (symbol.lazy || offer == memory_.library_offers.end() || IsRoot(id)) return Refuse(reason, id, " is new");
-    if (IsLinkerName(memory_.names.Name(id))) return Refuse(reason, id, " is a name that the linker defines");
-    if (offer->second.type == SymbolType::kTls) return Refuse(reason, id, " is a library's thread variable");
     bool strong = false;
     for (const Touch& touch : touches) {
       if (touch.is == nullptr || touch.is->role != GlobalMemory::kUndefined) return Refuse(reason, id, " is new");
       strong |= Strong(touch.is);
     }
-    changes_.imported.push_back({id, !strong});
+    return Import(id, symbol, strong, {reason, " is new"});
+  }
+
+  // Nobody defines a name that is referred to: a library does, or it is left to run time. `otherwise` if neither.
+  Refusal Import(SymbolId id, const SymbolMemory& symbol, bool strong, const GateRefusal& otherwise) {
+    const GateReason reason = GateReason::kUndefinedSetChanged;
+    if (symbol.lazy || IsRoot(id)) return Refuse(otherwise.reason, id, otherwise.detail);
+    if (IsLinkerName(memory_.names.Name(id))) return Refuse(reason, id, " is a name that the linker defines");
+    const auto offer = memory_.library_offers.find(id);
+    if (offer != memory_.library_offers.end()) {
+      if (offer->second.type == SymbolType::kTls) return Refuse(reason, id, " is a library's thread variable");
+      changes_.imported.push_back({id, !strong, false});
+      return std::nullopt;
+    }
+    // A library that is not needed yet may have it.
+    if (memory_.options->gc_sections || symbol.shared || (strong && !MayStayOpen())) return Refuse(otherwise.reason, id, otherwise.detail);
+    changes_.imported.push_back({id, !strong, true});
+    return std::nullopt;
+  }
+
+  // True when a strong reference that nothing satisfies is no error.
+  bool MayStayOpen() const {
+    const LinkOptions& options = memory_.options;
+    return options.kind == OutputKind::kShared && !options.z_defs && options.unresolved == UnresolvedPolicy::kDefault;
+  }
+
+  // A name that nobody defines has its references, or is gone.
+  Refusal DecideOpen(SymbolId id, const SymbolMemory& symbol, bool any, bool strong) {
+    if (memory_.options->gc_sections && !(any && strong == symbol.strong)) {
+      return Refuse(GateReason::kUndefinedSetChanged, id, " is undefined");
+    }
+    if (!any) {
+      changes_.removed.push_back(id);
+      return std::nullopt;
+    }
+    if (strong == symbol.strong) return std::nullopt;
+    if (symbol.lazy || symbol.shared || !MayStayOpen()) return Refuse(GateReason::kUndefinedSetChanged, id, " is undefined");
+    changes_.imported.push_back({id, !strong, true});
     return std::nullopt;
   }
 
@@ -224,116 +258,222 @@ class NameResolver {
     }
     if (any && strong == symbol.strong && !symbol.idle) return std::nullopt;
     const bool own_address = symbol.address != 0;  // a copy, or a PLT entry that is the function's address everywhere
-    if (any || symbol.idle || own_address || symbol.import_group == SymbolMemory::kNoImportGroup ||
-        memory_.import_uses[symbol.import_group] <= ++dropped_[symbol.import_group]) {
+    const bool was_strong = symbol.import_group != SymbolMemory::kNoImportGroup;
+    if (symbol.idle || own_address || !memory_.library_offers.contains(id)) {
       return Refuse(GateReason::kUndefinedSetChanged, id, " is imported in another way");
     }
-    changes_.idle.push_back(id);
+    const bool last = was_strong && memory_.import_uses[symbol.import_group] <= ++dropped_[symbol.import_group];
+    if (any) {
+      changes_.imported.push_back({id, !strong, false});
+      if (was_strong) changes_.unimported.push_back(id);
+    } else if (was_strong && !last) {
+      changes_.idle.push_back(id);
+    } else {
+      Drop(id);
+    }
     return std::nullopt;
   }
 
-  Refusal CheckVisibility(SymbolId id, const SymbolMemory& symbol, const Touch& touch) const {
-    const auto plain = [&](const GlobalMemory* global) {
-      return global == nullptr || global->visibility == Visibility::kDefault ||
-             (symbol.kind == SymbolMemory::kDefined && global->visibility == symbol.visibility && OwnerSaysSo(id, symbol));
-    };
-    if (plain(touch.was) && plain(touch.is)) return std::nullopt;
-    return Refuse(GateReason::kSymbolKindChanged, id, ": a reference with another visibility came or went");
+  void Drop(SymbolId id) {
+    changes_.removed.push_back(id);
+    changes_.unimported.push_back(id);
   }
 
-  // The strictest visibility is the definition's own: it does not depend on references.
-  bool OwnerSaysSo(SymbolId id, const SymbolMemory& symbol) const {
-    const GlobalMemory* global = memory_.units[symbol.owner.value].Find(id);
-    return global != nullptr && global->visibility == symbol.visibility;
+  // A version that nobody asks for strongly goes, with the imports that have become idle. Its library must be needed all
+  // the same.
+  Refusal CheckDropped() {
+    for (const auto& [group, dropped] : dropped_) {
+      if (memory_.import_uses[group] > dropped) continue;
+      const uint32_t library = memory_.LibraryOfGroup(group);
+      uint32_t others = 0;
+      for (const auto& [key, other] : memory_.import_groups) {
+        const auto it = dropped_.find(other);
+        if (key.first == library) others += memory_.import_uses[other] - (it == dropped_.end() ? 0 : it->second);
+      }
+      if (others == 0) {
+        return GateRefusal{GateReason::kUndefinedSetChanged, absl::StrCat("the last import of ", memory_.sonames[library], " is gone")};
+      }
+      std::vector<SymbolId> idle;
+      for (const auto* list : std::initializer_list<const std::vector<SymbolId>*>{&memory_.idle_imports, &changes_.idle}) {
+        for (SymbolId id : *list) {
+          if (memory_.symbols[id.value].import_group == group && !Contains(changes_.revived, id)) idle.push_back(id);
+        }
+      }
+      for (SymbolId id : idle) {
+        if (Contains(changes_.unimported, id)) continue;
+        std::erase(changes_.idle, id);
+        Drop(id);
+      }
+    }
+    return std::nullopt;
+  }
+
+  static bool Contains(const std::vector<SymbolId>& list, SymbolId id) {
+    return std::find(list.begin(), list.end(), id) != list.end();
+  }
+
+  Refusal CheckVisibility(SymbolId id, const SymbolMemory& symbol, const Touch& touch, const std::vector<Touch>& touches) const {
+    const auto plain = [&](const GlobalMemory* global) {
+      return global == nullptr || global->visibility == Visibility::kDefault;
+    };
+    if (plain(touch.was) && plain(touch.is)) return std::nullopt;
+    // The strictest one counts, and may be somebody else's.
+    const bool defined = symbol.kind == SymbolMemory::kDefined && symbol.owner.valid();
+    const GlobalMemory* owner = defined ? Now(symbol.owner, id) : nullptr;
+    if (owner != nullptr && PublicityOf(id, *owner, touches).visibility == symbol.visibility) return std::nullopt;
+    return Refuse(GateReason::kSymbolKindChanged, id, ": a reference with another visibility came or went");
   }
 
   Refusal DecideAdded(SymbolId id, const SymbolMemory& symbol, std::vector<Touch>& touches) {
     const GateReason reason = GateReason::kDefinedSetChanged;
-    if (symbol.kind != SymbolMemory::kNone) return Refuse(reason, id, " meant something else");
-    if (symbol.shared) return Refuse(reason, id, " is a name of a shared library, too");
-    if (IsRoot(id)) return Refuse(reason, id, " is a name that the options mention");
-    Touch* owner = nullptr;
-    for (Touch& touch : touches) {
-      if (!touch.defines) continue;
-      if (owner != nullptr) return Refuse(reason, id, " is defined more than once");
-      owner = &touch;
+    if (Refusal refusal = CheckKnownOutside(id)) return refusal;
+    if (symbol.kind != SymbolMemory::kNone && memory_.options->gc_sections) return Refuse(reason, id, " meant something else");
+    switch (symbol.kind) {
+      case SymbolMemory::kNone:
+        break;
+      case SymbolMemory::kUndefined:
+        if (symbol.lazy) return Refuse(reason, id, " has more than one definition to be found");
+        changes_.rebound.push_back(id);
+        break;
+      case SymbolMemory::kShared:
+        if (Refusal refusal = Unimport(id, symbol)) return refusal;
+        break;
+      default:
+        return Refuse(reason, id, " meant something else");
     }
+    Touch* owner = nullptr;
+    if (Refusal refusal = FindOwner(id, touches, &owner)) return refusal;
     const GlobalMemory& definition = *owner->is;
     if (definition.type == SymbolType::kIfunc) return Refuse(GateReason::kSymbolKindChanged, id, " is an IFUNC");
-    if (MayBeExported(definition)) return Refuse(reason, id, " may have to be exported");
-    for (const Touch& touch : touches) {
-      if (touch.is == nullptr || &touch == owner) continue;
-      if (touch.is->visibility != Visibility::kDefault && touch.is->visibility != definition.visibility) {
-        return Refuse(GateReason::kSymbolKindChanged, id, " is referred to with another visibility");
-      }
+    if (symbol.kind != SymbolMemory::kNone && (definition.type == SymbolType::kTls || symbol.traits.tls)) {
+      return Refuse(GateReason::kTlsChanged, id, " is a thread variable");
     }
     const UnitDiff& diff = diffs_[owner->diff];
     if (symbol.lazy && memory_.units[diff.unit.value].lazy) return Refuse(reason, id, " is defined by two members");
-    const uint32_t section = diff.object->symbols[definition.index].section;
-    if (section >= diff.sections.size()) return Refuse(reason, id, " has no section");
-    const SectionDiff::Fate fate = diff.sections[section].fate;
-    if (fate != SectionDiff::kMatched && fate != SectionDiff::kAdded && fate != SectionDiff::kMerged && fate != SectionDiff::kDead) {
-      return Refuse(reason, id, " is in a section that is left out");
-    }
+    if (Refusal refusal = CheckSection(id, *owner, true)) return refusal;
     owner->is->owner = true;
-    changes_.added.push_back({id, diff.unit, definition.index});
+    changes_.added.push_back({id, diff.unit, definition.index, PublicityOf(id, definition, touches)});
     return std::nullopt;
   }
 
+  // A library's symbol is defined here now. That the library is needed, and which version of it, must not hang on it.
+  Refusal Unimport(SymbolId id, const SymbolMemory& symbol) {
+    const GateReason reason = GateReason::kDefinedSetChanged;
+    const bool own_address = symbol.address != 0;  // a copy, or a PLT entry that is the function's address everywhere
+    if (symbol.lazy || own_address) return Refuse(reason, id, " meant something else");
+    if (!memory_.library_offers.contains(id)) return Refuse(reason, id, " meant something else");
+    if (symbol.import_group != SymbolMemory::kNoImportGroup && !symbol.idle) ++dropped_[symbol.import_group];
+    changes_.unimported.push_back(id);
+    changes_.rebound.push_back(id);
+    return std::nullopt;
+  }
+
+  // The one unit that defines a name now.
+  Refusal FindOwner(SymbolId id, std::vector<Touch>& touches, Touch** owner) const {
+    for (Touch& touch : touches) {
+      if (!touch.defines) continue;
+      if (*owner != nullptr) return Refuse(GateReason::kDefinedSetChanged, id, " is defined more than once");
+      *owner = &touch;
+    }
+    return std::nullopt;
+  }
+
+  Refusal CheckSection(SymbolId id, const Touch& owner, bool merged) const {
+    const UnitDiff& diff = diffs_[owner.diff];
+    const uint32_t section = diff.object->symbols[owner.is->index].section;
+    const SectionDiff::Fate fate = section < diff.sections.size() ? diff.sections[section].fate : SectionDiff::kIgnored;
+    if (fate == SectionDiff::kMatched || fate == SectionDiff::kAdded || fate == SectionDiff::kDead ||
+        (merged && fate == SectionDiff::kMerged)) {
+      return std::nullopt;
+    }
+    return Refuse(GateReason::kDefinedSetChanged, id, " is in a section that is left out");
+  }
+
+  // Where it is defined must not be a question for anybody but the units.
+  Refusal CheckKnownOutside(SymbolId id) const {
+    if (IsRoot(id)) return Refuse(GateReason::kDefinedSetChanged, id, " is a name that the options mention");
+    if (memory_.pinned.contains(id)) return Refuse(GateReason::kDefinedSetChanged, id, " is a name that a library needs");
+    return std::nullopt;
+  }
+
+  // How others see a definition, given what all units say of it now.
+  Publicity PublicityOf(SymbolId id, const GlobalMemory& global, const std::vector<Touch>& touches) const {
+    Definition definition;
+    definition.name = memory_.names.Name(id);
+    definition.binding = global.binding;
+    definition.type = global.type;
+    definition.visibility = std::max(global.visibility, VisibilityOf(id, touches));
+    definition.known_to_libraries = memory_.symbols[id.value].shared;
+    return DecidePublicity(memory_.options, memory_.exports, definition);
+  }
+
+  // The strictest that any unit asks for now.
+  Visibility VisibilityOf(SymbolId id, const std::vector<Touch>& touches) const {
+    Visibility visibility = Visibility::kDefault;
+    const auto stricter = [&](const GlobalMemory* say) {
+      if (say != nullptr) visibility = std::max(visibility, say->visibility);
+    };
+    for (const Touch& touch : touches) stricter(touch.is);
+    for (UnitId unit : memory_.users.Of(id)) stricter(Now(unit, id));
+    return visibility;
+  }
+
+  // Another of the changed units defines it now, or the same one in another way.
   Refusal DecideMoved(SymbolId id, const SymbolMemory& symbol, std::vector<Touch>& touches) {
     const GateReason reason = GateReason::kDefinedSetChanged;
-    if (symbol.shared || symbol.exported || IsRoot(id)) return Refuse(reason, id, " is known outside of the program");
-    if (LookAtOthers(id, touches).defined) return Refuse(reason, id, " is defined more than once");
     const GlobalMemory* was = nullptr;
     Touch* owner = nullptr;
-    for (Touch& touch : touches) {
+    for (const Touch& touch : touches) {
       if (touch.was != nullptr && touch.was->owner) was = touch.was;
-      if (Refusal refusal = CheckVisibility(id, symbol, touch)) return refusal;
-      if (!touch.defines) continue;
-      if (owner != nullptr) return Refuse(reason, id, " is defined more than once");
-      owner = &touch;
     }
+    if (Refusal refusal = FindOwner(id, touches, &owner)) return refusal;
     const GlobalMemory& is = *owner->is;
-    if (was->type != is.type || was->binding != is.binding || was->visibility != is.visibility ||
-        is.type == SymbolType::kIfunc || is.type == SymbolType::kTls) {
-      return Refuse(GateReason::kSymbolKindChanged, id, " is another kind of symbol now");
+    const bool stays = owner->was == was;
+    if (!stays && IsRoot(id)) return Refuse(reason, id, " is known outside of the program");
+    if (LookAtOthers(id, touches).defined) return Refuse(reason, id, " is defined more than once");
+    const auto special = [](SymbolType type) { return type == SymbolType::kIfunc || type == SymbolType::kTls; };
+    if (special(was->type) || special(is.type)) {
+      if (stays || was->type != is.type || special(is.type)) return RefuseGlobal(memory_, *was, is);
     }
     const UnitDiff& diff = diffs_[owner->diff];
-    if (memory_.units[diff.unit.value].lazy) return Refuse(reason, id, " is defined by an archive member now");
-    const uint32_t section = diff.object->symbols[is.index].section;
-    const SectionDiff::Fate fate = section < diff.sections.size() ? diff.sections[section].fate : SectionDiff::kIgnored;
-    if (fate != SectionDiff::kMatched && fate != SectionDiff::kAdded && fate != SectionDiff::kDead) {
-      return Refuse(reason, id, " is in a section that is left out");
-    }
-    if (memory_.units[symbol.owner.value].lazy) must_stay_.push_back({symbol.owner, id, id});
+    if (!stays && memory_.units[diff.unit.value].lazy) return Refuse(reason, id, " is defined by an archive member now");
+    if (Refusal refusal = CheckSection(id, *owner, false)) return refusal;
+    if (!stays && memory_.units[symbol.owner.value].lazy) must_stay_.push_back({symbol.owner, id, id});
     owner->is->owner = true;
-    changes_.moved.push_back({id, diff.unit, is.index});
+    const NameChanges::Added now = {id, diff.unit, is.index, PublicityOf(id, is, touches)};
+    if (IsRoot(id) && now.publicity.exported != symbol.exported) return RefuseGlobal(memory_, *was, is);
+    const bool follow = !stays || now.publicity.preemptible != symbol.traits.imported;
+    if (follow) changes_.rebound.push_back(id);
+    changes_.redeclared.push_back(now);
     return std::nullopt;
   }
 
   Refusal DecideRemoved(SymbolId id, const SymbolMemory& symbol, const std::vector<Touch>& touches) {
     const GateReason reason = GateReason::kDefinedSetChanged;
-    if (LookAtOthers(id, touches).any) return Refuse(reason, id, " is gone, and others name it");
+    const Others others = LookAtOthers(id, touches);
+    bool any = others.any, strong = others.strong;
     for (const Touch& touch : touches) {
-      if (touch.is != nullptr) return Refuse(reason, id, " is defined elsewhere now");
+      any |= touch.is != nullptr;
+      strong |= Strong(touch.is);
+      if (touch.is != nullptr && !Refers(*touch.is)) return Refuse(reason, id, " is defined elsewhere now");
     }
-    if (symbol.shared || symbol.exported) return Refuse(reason, id, " is a name of a shared library, too");
-    if (IsRoot(id)) return Refuse(reason, id, " is a name that the options mention");
+    if (others.defined) return Refuse(reason, id, " is defined elsewhere now");
+    if (Refusal refusal = CheckKnownOutside(id)) return refusal;
     if (symbol.traits.ifunc) return Refuse(GateReason::kSymbolKindChanged, id, " is an IFUNC");
     if (memory_.units[symbol.owner.value].lazy) must_stay_.push_back({symbol.owner, id, id});
-    changes_.removed.push_back(id);
-    return std::nullopt;
+    if (!any) {
+      changes_.removed.push_back(id);
+      return std::nullopt;
+    }
+    // Whoever refers to it means something else from now on.
+    if (symbol.traits.tls) return Refuse(GateReason::kTlsChanged, id, " is a thread variable");
+    if (memory_.options->gc_sections) return Refuse(reason, id, " is gone, and others name it");
+    if (VisibilityOf(id, touches) != Visibility::kDefault) return Refuse(reason, id, " is gone, and others name it");
+    changes_.rebound.push_back(id);
+    return Import(id, symbol, strong, {reason, " is gone, and others name it"});
   }
 
   bool IsRoot(SymbolId id) const { return IsRootName(memory_, id); }
-
-  bool MayBeExported(const GlobalMemory& global) const {
-    if (global.visibility == Visibility::kHidden || global.visibility == Visibility::kInternal) return false;
-    const LinkOptions& options = memory_.options;
-    return options.kind == OutputKind::kShared || options.export_dynamic || !options.export_symbols.empty() ||
-           !options.dynamic_lists.empty() || !options.version_script.empty() ||
-           (global.binding == SymbolBinding::kUnique && !options.is_static);
-  }
 
   const GlobalMemory* Now(UnitId unit, SymbolId id) const {
     const auto it = index_.find(unit);
@@ -374,7 +514,7 @@ class NameResolver {
   std::vector<SymbolId> order_;
   bool versioned_ = false;  // some definition with a version in its name differs
   std::vector<MustStay> must_stay_;
-  absl::flat_hash_map<uint32_t, uint32_t> dropped_;  // imports of a group that have become idle
+  absl::btree_map<uint32_t, uint32_t> dropped_;  // strong imports of a group that are none any more
   NameChanges changes_;
 };
 

@@ -13,6 +13,7 @@
 #include "core/session/diff.h"
 #include "core/session/gate_reason.h"
 #include "core/session/memory.h"
+#include "core/symbols/exports.h"
 
 namespace kitlink {
 
@@ -22,18 +23,22 @@ struct NameChanges {
     SymbolId symbol;
     UnitId unit;         // that defines it
     uint32_t index = 0;  // in its object's symbols
+    Publicity publicity;
   };
   std::vector<Added> added;       // definitions of names that meant nothing before
   std::vector<SymbolId> removed;  // definitions that are gone, with all that referred to them
-  std::vector<Added> moved;       // definitions that another unit has now: everybody who refers to them must follow
-  // With --gc-sections (DecideLiveness); neither of the lists above has them.
+  std::vector<SymbolId> rebound;  // what was meant by them is elsewhere now: everybody who refers to them must follow
+  std::vector<Added> redeclared;  // definitions that are another unit's now, of another kind, or seen in another way
+  // With --gc-sections (DecideLiveness); none of the lists above but `rebound` has them.
   std::vector<Added> woken;       // definitions that were there, but not in the image
   std::vector<Added> dormant;     // definitions that are not in the image, and were, or were not there
   struct Imported {
     SymbolId symbol;
     bool weak = false;  // nobody refers to it strongly
+    bool open = false;  // no library has it: run time may, or it is 0
   };
-  std::vector<Imported> imported;  // symbols of shared libraries that nobody referred to before; Memory::library_offers
+  std::vector<Imported> imported;  // names that shared libraries define from now on (Memory::library_offers), or nobody
+  std::vector<SymbolId> unimported;  // of `added`, `removed` and `imported`, those that were imports
   std::vector<SymbolId> idle;     // imports that nobody refers to any more; they stay
   std::vector<SymbolId> revived;  // idle imports that somebody refers to again
   std::vector<std::pair<SymbolId, UnitId>> users;  // units that name a symbol which they did not name before
@@ -41,7 +46,7 @@ struct NameChanges {
 
 // Compares what the changed units say of global names with what they said, and decides each touched name as a full link
 // would. Refuses where the answer is not one of: the name means what it meant; it is new, and one unit defines it; another
-// of the changed units defines it now, in the same way; a shared library that is needed anyway defines it; nobody names it
+// of the changed units defines it now; its definition is of another kind, or others see it in another way; a shared library that is needed anyway defines it; nobody names it
 // any more. Costs O(touched names and those who name them). Sets GlobalMemory::owner in `diffs`.
 std::variant<NameChanges, GateRefusal> ResolveNames(const Memory& memory, std::vector<UnitDiff>* diffs);
 

@@ -196,8 +196,10 @@ TEST_F(NameChangesTest, ReferencesToWhatNobodyKnows) {
   Link({{"work.o", Defines({"work"})}});
   Refused({At("work.o", Defines({"work"}).Undefined("nobody"))}, GateReason::kUndefinedSetChanged,
           "nobody is new");
-  Refused({At("work.o", Defines({"work"}).Undefined("nobody", STB_WEAK))}, GateReason::kUndefinedSetChanged,
-          "nobody is new");
+  // 0, as for a full link.
+  const NameChanges changes = Allowed({At("work.o", Defines({"work"}).Undefined("nobody", STB_WEAK))});
+  ASSERT_THAT(Names(changes.imported), ElementsAre("nobody"));
+  EXPECT_TRUE(changes.imported[0].open && changes.imported[0].weak);
 }
 
 TEST_F(NameChangesTest, WeakReferencesThatNobodyAnswers) {
@@ -205,9 +207,10 @@ TEST_F(NameChangesTest, WeakReferencesThatNobodyAnswers) {
   Allowed({At("other.o", Defines({"other"}).Undefined("maybe", STB_WEAK))});
   Refused({At("other.o", Defines({"other"}).Undefined("maybe"))}, GateReason::kUndefinedSetChanged,
           "maybe is undefined");
-  Refused({At("work.o", Defines({"work"}))}, GateReason::kUndefinedSetChanged, "maybe is no longer named");
-  Refused({At("other.o", Defines({"other", "maybe"}))}, GateReason::kDefinedSetChanged,
-          "maybe meant something else");
+  EXPECT_THAT(Names(Allowed({At("work.o", Defines({"work"}))}).removed), ElementsAre("maybe"));
+  const NameChanges defined = Allowed({At("other.o", Defines({"other", "maybe"}))});
+  EXPECT_THAT(Names(defined.added), ElementsAre("maybe"));
+  EXPECT_THAT(Names(defined.rebound), ElementsAre("maybe")) << "work.o has to follow";
   // One of two goes: the name still means nothing.
   Link({{"work.o", Defines({"work"}).Undefined("maybe", STB_WEAK)},
         {"other.o", Defines({"other"}).Undefined("maybe", STB_WEAK)}});
@@ -263,30 +266,57 @@ TEST_F(NameChangesTest, NewDefinitionsOfHiddenNames) {
     for (const auto& [unit, object] : changed) InternNames(*object, &memory);
     std::vector<UnitDiff> diffs = DiffStrictly(std::move(changed), memory);
     auto result = ResolveNames(memory, &diffs);
-    return std::holds_alternative<GateRefusal>(result) ? std::get<GateRefusal>(result).detail : std::string();
+    return std::holds_alternative<GateRefusal>(result) ? NameChanges() : std::get<NameChanges>(result);
   };
-  EXPECT_THAT(with_hidden_reference(Kind(STT_FUNC)), HasSubstr("visibility"));
-  // "work" and "other" have become hidden, too: that is refused first.
-  EXPECT_THAT(with_hidden_reference(kHiddenFunction), HasSubstr("changed its visibility"));
+  // The strictest visibility counts, whoever asks for it.
+  const NameChanges changes = with_hidden_reference(Kind(STT_FUNC));
+  ASSERT_THAT(Names(changes.added), ElementsAre("fresh"));
+  EXPECT_EQ(changes.added[0].publicity.visibility, Visibility::kHidden);
+  EXPECT_THAT(Names(with_hidden_reference(kHiddenFunction).redeclared), ::testing::UnorderedElementsAre("work", "other"));
 }
 
-TEST_F(NameChangesTest, ExportsAreNotDecidedHere) {
-  const GateReason defined = GateReason::kDefinedSetChanged;
+TEST_F(NameChangesTest, Exports) {
   Link({{"work.o", Defines({"work"})}}, {"-shared"});
-  Refused({At("work.o", Defines({"work", "fresh"}))}, defined, "fresh may have to be exported");
-  EXPECT_THAT(
-      Names(
-          Allowed({At("work.o",
-                      Defines({"work"}).Section(".text.h", kReturn).Symbol("h", ".text.h", kHiddenFunction))})
-              .added),
-      ElementsAre("h"));
-  Refused({At("work.o", ObjBuilder().StackNote())}, defined, "work is a name of a shared library");
+  NameChanges changes = Allowed({At("work.o", Defines({"work", "fresh"}))});
+  ASSERT_THAT(Names(changes.added), ElementsAre("fresh"));
+  EXPECT_TRUE(changes.added[0].publicity.exported && changes.added[0].publicity.preemptible);
+  changes = Allowed({At("work.o", Defines({"work"}).Section(".text.h", kReturn).Symbol("h", ".text.h", kHiddenFunction))});
+  ASSERT_THAT(Names(changes.added), ElementsAre("h"));
+  EXPECT_FALSE(changes.added[0].publicity.exported || changes.added[0].publicity.preemptible);
+  EXPECT_THAT(Names(Allowed({At("work.o", ObjBuilder().StackNote())}).removed), ElementsAre("work"));
   Link({{"work.o", Defines({"work"})}}, {"--export-dynamic"});
-  Refused({At("work.o", Defines({"work", "fresh"}))}, defined, "fresh may have to be exported");
+  changes = Allowed({At("work.o", Defines({"work", "fresh"}))});
+  EXPECT_TRUE(changes.added.at(0).publicity.exported && !changes.added.at(0).publicity.preemptible);
   Link({{"work.o", Defines({"work"})}});
+  EXPECT_FALSE(Allowed({At("work.o", Defines({"work", "fresh"}))}).added.at(0).publicity.exported);
   const ObjBuilder unique =
       Defines({"work"}).Section(".data.u", "1").Symbol("u", ".data.u", Kind(STT_OBJECT, STB_GNU_UNIQUE));
-  Refused({At("work.o", unique)}, defined, "u may have to be exported");
+  EXPECT_TRUE(Allowed({At("work.o", unique)}).added.at(0).publicity.exported);
+}
+
+TEST_F(NameChangesTest, NamesThatLibrariesKnowAreExported) {
+  PutLibrary("libS.so", Defines({"offered"})
+                            .Section(".data.p", std::string(16, '\0'))
+                            .Reloc(".data.p", 0, R_X86_64_64, "hook", 0)
+                            .Reloc(".data.p", 8, R_X86_64_64, "other_hook", 0));
+  Link({{"work.o", Defines({"work", "hook"})}}, {"libS.so"});
+  for (const char* name : {"offered", "other_hook"}) {
+    const NameChanges changes = Allowed({At("work.o", Defines({"work", "hook", name}))});
+    ASSERT_THAT(Names(changes.added), ElementsAre(name));
+    EXPECT_TRUE(changes.added[0].publicity.exported) << name;
+  }
+  EXPECT_THAT(Names(Allowed({At("work.o", Defines({"work"}))}).removed), ElementsAre("hook"));
+  // Without it, a full link would say that the library lacks something.
+  Link({{"work.o", Defines({"work", "hook", "other_hook"})}}, {"--no-allow-shlib-undefined", "libS.so"});
+  Refused({At("work.o", Defines({"work", "hook"}))}, GateReason::kDefinedSetChanged, "is a name that a library needs");
+}
+
+TEST_F(NameChangesTest, NamesThatDecideWhichLibrariesAreNeeded) {
+  PutLibrary("libS.so", Defines({"one"}).Section(".data.p", std::string(8, '\0')).Reloc(".data.p", 0, R_X86_64_64, "two", 0));
+  PutLibrary("libT.so", Defines({"two"}));
+  Link({{"work.o", Defines({"work"}).Undefined("one")}}, {"--as-needed", "libS.so", "libT.so"});
+  Refused({At("work.o", Defines({"work", "two"}).Undefined("one"))}, GateReason::kDefinedSetChanged,
+          "two is a name that a library needs");
 }
 
 TEST_F(NameChangesTest, RemovedDefinitions) {
@@ -295,7 +325,7 @@ TEST_F(NameChangesTest, RemovedDefinitions) {
   Refused({At("work.o", Defines({"work"}))}, defined, "old is gone, and others name it");
   Refused({At("work.o", Defines({"work"})), At("start.o", Defines({"_start"}).Undefined("old")),
            At("other.o", Defines({"other"}))},
-          defined, "old is defined elsewhere now");
+          defined, "old is gone, and others name it");
   EXPECT_THAT(Names(Allowed({At("work.o", Defines({"work"})), At("other.o", Defines({"other"}))}).removed),
               ElementsAre("old"));
   Link({{"work.o", Defines({"work", "old"})}}, {"-u", "old"});
@@ -306,10 +336,11 @@ TEST_F(NameChangesTest, RemovedDefinitions) {
 
 TEST_F(NameChangesTest, DefinitionsThatChange) {
   Link({{"work.o", Defines({"work", "f"})}});
-  Refused({At("work.o", Defines({"work", "f"}, kWeakFunction))}, GateReason::kDefinedSetChanged,
-          "changed its binding");
+  const NameChanges changes = Allowed({At("work.o", Defines({"work", "f"}, kWeakFunction))});
+  EXPECT_THAT(Names(changes.redeclared), ::testing::UnorderedElementsAre("work", "f"));
+  EXPECT_THAT(Names(changes.rebound), IsEmpty()) << "nobody asks what binding it has";
   Refused({At("work.o", Defines({"work"}).Undefined("f"))}, GateReason::kDefinedSetChanged,
-          "f is defined elsewhere now");
+          "f is gone, and others name it");
   Refused({At("work.o", Defines({"work"}).Absolute("f", 3))}, GateReason::kDefinedSetChanged,
           "f is COMMON or absolute");
 }
@@ -322,27 +353,26 @@ TEST_F(NameChangesTest, DefinitionsThatMove) {
     return std::vector<Now>{At("work.o", Defines({"work"})), At("other.o", other)};
   };
   const NameChanges changes = Allowed(move(Defines({"other", "f"})));
-  ASSERT_THAT(Names(changes.moved), ElementsAre("f"));
-  EXPECT_EQ(changes.moved[0].unit, hot_.UnitOf("other.o"));
+  ASSERT_THAT(Names(changes.redeclared), ElementsAre("f"));
+  EXPECT_THAT(Names(changes.rebound), ElementsAre("f"));
+  EXPECT_EQ(changes.redeclared[0].unit, hot_.UnitOf("other.o"));
   EXPECT_TRUE(Owns(hot_.UnitOf("other.o"), "f"));
   EXPECT_THAT(Names(changes.added), IsEmpty());
   EXPECT_THAT(Names(changes.removed), IsEmpty());
 
   const GateReason kind = GateReason::kSymbolKindChanged;
   const ObjBuilder other = Defines({"other"}).Section(".text.f", kReturn).Section(".data.f", "1");
-  Refused(move(ObjBuilder(other).Symbol("f", ".text.f", kWeakFunction)), kind,
-          "f is another kind of symbol now");
-  Refused(move(ObjBuilder(other).Symbol("f", ".data.f")), kind, "f is another kind of symbol now");
-  Refused(move(ObjBuilder(other).Symbol("f", ".text.f", Kind(STT_GNU_IFUNC))), kind,
-          "f is another kind of symbol now");
-  Refused(move(ObjBuilder(other).Symbol("f", ".text.f", kHiddenFunction)), kind, "visibility");
+  Allowed(move(ObjBuilder(other).Symbol("f", ".text.f", kWeakFunction)));
+  Allowed(move(ObjBuilder(other).Symbol("f", ".data.f")));
+  Allowed(move(ObjBuilder(other).Symbol("f", ".text.f", kHiddenFunction)));
+  Refused(move(ObjBuilder(other).Symbol("f", ".text.f", Kind(STT_GNU_IFUNC))), kind, "f changed its type");
   Refused({At("work.o", Defines({"work"})), At("other.o", Defines({"other", "f"})),
            At("third.o", Defines({"third", "f"}))},
           GateReason::kDefinedSetChanged, "f is defined more than once");
   Link({{"work.o", Defines({"work", "f"})}, {"other.o", Defines({"other"})}}, {"-u", "f"});
   Refused(move(Defines({"other", "f"})), GateReason::kDefinedSetChanged, "f is known outside of the program");
   Link({{"work.o", Defines({"work", "f"})}, {"other.o", Defines({"other"})}}, {"-shared"});
-  Refused(move(Defines({"other", "f"})), GateReason::kDefinedSetChanged, "f is known outside of the program");
+  EXPECT_THAT(Names(Allowed(move(Defines({"other", "f"}))).rebound), ElementsAre("f"));
 }
 
 TEST_F(NameChangesTest, AWeakDefinitionThatOthersHaveToo) {
@@ -350,7 +380,7 @@ TEST_F(NameChangesTest, AWeakDefinitionThatOthersHaveToo) {
         {"other.o", Defines({"other"})},
         {"third.o", Defines({"f"}, kWeakFunction)}});
   const ObjBuilder nothing = ObjBuilder().StackNote();
-  Refused({At("work.o", nothing)}, GateReason::kDefinedSetChanged, "f is gone, and others name it");
+  Refused({At("work.o", nothing)}, GateReason::kDefinedSetChanged, "f is defined elsewhere now");
   Refused(
       {At("work.o", nothing),
        At("other.o", Defines({"other"}).Section(".text.f", kReturn).Symbol("f", ".text.f", kWeakFunction))},
@@ -365,10 +395,10 @@ TEST_F(NameChangesTest, AnInlineFunctionPassesToTheNextUnit) {
         {"other.o", other},
         {"third.o", WithInline(Defines({"third"}), "f")}});
   // The definition that third.o lost is only a reference.
-  EXPECT_THAT(Names(Allowed({At("work.o", Defines({"work"})), At("other.o", other)}).moved),
+  EXPECT_THAT(Names(Allowed({At("work.o", Defines({"work"})), At("other.o", other)}).rebound),
               ElementsAre("f"));
   EXPECT_TRUE(Owns(hot_.UnitOf("other.o"), "f"));
-  EXPECT_THAT(Names(Allowed({At("other.o", Defines({"other"}))}).moved), IsEmpty());
+  EXPECT_THAT(Names(Allowed({At("other.o", Defines({"other"}))}).rebound), IsEmpty());
 }
 
 TEST_F(NameChangesTest, ImportsComeIdleAndRevive) {
@@ -387,17 +417,23 @@ TEST_F(NameChangesTest, ImportsComeIdleAndRevive) {
   EXPECT_TRUE(Allowed({At("work.o", Defines({"work"}).Undefined("one").Undefined("spare", STB_WEAK))})
                   .imported.at(0)
                   .weak);
-  Refused({At("work.o", Defines({"work", "spare"}).Undefined("one"))}, GateReason::kDefinedSetChanged,
-          "spare is a name of a shared library");
-  Refused({At("work.o", Defines({"work", "two"}).Undefined("one"))}, GateReason::kDefinedSetChanged,
-          "two meant something else");
+  changes = Allowed({At("work.o", Defines({"work", "spare"}).Undefined("one"))});
+  ASSERT_THAT(Names(changes.added), ElementsAre("spare"));
+  EXPECT_TRUE(changes.added[0].publicity.exported);
+  changes = Allowed({At("work.o", Defines({"work", "two"}).Undefined("one"))});
+  EXPECT_THAT(Names(changes.added), ElementsAre("two"));
+  EXPECT_THAT(Names(changes.unimported), ElementsAre("two"));
+  EXPECT_THAT(Names(changes.rebound), ElementsAre("two"));
+  Refused({At("work.o", Defines({"work", "one", "two"})), At("other.o", Defines({"other"}))},
+          GateReason::kUndefinedSetChanged, "the last import of libS.so is gone");
 
   EXPECT_THAT(Names(Allowed({At("other.o", Defines({"other"}))}).idle), ElementsAre("two"));
   const GateReason undefined = GateReason::kUndefinedSetChanged;
-  Refused({At("other.o", Defines({"other"}).Undefined("two", STB_WEAK))}, undefined,
-          "two is imported in another way");
+  changes = Allowed({At("other.o", Defines({"other"}).Undefined("two", STB_WEAK))});
+  ASSERT_THAT(Names(changes.imported), ElementsAre("two"));
+  EXPECT_TRUE(changes.imported[0].weak && !changes.imported[0].open);
   Refused({At("work.o", Defines({"work"})), At("other.o", Defines({"other"}))}, undefined,
-          "is imported in another way");
+          "the last import of libS.so is gone");
 
   // As it is once that is committed.
   memory.symbols[two.value].idle = true;
@@ -469,7 +505,7 @@ TEST_F(NameChangesTest, MembersThatLoseWhatWasAskedOfThem) {
   const UnitId a = Member("liba.a", "a.o");
   // `b` goes to a unit that is there anyway; `a` still asks for the member.
   EXPECT_THAT(
-      Names(Allowed({At("work.o", Defines({"work", "b"}).Undefined("a")), {a, Defines({"a"})}}).moved),
+      Names(Allowed({At("work.o", Defines({"work", "b"}).Undefined("a")), {a, Defines({"a"})}}).rebound),
       ElementsAre("b"));
   Refused({At("work.o", Defines({"work", "b"})), {a, Defines({"a"})}}, GateReason::kUndefinedSetChanged,
           "may no longer be needed");
@@ -576,8 +612,14 @@ TEST_F(NameChangesTest, TheLastStrongReferenceOfALibraryToTheUnknown) {
   Link({{"work.o", Defines({"work"}).Undefined("open")},
         {"other.o", Defines({"other"}).Undefined("open", STB_WEAK)}},
        {"-shared"});
-  Refused({At("work.o", Defines({"work"}))}, GateReason::kUndefinedSetChanged, "open is undefined");
+  const NameChanges changes = Allowed({At("work.o", Defines({"work"}))});
+  ASSERT_THAT(Names(changes.imported), ElementsAre("open"));
+  EXPECT_TRUE(changes.imported[0].open && changes.imported[0].weak);
   Allowed({At("other.o", Defines({"other"}))});
+  EXPECT_THAT(Names(Allowed({At("work.o", Defines({"work", "open"}))}).added), ElementsAre("open"));
+  EXPECT_THAT(Names(Allowed({At("other.o", Defines({"other"})), At("work.o", Defines({"work"}))}).removed), ElementsAre("open"));
+  EXPECT_THAT(Names(Allowed({At("other.o", Defines({"other"}).Undefined("open").Undefined("more"))}).imported),
+              ElementsAre("more"));
 }
 
 TEST_F(NameChangesTest, OptionsThatMakeEachNameAQuestionOfTheWholeProgram) {

@@ -57,15 +57,30 @@ uint64_t CountChanged(const Memory& memory, const std::vector<PlacedUnit>& units
   return changed;
 }
 
-// Whoever refers to a symbol that another unit has now must be there.
+// Whoever refers to a symbol that means something else now must follow: by the sites that are remembered if it is still a
+// definition that is reached in the same way, else written anew.
 std::optional<GateRefusal> CheckMoved(const GatePass& pass, const Memory& memory, const SymbolSet& republish) {
-  GateRefusal refusal;
-  for (const NameChanges::Added& moved : pass.names().moved) {
-    if (!republish.contains(moved.symbol)) refusal.republish.push_back(moved.symbol);
+  if (pass.names().rebound.empty()) return std::nullopt;
+  absl::flat_hash_set<SymbolId> same_kind;
+  for (const NameChanges::Added& now : pass.names().redeclared) {
+    const SymbolMemory& was = memory.symbols[now.symbol.value];
+    if (was.kind == SymbolMemory::kDefined && was.traits.imported == now.publicity.preemptible) same_kind.insert(now.symbol);
   }
-  if (refusal.republish.empty()) return std::nullopt;
+  absl::flat_hash_set<UnitId> known;
+  for (const UnitDiff& diff : pass.units()) known.insert(diff.unit);
+  GateRefusal refusal;
+  for (SymbolId id : pass.names().rebound) {
+    if (!republish.contains(id)) refusal.republish.push_back(id);
+    if (same_kind.contains(id)) continue;
+    for (UnitId user : memory.users.Of(id)) {
+      if (known.contains(user) || memory.units[user.value].Find(id) == nullptr) continue;
+      known.insert(user);
+      refusal.rewrite.push_back(user);
+    }
+  }
+  if (refusal.republish.empty() && refusal.rewrite.empty()) return std::nullopt;
   refusal.reason = GateReason::kDefinedSetChanged;
-  refusal.detail = absl::StrCat(memory.names.Name(refusal.republish[0]), " is defined elsewhere now");
+  refusal.detail = absl::StrCat(memory.names.Name(pass.names().rebound[0]), " is defined elsewhere now");
   return refusal;
 }
 
@@ -86,37 +101,43 @@ std::optional<GateRefusal> PlaceUnits(const GatePass& pass, PlacementState* stat
   return gathered;
 }
 
-// Rows of names that came and went.
-std::optional<GateRefusal> UpdateNames(const GatePass& pass, const Memory& memory, const PlacementState& state,
-                                       std::vector<Mutation>* mutations) {
+// The rows of a name that is defined elsewhere, or nowhere.
+absl::Status AddImport(const NameChanges::Imported& imported, const Memory& memory, std::vector<Mutation>* mutations) {
+  const absl::string_view name = memory.names.Name(imported.symbol);
+  if (imported.open && !memory.output.shared) {  // 0 for good
+    NewSymbol symbol;
+    symbol.symbol = imported.symbol;
+    symbol.name = name;
+    symbol.binding = SymbolBinding::kWeak;
+    return memory.tables->AddSymbol(symbol, mutations);
+  }
+  NewImport import;
+  import.symbol = imported.symbol;
+  import.name = name;
+  import.weak = imported.weak;
+  if (!imported.open) {
+    const LibraryOffer& offer = memory.library_offers.at(imported.symbol);
+    import.soname = memory.sonames[offer.library];
+    import.version = offer.version;
+    import.type = offer.type;
+  }
+  return memory.tables->AddImport(import, mutations);
+}
+
+// Rows of names that came, or are of another kind.
+std::optional<GateRefusal> UpdateNames(const GatePass& pass, const Memory& memory, std::vector<Mutation>* mutations) {
   const auto refuse = [&](SymbolId id, const absl::Status& status) {
     const GateReason reason = absl::IsResourceExhausted(status) ? GateReason::kSlackExhausted : GateReason::kDefinedSetChanged;
     return GateRefusal{reason, absl::StrCat(memory.names.Name(id), ": ", status.message())};
   };
-  for (SymbolId id : pass.names().removed) {
-    if (absl::Status status = memory.tables->RemoveSymbol(id, mutations); !status.ok()) return refuse(id, status);
-  }
-  for (const NameChanges::Added& dormant : pass.names().dormant) {
-    const SymbolMemory& was = memory.symbols[dormant.symbol.value];
-    if (was.kind != SymbolMemory::kDefined || was.dead) continue;
-    if (absl::Status status = memory.tables->RemoveSymbol(dormant.symbol, mutations); !status.ok()) return refuse(dormant.symbol, status);
-  }
   for (const NameChanges::Imported& imported : pass.names().imported) {
-    const LibraryOffer& offer = memory.library_offers.at(imported.symbol);
-    NewImport import;
-    import.symbol = imported.symbol;
-    import.name = memory.names.Name(imported.symbol);
-    import.soname = memory.sonames[offer.library];
-    import.version = offer.version;
-    import.type = offer.type;
-    import.weak = imported.weak;
-    if (absl::Status status = memory.tables->AddImport(import, mutations); !status.ok()) {
-      return GateRefusal{GateReason::kImportSetChanged, absl::StrCat(import.name, ": ", status.message())};
-    }
+    const absl::Status status = AddImport(imported, memory, mutations);
+    if (status.ok()) continue;
+    return GateRefusal{GateReason::kImportSetChanged, absl::StrCat(memory.names.Name(imported.symbol), ": ", status.message())};
   }
   absl::flat_hash_map<UnitId, const ObjectFile*> objects;
   for (const UnitDiff& diff : pass.units()) objects[diff.unit] = diff.object.get();
-  for (const auto* list : {&pass.names().added, &pass.names().woken}) {
+  for (const auto* list : {&pass.names().added, &pass.names().redeclared, &pass.names().woken}) {
     for (const NameChanges::Added& added : *list) {
       const InputSymbol& definition = objects.at(added.unit)->symbols[added.index];
       NewSymbol symbol;
@@ -124,7 +145,10 @@ std::optional<GateRefusal> UpdateNames(const GatePass& pass, const Memory& memor
       symbol.name = memory.names.Name(added.symbol);
       symbol.type = definition.type;
       symbol.binding = definition.binding;
-      symbol.visibility = state.symbol(added.symbol).visibility;
+      symbol.visibility = added.publicity.visibility;
+      symbol.exported = added.publicity.exported;
+      symbol.preemptible = added.publicity.preemptible;
+      if (added.publicity.node >= 0) symbol.version = memory.exports.script.nodes[added.publicity.node].name;
       if (absl::Status status = memory.tables->AddSymbol(symbol, mutations); !status.ok()) return refuse(added.symbol, status);
     }
   }
@@ -151,6 +175,23 @@ std::optional<GateRefusal> UpdateRows(const Memory& memory, const PlacementState
   return std::nullopt;
 }
 
+// Rows of names that went, now that nobody refers to them any more.
+std::optional<GateRefusal> RemoveNames(const GatePass& pass, const Memory& memory, std::vector<Mutation>* mutations) {
+  std::vector<SymbolId> gone = pass.names().removed;
+  for (const NameChanges::Added& dormant : pass.names().dormant) {
+    const SymbolMemory& was = memory.symbols[dormant.symbol.value];
+    if (was.kind == SymbolMemory::kDefined && !was.dead) gone.push_back(dormant.symbol);
+  }
+  for (SymbolId id : gone) {
+    const absl::Status status = memory.tables->RemoveSymbol(id, mutations);
+    if (status.ok()) continue;
+    return GateRefusal{GateReason::kDefinedSetChanged, absl::StrCat(memory.names.Name(id), ": ", status.message())};
+  }
+  const absl::Status status = memory.tables->DropStaleRows(mutations);
+  if (!status.ok()) return GateRefusal{GateReason::kImportSetChanged, std::string(status.message())};
+  return std::nullopt;
+}
+
 }  // namespace
 
 std::variant<Plan, GateRefusal> PlanPatch(const GatePass& pass, const Memory& memory, const MoveRules& rules,
@@ -166,12 +207,13 @@ std::variant<Plan, GateRefusal> PlanPatch(const GatePass& pass, const Memory& me
   Plan plan;
   memory.tables->Begin();
   if (auto refusal = UpdateRows(memory, state, read, &mutations)) return *refusal;
-  if (auto refusal = UpdateNames(pass, memory, state, &mutations)) return *refusal;
+  if (auto refusal = UpdateNames(pass, memory, &mutations)) return *refusal;
   for (const PlacedUnit& unit : units) {
     if (auto refusal = WriteUnit(unit, state, memory.tables.get(), &mutations, &plan.relocations)) return *refusal;
   }
   std::vector<Slot> touched;
   if (auto refusal = WriteSites(units, state, memory.tables.get(), &mutations, &touched, &plan.relocations)) return *refusal;
+  if (auto refusal = RemoveNames(pass, memory, &mutations)) return *refusal;
   FillNewHoles(memory, state, &mutations);
   memory.tables->Finish(&mutations);
   absl::StatusOr<std::vector<Mutation>> trimmed = TrimMutations(std::move(mutations), read);
@@ -196,6 +238,7 @@ std::variant<Plan, GateRefusal> PlanPatch(const GatePass& pass, const Memory& me
   plan.users = pass.names().users;
   plan.idle = pass.names().idle;
   plan.imported = pass.names().imported;
+  plan.unimported = pass.names().unimported;
   plan.revived = pass.names().revived;
   state.Finish(&plan);
   return plan;
@@ -219,18 +262,27 @@ void AdoptPlan(Plan plan, Memory* memory) {
     written.push_back(id);
   }
   for (const auto& [symbol, unit] : plan.users) memory->users.Add(symbol, unit);
+  for (SymbolId id : plan.unimported) {
+    const SymbolMemory& symbol = memory->symbols[id.value];
+    if (symbol.idle) std::erase(memory->idle_imports, id);
+    else if (symbol.import_group != SymbolMemory::kNoImportGroup) --memory->import_uses[symbol.import_group];
+  }
   for (auto& [id, symbol] : plan.symbols) memory->symbols[id.value] = symbol;
   for (UnitId unit : written) memory->NoteSites(unit);
   for (const NameChanges::Imported& import : plan.imported) {
-    if (!import.weak) ++memory->import_uses[memory->symbols[import.symbol.value].import_group];
-    memory->library_offers.erase(import.symbol);
+    if (!import.weak && !import.open) ++memory->import_uses[memory->symbols[import.symbol.value].import_group];
   }
   for (const auto& [list, idle] : {std::make_pair(&plan.idle, true), std::make_pair(&plan.revived, false)}) {
     for (SymbolId id : *list) {
       SymbolMemory& symbol = memory->symbols[id.value];
       symbol.idle = idle;
-      if (idle) --memory->import_uses[symbol.import_group];
-      else ++memory->import_uses[symbol.import_group];
+      if (idle) {
+        --memory->import_uses[symbol.import_group];
+        memory->idle_imports.push_back(id);
+      } else {
+        ++memory->import_uses[symbol.import_group];
+        std::erase(memory->idle_imports, id);
+      }
     }
   }
   for (auto& [id, space] : plan.spaces) memory->sections[id.value].space = std::move(space);

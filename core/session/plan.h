@@ -45,6 +45,7 @@ struct Plan {
   std::vector<std::pair<SymbolId, UnitId>> users;  // as in NameChanges
   std::vector<SymbolId> idle, revived;             // as in NameChanges
   std::vector<NameChanges::Imported> imported;     // as in NameChanges
+  std::vector<SymbolId> unimported;                // as in NameChanges
   absl::btree_map<SectionId, Space> spaces;
   RowLayouts rows;
   absl::btree_map<uint32_t, MergedGrowth> merged;  // by index in Memory::merged

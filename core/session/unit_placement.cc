@@ -529,6 +529,19 @@ class UnitPlacer {
   std::vector<uint32_t> moved_;
 };
 
+// What a definition is to those who refer to it.
+void Declare(const ObjectFile& object, const NameChanges::Added& added, SymbolMemory* symbol) {
+  const InputSymbol& definition = object.symbols[added.index];
+  symbol->owner = added.unit;
+  symbol->visibility = added.publicity.visibility;
+  symbol->exported = added.publicity.exported;
+  symbol->traits.imported = added.publicity.preemptible;
+  symbol->traits.tls = definition.type == SymbolType::kTls;
+  symbol->traits.function = definition.type == SymbolType::kFunction ||
+                            (definition.type == SymbolType::kNone && definition.size == 0);
+  symbol->executable = (object.sections[definition.section].flags & kSecExec) != 0;
+}
+
 }  // namespace
 
 SectionId FindHome(const Memory& memory, const InputSection& section) {
@@ -555,58 +568,57 @@ PlacementState::PlacementState(const Memory& memory, const GatePass& pass, const
   for (SymbolId id : pass.names().removed) {
     SymbolMemory gone;
     gone.lazy = memory.symbols[id.value].lazy;
+    gone.shared = memory.symbols[id.value].shared;
     SetSymbol(id, gone);
   }
   for (const NameChanges::Added& added : pass.names().added) {
-    const ObjectFile& object = *objects.at(added.unit);
-    const InputSymbol& definition = object.symbols[added.index];
     SymbolMemory symbol;
     symbol.kind = SymbolMemory::kDefined;
-    symbol.visibility = definition.visibility;
     symbol.lazy = memory.symbols[added.symbol.value].lazy;
-    symbol.owner = added.unit;
-    symbol.traits.tls = definition.type == SymbolType::kTls;
-    symbol.traits.function = definition.type == SymbolType::kFunction ||
-                             (definition.type == SymbolType::kNone && definition.size == 0);
-    symbol.executable = (object.sections[definition.section].flags & kSecExec) != 0;
+    symbol.shared = memory.symbols[added.symbol.value].shared;
+    Declare(*objects.at(added.unit), added, &symbol);
     SetSymbol(added.symbol, symbol);
   }
   for (const NameChanges::Imported& imported : pass.names().imported) {
-    const LibraryOffer& offer = memory.library_offers.at(imported.symbol);
+    const SymbolMemory& before = memory.symbols[imported.symbol.value];
     SymbolMemory symbol;
-    symbol.kind = SymbolMemory::kShared;
-    symbol.shared = true;
+    symbol.kind = imported.open ? SymbolMemory::kUndefined : SymbolMemory::kShared;
+    symbol.lazy = before.lazy;
+    symbol.shared = before.shared;
     symbol.strong = !imported.weak;
-    if (symbol.strong) symbol.import_group = offer.import_group;
-    symbol.traits.imported = true;
-    symbol.traits.function = offer.function;
+    symbol.traits.function = true;
+    if (imported.open) {
+      // A library's may still be satisfied by others; an executable's is 0 for good.
+      symbol.traits.imported = memory.output.shared;
+      symbol.traits.undefined_weak = symbol.traits.absolute = !memory.output.shared;
+    } else {
+      const LibraryOffer& offer = memory.library_offers.at(imported.symbol);
+      if (symbol.strong) symbol.import_group = offer.import_group;
+      symbol.size = before.kind == SymbolMemory::kShared ? before.size : 0;
+      symbol.traits.imported = true;
+      symbol.traits.tls = offer.type == SymbolType::kTls;
+      symbol.traits.function = offer.function;
+    }
     SetSymbol(imported.symbol, symbol);
+  }
+  for (const NameChanges::Added& now : pass.names().redeclared) {
+    SymbolMemory symbol = memory.symbols[now.symbol.value];
+    Declare(*objects.at(now.unit), now, &symbol);
+    SetSymbol(now.symbol, symbol);
   }
   for (const auto* list : {&pass.names().woken, &pass.names().dormant}) {
     for (const NameChanges::Added& entry : *list) {
       const ObjectFile& object = *objects.at(entry.unit);
-      const InputSymbol& definition = object.symbols[entry.index];
       SymbolMemory symbol = memory.symbols[entry.symbol.value];
-      if (symbol.kind == SymbolMemory::kNone) symbol.visibility = definition.visibility;
       symbol.kind = SymbolMemory::kDefined;
-      symbol.owner = entry.unit;
       symbol.dead = list == &pass.names().dormant;
       symbol.address = symbol.body = symbol.size = 0;
       symbol.traits = {};
-      symbol.traits.tls = definition.type == SymbolType::kTls;
-      symbol.traits.ifunc = definition.type == SymbolType::kIfunc;
-      symbol.traits.function = definition.type == SymbolType::kFunction || definition.type == SymbolType::kIfunc ||
-                               (definition.type == SymbolType::kNone && definition.size == 0);
-      symbol.executable = (object.sections[definition.section].flags & kSecExec) != 0;
+      Declare(object, entry, &symbol);
+      symbol.traits.ifunc = object.symbols[entry.index].type == SymbolType::kIfunc;
+      symbol.traits.function |= symbol.traits.ifunc;
       SetSymbol(entry.symbol, symbol);
     }
-  }
-  for (const NameChanges::Added& moved : pass.names().moved) {
-    const ObjectFile& object = *objects.at(moved.unit);
-    SymbolMemory symbol = memory.symbols[moved.symbol.value];
-    symbol.owner = moved.unit;
-    symbol.executable = (object.sections[object.symbols[moved.index].section].flags & kSecExec) != 0;
-    SetSymbol(moved.symbol, symbol);
   }
   for (const auto& [id, layout] : rows_) {
     if (!layout.end.valid()) continue;

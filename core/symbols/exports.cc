@@ -8,19 +8,43 @@
 namespace kitlink {
 namespace {
 
-bool Visible(const Symbol& symbol) {
-  return symbol.visibility == Visibility::kDefault || symbol.visibility == Visibility::kProtected;
-}
+bool Visible(Visibility visibility) { return visibility == Visibility::kDefault || visibility == Visibility::kProtected; }
 
-bool Listed(const ExportRules& rules, const Symbol& symbol) {
-  return !rules.dynamic.empty() && rules.dynamic.Find(symbol.name) != PatternSet::kNoMatch;
+bool Listed(const ExportRules& rules, absl::string_view name) {
+  return !rules.dynamic.empty() && rules.dynamic.Find(name) != PatternSet::kNoMatch;
 }
 
 // Whether a library's own references to what it exports are left to the loader. A dynamic list binds all others.
-bool Preemptible(const LinkOptions& options, const ExportRules& rules, const Symbol& symbol) {
-  if (rules.has_dynamic_list || options.bsymbolic) return Listed(rules, symbol);
-  if (options.bsymbolic_functions && symbol.type == SymbolType::kFunction) return Listed(rules, symbol);
+bool Preemptible(const LinkOptions& options, const ExportRules& rules, const Definition& definition) {
+  if (rules.has_dynamic_list || options.bsymbolic) return Listed(rules, definition.name);
+  if (options.bsymbolic_functions && definition.type == SymbolType::kFunction) return Listed(rules, definition.name);
   return true;
+}
+
+bool HasVersionScript(const LinkOptions& options, const ExportRules& rules) {
+  return options.kind == OutputKind::kShared || !rules.versions.empty();
+}
+
+// Sets what follows from the visibility.
+void DecideExport(const LinkOptions& options, const ExportRules& rules, const Definition& definition, Publicity* publicity) {
+  if (!Visible(publicity->visibility)) return;
+  const bool shared = options.kind == OutputKind::kShared;
+  const bool dynamic = !options.is_static && !options.no_dynamic_linker;
+  publicity->exported = shared || (dynamic && (options.export_dynamic || definition.known_to_libraries ||
+                                               definition.binding == SymbolBinding::kUnique ||
+                                               Listed(rules, definition.name)));
+  publicity->preemptible = shared && publicity->exported && publicity->visibility == Visibility::kDefault &&
+                           Preemptible(options, rules, definition);
+}
+
+Definition DefinitionOf(const Symbol& symbol) {
+  Definition definition;
+  definition.name = symbol.name;
+  definition.binding = symbol.binding;
+  definition.type = symbol.type;
+  definition.visibility = symbol.visibility;
+  definition.known_to_libraries = symbol.shared_reference;
+  return definition;
 }
 
 // The file name of an archive without its folder: what --exclude-libs compares.
@@ -45,7 +69,7 @@ void ApplyVersionScript(Program* program, Diagnostics& diagnostics) {
   const ExportRules& rules = program->exports;
   ParallelFor(program->symbols.size(), 1 << 12, [&](size_t i) {
     Symbol& symbol = program->symbols[i];
-    if (!symbol.used || !Visible(symbol)) return;
+    if (!symbol.used || !Visible(symbol.visibility)) return;
     if (symbol.kind != SymbolKind::kDefined && symbol.kind != SymbolKind::kAbsolute) return;
     if (!symbol.version.empty()) {  // .symver in the source has the last word
       if (rules.FindNode(symbol.version) < 0) {
@@ -65,12 +89,26 @@ void ApplyVersionScript(Program* program, Diagnostics& diagnostics) {
 
 }  // namespace
 
+Publicity DecidePublicity(const LinkOptions& options, const ExportRules& rules, const Definition& definition) {
+  Publicity publicity;
+  publicity.visibility = definition.visibility;
+  if (Visible(definition.visibility) && HasVersionScript(options, rules)) {
+    const int32_t node = rules.VersionOf(definition.name);
+    if (node == ExportRules::kLocal) {
+      publicity.visibility = Visibility::kHidden;
+    } else {
+      publicity.node = node;
+    }
+  }
+  DecideExport(options, rules, definition, &publicity);
+  return publicity;
+}
+
 void DecideBinding(const LinkOptions& options, Program* program, Diagnostics& diagnostics) {
   HideExcludedLibraries(options, program);
   const ExportRules& rules = program->exports;
-  if (options.kind == OutputKind::kShared || !rules.versions.empty()) ApplyVersionScript(program, diagnostics);
+  if (HasVersionScript(options, rules)) ApplyVersionScript(program, diagnostics);
   const bool shared = options.kind == OutputKind::kShared;
-  const bool dynamic = !options.is_static && !options.no_dynamic_linker;
   ParallelFor(program->symbols.size(), 1 << 14, [&](size_t i) {
     Symbol& symbol = program->symbols[i];
     if (!symbol.used) return;
@@ -83,14 +121,14 @@ void DecideBinding(const LinkOptions& options, Program* program, Diagnostics& di
         symbol.imported = shared && symbol.visibility == Visibility::kDefault;
         break;
       case SymbolKind::kDefined:
-      case SymbolKind::kAbsolute:
-        if (!Visible(symbol)) break;
-        symbol.exported = shared || (dynamic && (options.export_dynamic || symbol.shared_reference ||
-                                                 symbol.binding == SymbolBinding::kUnique ||
-                                                 Listed(rules, symbol)));
-        symbol.imported = shared && symbol.exported && symbol.visibility == Visibility::kDefault &&
-                          Preemptible(options, rules, symbol);
+      case SymbolKind::kAbsolute: {
+        Publicity publicity;
+        publicity.visibility = symbol.visibility;
+        DecideExport(options, rules, DefinitionOf(symbol), &publicity);
+        symbol.exported = publicity.exported;
+        symbol.imported = publicity.preemptible;
         break;
+      }
       case SymbolKind::kLinker:
         break;
     }

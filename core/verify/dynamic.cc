@@ -294,6 +294,7 @@ void CompareDynamic(Walk& walk) {
   CheckFirstRow(walk);
   CompareImportValues(walk);
   CompareExports(walk);
+  for (const std::string& problem : HashTableProblems(walk.image().image())) walk.Differ(problem);
   walk.Run();
 }
 

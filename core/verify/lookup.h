@@ -3,6 +3,7 @@
 #define CORE_VERIFY_LOOKUP_H_
 
 #include <cstdint>
+#include <string>
 #include <vector>
 
 #include "absl/strings/string_view.h"
@@ -15,6 +16,10 @@ namespace kitlink::verify {
 std::vector<uint32_t> LookUpGnu(const Image& image, absl::string_view name);
 // The same through DT_HASH.
 std::vector<uint32_t> LookUpSysv(const Image& image, absl::string_view name);
+
+// What is wrong with the tables for lookups of any name, one that is not there too: chains that do not end where their
+// bucket does, or lead to rows of other names, and section headers that do not speak of what is in use.
+std::vector<std::string> HashTableProblems(const Image& image);
 
 }  // namespace kitlink::verify
 

@@ -277,6 +277,40 @@ TEST_F(Tables, Hashes) {
         }}});
 }
 
+// What a lookup of a name that is there would not notice.
+TEST_F(Tables, HashesForNamesThatAreNotThere) {
+  using kitlink::Load;
+  using kitlink::Store;
+  auto gnu = [](Damage& d) { return d.Offset(d.Section(".gnu.hash")->sh_offset); };
+  auto chains = [&](Damage& d) { return gnu(d) + 16 + 8 * Load<uint32_t>(gnu(d) + 8) + 4 * Load<uint32_t>(gnu(d)); };
+  auto rows = [&](Damage& d) {
+    return static_cast<uint32_t>(d.image().dynsym().size()) - Load<uint32_t>(gnu(d) + 4);
+  };
+  auto sysv = [](Damage& d) { return d.Offset(d.Section(".hash")->sh_offset); };
+  Run(*shared_,
+      {{".gnu.hash: a chain leads to", [&](Damage& d) { chains(d)[4 * (rows(d) - 1)] &= ~1; }},  // the last one has no end
+       {".gnu.hash: a chain leads to a row of another name",
+        [&](Damage& d) {
+          for (uint32_t i = 0; i + 1 < rows(d); ++i) chains(d)[4 * i] &= ~1;  // buckets run into each other
+        }},
+       {".gnu.hash: ",
+        [&](Damage& d) {  // all buckets lead to one's rows
+          uint8_t* heads = chains(d) - 4 * Load<uint32_t>(gnu(d));
+          uint32_t full = 0;
+          for (uint8_t* head = heads; head != chains(d); head += 4) full = std::max(full, Load<uint32_t>(head));
+          for (uint8_t* head = heads; head != chains(d); head += 4) Store(head, full);
+        }},
+       {".gnu.hash: cut short", [](Damage& d) { d.Section(".gnu.hash")->sh_size -= 4; }},
+       {".hash: counts other rows", [&](Damage& d) { sysv(d)[4] += 1; }},
+       {".hash: cut short", [](Damage& d) { d.Section(".hash")->sh_size -= 4; }},
+       {".hash: two chains lead to one row, or one in a circle",
+        [&](Damage& d) {
+          uint8_t* links = sysv(d) + 8 + 4 * Load<uint32_t>(sysv(d));
+          for (uint32_t row = 0; row < Load<uint32_t>(sysv(d) + 4); ++row) Store(links + 4 * row, row);
+        }},
+       {".gnu.version: counts other rows", [](Damage& d) { d.Section(".gnu.version")->sh_size += 2; }}});
+}
+
 TEST_F(Tables, VersionRows) {
   auto need = [](Damage& d) { return d.Rows<Elf64_Verneed>(".gnu.version_r"); };
   auto aux = [&](Damage& d) {

@@ -15,9 +15,9 @@
 namespace kitlink::elf {
 namespace {
 
-void Append32(std::vector<uint8_t>* out, uint32_t value) {
-  out->resize(out->size() + 4);
-  Store(&(*out)[out->size() - 4], value);
+// True when a later patch may want to export something.
+bool ReservesExports(const LinkOptions& options) {
+  return options.incremental && (options.kind == OutputKind::kShared || (!options.is_static && !options.no_dynamic_linker));
 }
 
 // True when row for `symbol` carries a definition that others may bind to.
@@ -57,52 +57,25 @@ std::vector<SymbolId> ChooseExports(const Program& program, const Cells& cells) 
   return exports;
 }
 
-uint32_t BucketCount(size_t symbols) { return static_cast<uint32_t>(std::max<size_t>(symbols / 4, 1)) | 1; }
-
-// Orders `exports` by bucket and makes the table: a Bloom filter, buckets, and hash chains whose last link is odd.
-std::vector<uint8_t> MakeGnuHash(const Program& program, uint32_t first_row, std::vector<SymbolId>* exports) {
-  const uint32_t buckets = BucketCount(exports->size());
+// Stands definitions of one bucket side by side, and makes the tables that find them.
+void MakeHashes(const LinkOptions& options, const Program& program, std::vector<SymbolId>* exports, DynamicTables* tables) {
+  tables->shape = HashShapeFor(exports->size() + tables->spare_exports);
+  const uint32_t buckets = tables->shape.buckets;
   auto hash_of = [&](SymbolId id) { return GnuHash(program.symbols[id.value].name); };
   std::stable_sort(exports->begin(), exports->end(),
                    [&](SymbolId a, SymbolId b) { return hash_of(a) % buckets < hash_of(b) % buckets; });
-  uint32_t words = 1;
-  while (words * 8 < exports->size()) words *= 2;
-  constexpr uint32_t kShift = 26;
-  std::vector<uint64_t> bloom(words, 0);
-  std::vector<uint32_t> heads(buckets, 0), chains(exports->size(), 0);
-  for (size_t i = 0; i < exports->size(); ++i) {
-    const uint32_t hash = hash_of((*exports)[i]);
-    bloom[(hash / 64) % words] |= (uint64_t{1} << (hash % 64)) | (uint64_t{1} << ((hash >> kShift) % 64));
-    const uint32_t bucket = hash % buckets;
-    if (heads[bucket] == 0) heads[bucket] = first_row + static_cast<uint32_t>(i);
-    const bool last = i + 1 == exports->size() || hash_of((*exports)[i + 1]) % buckets != bucket;
-    chains[i] = last ? hash | 1 : hash & ~1u;
+  std::vector<uint32_t> gnu, sysv;
+  for (SymbolId id : *exports) {
+    gnu.push_back(hash_of(id));
+    sysv.push_back(SysvHash(program.symbols[id.value].name));
   }
-  std::vector<uint8_t> out;
-  for (uint32_t header : {buckets, first_row, words, kShift}) Append32(&out, header);
-  for (uint64_t word : bloom) {
-    Append32(&out, static_cast<uint32_t>(word));
-    Append32(&out, static_cast<uint32_t>(word >> 32));
+  const uint32_t style = static_cast<uint32_t>(options.hash_style);
+  if (style & static_cast<uint32_t>(HashStyle::kGnu)) {
+    tables->gnu_hash = EncodeGnuHash(tables->shape, tables->first_defined, gnu, tables->spare_exports);
   }
-  for (uint32_t head : heads) Append32(&out, head);
-  for (uint32_t chain : chains) Append32(&out, chain);
-  return out;
-}
-
-std::vector<uint8_t> MakeSysvHash(const Program& program, uint32_t first_row, const std::vector<SymbolId>& symbols) {
-  const uint32_t buckets = BucketCount(symbols.size());
-  std::vector<uint32_t> heads(buckets, 0), chains(first_row + symbols.size(), 0);
-  for (uint32_t i = 0; i < symbols.size(); ++i) {
-    const uint32_t bucket = SysvHash(program.symbols[symbols[i].value].name) % buckets;
-    chains[first_row + i] = heads[bucket];
-    heads[bucket] = first_row + i;
+  if (style & static_cast<uint32_t>(HashStyle::kSysv)) {
+    tables->sysv_hash = EncodeSysvHash(tables->shape, tables->first_defined, sysv, tables->spare_exports);
   }
-  std::vector<uint8_t> out;
-  Append32(&out, buckets);
-  Append32(&out, static_cast<uint32_t>(chains.size()));
-  for (uint32_t head : heads) Append32(&out, head);
-  for (uint32_t chain : chains) Append32(&out, chain);
-  return out;
 }
 
 template <typename T>
@@ -207,13 +180,14 @@ void MakeVersions(const LinkOptions& options, const Program& program, DynamicTab
       tables->versym[first + i] = OwnVersion(program, symbol);
     }
   }
+  tables->versym.resize(tables->versym.size() + tables->spare_exports, VER_NDX_GLOBAL);
   MakeVerneed(program, wanted, tables);
 }
 
-// Room for the names and versions of later imports.
+// Room for the names and versions of later imports and definitions.
 void ReserveNames(const LinkOptions& options, DynamicTables* tables) {
-  if (!ReservesImports(options)) return;
-  tables->spare_strings = tables->strings.Reserve(std::max<size_t>(tables->strings.bytes().size() / 16, 1024));
+  if (!ReservesImports(options) && tables->spare_exports == 0) return;
+  tables->spare_strings = tables->strings.Reserve(std::max<size_t>(tables->strings.bytes().size() / 8, 8192));
   if (tables->verneed.empty()) return;
   tables->spare_verneed = static_cast<uint32_t>(tables->verneed.size());
   tables->verneed.resize(tables->verneed.size() + 16 * sizeof(Elf64_Vernaux));
@@ -237,23 +211,6 @@ uint32_t StringTableBuilder::Reserve(size_t bytes) {
   return begin;
 }
 
-uint32_t GnuHash(absl::string_view name) {
-  uint32_t hash = 5381;
-  for (unsigned char c : name) hash = hash * 33 + c;
-  return hash;
-}
-
-uint32_t SysvHash(absl::string_view name) {
-  uint32_t hash = 0;
-  for (unsigned char c : name) {
-    hash = (hash << 4) + c;
-    const uint32_t top = hash & 0xf0000000u;
-    hash ^= top >> 24;
-    hash &= ~top;
-  }
-  return hash;
-}
-
 DynamicTables BuildDynamicTables(const LinkOptions& options, const Program& program, const Demands& demands,
                                  Cells* cells) {
   DynamicTables tables;
@@ -264,11 +221,9 @@ DynamicTables BuildDynamicTables(const LinkOptions& options, const Program& prog
   const uint32_t imports = static_cast<uint32_t>(tables.symbols.size());
   if (ReservesImports(options)) tables.spare_symbols = 32 + imports / 16;
   tables.first_defined = tables.first_row() + imports;
-  const uint32_t style = static_cast<uint32_t>(options.hash_style);
-  std::vector<uint8_t> gnu = MakeGnuHash(program, tables.first_defined, &exports);
+  if (ReservesExports(options)) tables.spare_exports = std::max<uint32_t>(static_cast<uint32_t>(exports.size()) / 8, 64);
+  MakeHashes(options, program, &exports, &tables);
   tables.symbols.insert(tables.symbols.end(), exports.begin(), exports.end());
-  if (style & static_cast<uint32_t>(HashStyle::kGnu)) tables.gnu_hash = std::move(gnu);
-  if (style & static_cast<uint32_t>(HashStyle::kSysv)) tables.sysv_hash = MakeSysvHash(program, tables.first_row(), tables.symbols);
   for (uint32_t i = 0; i < tables.symbols.size(); ++i) {
     cells->Get(tables.symbols[i]).dynsym = tables.first_row() + i;
     tables.names.push_back(tables.strings.Add(program.symbols[tables.symbols[i].value].name));

@@ -1,7 +1,6 @@
 // What the dynamic loader reads of symbols: .dynsym, .dynstr, hashes and versions.
 //
-// Sources: gABI chapter 5 ("Dynamic Linking", "Hash Table"); LSB Core, "Symbol Versioning". The layout of .gnu.hash has
-// no specification; it is the loader's (dl-lookup.c).
+// Sources: gABI chapter 5 ("Dynamic Linking"); LSB Core, "Symbol Versioning".
 #ifndef CORE_OUTPUT_ELF_DYNAMIC_TABLES_H_
 #define CORE_OUTPUT_ELF_DYNAMIC_TABLES_H_
 
@@ -14,6 +13,7 @@
 #include "core/base/ids.h"
 #include "core/input/options.h"
 #include "core/output/elf/cells.h"
+#include "core/output/elf/hash_tables.h"
 #include "core/symbols/program.h"
 #include "core/symbols/scan.h"
 
@@ -41,11 +41,14 @@ struct DynamicTables {
   std::vector<SymbolId> symbols;    // rows from first_row() on; imports first
   std::vector<uint32_t> names;      // beside `symbols`: offsets in .dynstr
   uint32_t first_defined = 1;       // row of the first symbol that .gnu.hash covers
+  // Room behind the last row, and in the tables beside .dynsym, for later definitions; section headers do not speak of it.
+  uint32_t spare_exports = 0;
+  HashShape shape;
   StringTableBuilder strings;
   uint32_t spare_strings = 0;       // where the room for later names begins in .dynstr
-  std::vector<uint8_t> gnu_hash;    // whole sections; empty when not wanted
+  std::vector<uint8_t> gnu_hash;    // whole sections, with the room; empty when not wanted
   std::vector<uint8_t> sysv_hash;
-  std::vector<uint16_t> versym;     // by row; empty when no symbol has a version
+  std::vector<uint16_t> versym;     // by row, with the room; empty when no symbol has a version
   std::vector<uint8_t> verneed;
   uint32_t verneed_count = 0;
   uint32_t spare_verneed = 0;       // where the room for later versions begins in .gnu.version_r
@@ -55,16 +58,12 @@ struct DynamicTables {
   uint32_t soname = 0, runpath = 0;
 
   uint32_t first_row() const { return 1 + spare_symbols; }
+  uint32_t end_row() const { return first_row() + static_cast<uint32_t>(symbols.size()); }
 };
 
 // Chooses and orders the dynamic symbols and sets CellSet::dynsym.
 DynamicTables BuildDynamicTables(const LinkOptions& options, const Program& program, const Demands& demands,
                                  Cells* cells);
-
-// The symbol hash of .gnu.hash.
-uint32_t GnuHash(absl::string_view name);
-// The hash function of the gABI, for .hash and version names.
-uint32_t SysvHash(absl::string_view name);
 
 }  // namespace kitlink::elf
 

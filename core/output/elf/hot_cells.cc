@@ -196,7 +196,20 @@ absl::Status HotCells::Move(SymbolId symbol, uint64_t address, bool absolute, Ho
   Content content;
   content.absolute = absolute;
   content.address = address;
-  return Refill(set, content, rela);
+  return Refill(set, content, false, rela);
+}
+
+absl::Status HotCells::Bind(SymbolId symbol, uint64_t address, bool absolute, HotRela* rela) {
+  const CellSet* known = Find(symbol);
+  if (known == nullptr) return absl::OkStatus();
+  const CellSet set = *known;
+  if (set.iplt >= 0 || set.canonical_plt) {
+    return absl::UnimplementedError("a symbol whose address is its PLT entry's got another one");
+  }
+  Content content;
+  content.absolute = absolute;
+  content.address = address;
+  return Refill(set, content, true, rela);
 }
 
 void HotCells::Renumber(SymbolId symbol, uint32_t dynsym, std::vector<Mutation>* mutations) {
@@ -216,17 +229,17 @@ absl::Status HotCells::Import(SymbolId symbol, uint32_t dynsym, HotRela* rela, s
   Content content;
   content.imported = true;
   content.dynsym = dynsym;
-  return Refill(known, content, rela);
+  return Refill(known, content, false, rela);
 }
 
-absl::Status HotCells::Refill(const CellSet& set, const Content& content, HotRela* rela) {
+absl::Status HotCells::Refill(const CellSet& set, const Content& content, bool by_name_too, HotRela* rela) {
   using Fill = absl::Status (HotCells::*)(int32_t, const Content&, HotRela*);
   const std::pair<int32_t, Fill> cells[] = {{set.got, &HotCells::FillAddress},
                                             {set.gottp, &HotCells::FillTpOffset},
                                             {set.tlsgd, &HotCells::FillTlsGd},
                                             {set.tlsdesc, &HotCells::FillTlsDesc}};
   for (const auto& [cell, fill] : cells) {
-    if (cell < 0 || FilledByName(cell, *rela)) continue;
+    if (cell < 0 || (!by_name_too && FilledByName(cell, *rela))) continue;
     if (absl::Status status = (this->*fill)(cell, content, rela); !status.ok()) return status;
   }
   return absl::OkStatus();

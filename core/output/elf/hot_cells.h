@@ -39,6 +39,8 @@ class HotCells {
   // A definition is at `address` now: its cells follow, unless the loader fills them by name. Unimplemented where the
   // address is a cell's own.
   absl::Status Move(SymbolId symbol, uint64_t address, bool absolute, HotRela* rela);
+  // The same for cells that the loader has filled by name.
+  absl::Status Bind(SymbolId symbol, uint64_t address, bool absolute, HotRela* rela);
   // A symbol is bound at run time from now on: so are the cells that it has.
   absl::Status Import(SymbolId symbol, uint32_t dynsym, HotRela* rela, std::vector<Mutation>* mutations);
   // An import has another row in .dynsym, or none any more (0).
@@ -70,7 +72,7 @@ class HotCells {
   absl::Status Take(uint32_t count, int32_t* cell);
   absl::Status Relocate(int32_t cell, const Dynamic& dynamic, HotRela* rela);
   void Unrelocate(int32_t cell, HotRela* rela) const { rela->Remove({Address(cell), Address(cell) + 1}); }
-  absl::Status Refill(const CellSet& set, const Content& content, HotRela* rela);
+  absl::Status Refill(const CellSet& set, const Content& content, bool by_name_too, HotRela* rela);
   bool FilledByName(int32_t cell, const HotRela& rela) const;
   absl::Status FillAddress(int32_t cell, const Content& content, HotRela* rela);
   absl::Status FillTpOffset(int32_t cell, const Content& content, HotRela* rela);

@@ -37,10 +37,11 @@ HotDynsym::HotDynsym(const DynamicTables& tables, ByteView rows, const DynsymHom
     if (has_versym_) import.version = tables.versym[row];
     plan_.imports.push_back(import);
   }
-  plan_.strings = tables.spare_strings;
-  plan_.strings_end = tables.spare_strings == 0 ? 0 : static_cast<uint32_t>(tables.strings.bytes().size());
+  if (tables.spare_strings != 0) {
+    plan_.strings.Give(tables.spare_strings, tables.strings.bytes().size() - tables.spare_strings);
+  }
   if (tables.spare_verneed != 0) plan_.verneed.Give(tables.spare_verneed, tables.verneed.size() - tables.spare_verneed);
-  for (uint32_t name : tables.needed) needed_.insert(tables.strings.bytes().c_str() + name);
+  for (uint32_t name : tables.needed) needed_[tables.strings.bytes().c_str() + name] = name;
   plan_.next_version = std::max<uint16_t>(plan_.next_version, static_cast<uint16_t>(tables.verdef_count + 1));
   ReadVersions(tables);
   Begin();
@@ -52,7 +53,7 @@ void HotDynsym::ReadVersions(const DynamicTables& tables) {
   absl::flat_hash_map<uint16_t, uint32_t> users;
   for (const Import& import : plan_.imports) ++users[import.version];
   // Definitions that bind to a library's version, copies for one, stay what they are.
-  for (size_t row = first_defined_; row < tables.versym.size(); ++row) ++users[tables.versym[row] & kMaxVersion];
+  for (size_t row = first_defined_; row < tables.end_row() && has_versym_; ++row) ++users[tables.versym[row] & kMaxVersion];
   uint32_t at = 0;
   for (uint32_t n = 0; n < tables.verneed_count; ++n) {
     const auto need = Load<Elf64_Verneed>(&tables.verneed[at]);
@@ -72,18 +73,35 @@ void HotDynsym::ReadVersions(const DynamicTables& tables) {
 void HotDynsym::Begin() { staged_ = plan_; }
 
 absl::StatusOr<uint32_t> HotDynsym::AddString(absl::string_view text, std::vector<Mutation>* mutations) {
-  if (text.size() >= staged_.strings_end - staged_.strings) {
-    return absl::ResourceExhaustedError(".dynstr: no room for more names");
-  }
-  const uint32_t at = staged_.strings;
+  const uint64_t at = staged_.strings.Take(text.size() + 1);
+  if (at == FreeRooms::kNone) return absl::ResourceExhaustedError(".dynstr: no room for more names");
   Mutation name;
   name.offset = home_.dynstr + at;
   name.phase = PatchPhase::kTables;
   name.bytes.assign(text.begin(), text.end());
   name.bytes.push_back(0);
   mutations->push_back(std::move(name));
-  staged_.strings += static_cast<uint32_t>(text.size()) + 1;
-  return at;
+  return static_cast<uint32_t>(at);
+}
+
+absl::StatusOr<HotDynsym::Name> HotDynsym::AddName(SymbolId symbol, absl::string_view text,
+                                                   std::vector<Mutation>* mutations) {
+  if (auto it = staged_.names.find(symbol); it != staged_.names.end()) {
+    const uint32_t offset = it->second;
+    staged_.names.erase(it);
+    return Name{offset, 0};
+  }
+  const absl::StatusOr<uint32_t> offset = AddString(text, mutations);
+  if (!offset.ok()) return offset.status();
+  return Name{*offset, static_cast<uint32_t>(text.size()) + 1};
+}
+
+void HotDynsym::GiveName(SymbolId symbol, const Name& name) {
+  if (name.bytes != 0) {
+    staged_.strings.Give(name.offset, name.bytes);
+  } else {
+    staged_.names[symbol] = name.offset;
+  }
 }
 
 // Writes a library's list of versions.
@@ -99,16 +117,40 @@ void HotDynsym::WriteLinks(const Needed& needed, std::vector<Mutation>* mutation
   }
 }
 
+// Writes the list of libraries, and how many there are.
+void HotDynsym::WriteLibraries(std::vector<Mutation>* mutations) const {
+  absl::btree_map<uint32_t, uint32_t> files;  // by place
+  for (const auto& [soname, library] : staged_.needed) files[library.at] = needed_.at(soname);
+  for (auto it = files.begin(); it != files.end(); ++it) {
+    const auto next = std::next(it);
+    const uint64_t at = home_.verneed + it->first;
+    PutField(at + offsetof(Elf64_Verneed, vn_version), Elf64_Half{VER_NEED_CURRENT}, mutations);
+    PutField(at + offsetof(Elf64_Verneed, vn_file), Elf64_Word{it->second}, mutations);
+    PutField(at + offsetof(Elf64_Verneed, vn_next), next == files.end() ? Elf64_Word{0} : next->first - it->first, mutations);
+  }
+  for (uint64_t field : home_.verneed_counts) PutField(field, static_cast<uint32_t>(files.size()), mutations);
+}
+
+// The versions that are needed of the import's library; a list of its own if there is none yet.
+absl::StatusOr<HotDynsym::Needed*> HotDynsym::LibraryOf(const NewImport& import, std::vector<Mutation>* mutations) {
+  const std::string soname(import.soname);
+  if (auto it = staged_.needed.find(soname); it != staged_.needed.end()) return &it->second;
+  const uint64_t at = staged_.needed.empty() ? FreeRooms::kNone : staged_.verneed.Take(sizeof(Elf64_Verneed));
+  if (at == FreeRooms::kNone) return absl::NotFoundError(absl::StrCat(".gnu.version_r: no versions of ", import.soname));
+  Needed& library = staged_.needed[soname];
+  library.at = static_cast<uint32_t>(at);
+  WriteLibraries(mutations);
+  return &library;
+}
+
 // The number of the import's version. A version that is new of a library whose others are known joins their list.
 absl::StatusOr<uint16_t> HotDynsym::VersionOf(const NewImport& import, std::vector<Mutation>* mutations) {
   if (import.version.empty()) {
     return static_cast<uint16_t>(import.soname.empty() && has_verdef_ ? VER_NDX_LOCAL : VER_NDX_GLOBAL);
   }
-  auto library = staged_.needed.find(std::string(import.soname));
-  if (library == staged_.needed.end()) {
-    return absl::NotFoundError(absl::StrCat(".gnu.version_r: no versions of ", import.soname));
-  }
-  Needed& needed = library->second;
+  const absl::StatusOr<Needed*> library = LibraryOf(import, mutations);
+  if (!library.ok()) return library.status();
+  Needed& needed = **library;
   for (auto& [at, version] : needed.versions) {
     if (version.name != import.version) continue;
     ++version.users;
@@ -137,12 +179,19 @@ absl::Status HotDynsym::Release(uint16_t number, std::vector<Mutation>* mutation
     for (auto it = needed.versions.begin(); it != needed.versions.end(); ++it) {
       if (it->second.aux.vna_other != number) continue;
       if (--it->second.users != 0) return absl::OkStatus();
-      if (needed.versions.size() == 1) {
+      // The list begins with the first library's.
+      if (needed.versions.size() == 1 && needed.at == 0) {
         return absl::UnimplementedError(absl::StrCat(".gnu.version_r: nothing is needed of ", soname, " any more"));
       }
       staged_.verneed.Give(it->first, sizeof(Elf64_Vernaux));
       needed.versions.erase(it);
-      WriteLinks(needed, mutations);
+      if (!needed.versions.empty()) {
+        WriteLinks(needed, mutations);
+        return absl::OkStatus();
+      }
+      staged_.verneed.Give(needed.at, sizeof(Elf64_Verneed));
+      staged_.needed.erase(soname);
+      WriteLibraries(mutations);
       return absl::OkStatus();
     }
   }
@@ -154,12 +203,22 @@ void HotDynsym::WriteRow(uint32_t row, std::vector<Mutation>* mutations) {
   if (has_versym_) PutField(home_.versym + uint64_t{row} * 2, At(row).version, mutations);
 }
 
-void HotDynsym::Rewrite(uint32_t row, const NewImport& import, std::vector<Mutation>* mutations) {
+void HotDynsym::SetKind(uint32_t row, const NewImport& import) {
   // Whether the library chooses among several is its own affair.
   const SymbolType type = import.type == SymbolType::kIfunc ? SymbolType::kFunction : import.type;
   const SymbolBinding binding = import.weak ? SymbolBinding::kWeak : SymbolBinding::kGlobal;
   At(row).row.st_info = MakeGlobalRow(type, binding, Visibility::kDefault).st_info;
+}
+
+absl::Status HotDynsym::Rewrite(uint32_t row, const NewImport& import, std::vector<Mutation>* mutations) {
+  // The new version first: a list without versions would have to go.
+  const absl::StatusOr<uint16_t> version = VersionOf(import, mutations);
+  if (!version.ok()) return version.status();
+  if (absl::Status status = Release(At(row).version, mutations); !status.ok()) return status;
+  At(row).version = *version;
+  SetKind(row, import);
   WriteRow(row, mutations);
+  return absl::OkStatus();
 }
 
 absl::StatusOr<uint32_t> HotDynsym::Add(const NewImport& import, std::vector<Mutation>* mutations) {
@@ -175,16 +234,14 @@ absl::StatusOr<uint32_t> HotDynsym::Add(const NewImport& import, std::vector<Mut
   Import fresh;
   fresh.symbol = import.symbol;
   fresh.version = *version;
-  if (auto it = staged_.names.find(import.symbol); it != staged_.names.end()) {
-    fresh.row.st_name = it->second;
-  } else {
-    absl::StatusOr<uint32_t> name = AddString(import.name, mutations);
-    if (!name.ok()) return name.status();
-    fresh.row.st_name = *name;
-  }
+  const absl::StatusOr<Name> name = AddName(import.symbol, import.name, mutations);
+  if (!name.ok()) return name.status();
+  fresh.row.st_name = name->offset;
+  fresh.name_bytes = name->bytes;
   staged_.imports.push_back(fresh);
   const uint32_t row = first_row();
-  Rewrite(row, import, mutations);
+  SetKind(row, import);
+  WriteRow(row, mutations);
   PutField(home_.info_field, Elf64_Word{row}, mutations);
   return row;
 }
@@ -192,7 +249,7 @@ absl::StatusOr<uint32_t> HotDynsym::Add(const NewImport& import, std::vector<Mut
 absl::StatusOr<HotDynsym::Moved> HotDynsym::Remove(uint32_t row, std::vector<Mutation>* mutations) {
   const Import gone = At(row);
   if (absl::Status status = Release(gone.version, mutations); !status.ok()) return status;
-  staged_.names[gone.symbol] = gone.row.st_name;
+  GiveName(gone.symbol, {gone.row.st_name, gone.name_bytes});
   Moved moved;
   const uint32_t first = first_row();
   if (row != first) {
@@ -205,17 +262,6 @@ absl::StatusOr<HotDynsym::Moved> HotDynsym::Remove(uint32_t row, std::vector<Mut
   if (has_versym_) PutField(home_.versym + uint64_t{first} * 2, uint16_t{VER_NDX_LOCAL}, mutations);
   PutField(home_.info_field, Elf64_Word{first + 1}, mutations);
   return moved;
-}
-
-void HotDynsym::Define(uint32_t row, const SymbolUpdate& update, uint64_t tls_begin,
-                       std::vector<Mutation>* mutations) const {
-  const uint64_t at = home_.dynsym + uint64_t{row} * sizeof(Elf64_Sym);
-  // Others bind to the address that was published.
-  PutField(at + offsetof(Elf64_Sym, st_size), Elf64_Xword{update.size}, mutations);
-  if (!update.republished) return;
-  const uint16_t section = update.absolute ? SHN_ABS : static_cast<uint16_t>(update.output_section + 1);
-  PutField(at + offsetof(Elf64_Sym, st_shndx), section, mutations);
-  PutField(at + offsetof(Elf64_Sym, st_value), update.tls ? update.address - tls_begin : update.address, mutations);
 }
 
 uint64_t HotDynsym::bytes_held() const {

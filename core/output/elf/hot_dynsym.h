@@ -1,4 +1,4 @@
-// .dynsym of a hot image, with the names and versions beside it: rows of imports come and go.
+// .dynsym of a hot image, with the names and versions beside it: rows of imports come and go. (Definitions: hot_exports.h)
 //
 // Imports are not hashed, so nothing has to be rebuilt. The spare rows stand first and are local; the last of them
 // becomes a new import's, and sh_info one less. The first import moves to where one went.
@@ -13,7 +13,6 @@
 #include <vector>
 
 #include "absl/container/btree_map.h"
-#include "absl/container/btree_set.h"
 #include "absl/container/flat_hash_map.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -30,6 +29,7 @@ struct DynsymHome {
   uint64_t dynstr = 0;
   uint64_t versym = 0;
   uint64_t verneed = 0;
+  std::vector<uint64_t> verneed_counts;  // fields of four bytes that hold its number of libraries: DT_VERNEEDNUM, sh_info
 };
 
 class HotDynsym {
@@ -49,10 +49,16 @@ class HotDynsym {
   };
   // Takes an import's row away. Unimplemented when its library would be left without versions.
   absl::StatusOr<Moved> Remove(uint32_t row, std::vector<Mutation>* mutations);
-  // Makes an import's row say what kind of symbol it is.
-  void Rewrite(uint32_t row, const NewImport& import, std::vector<Mutation>* mutations);
-  // Moves or resizes a definition's row.
-  void Define(uint32_t row, const SymbolUpdate& update, uint64_t tls_begin, std::vector<Mutation>* mutations) const;
+  // A place in .dynstr for a symbol's name: where it is already, or out of the reserve. ResourceExhausted.
+  struct Name {
+    uint32_t offset = 0;
+    uint32_t bytes = 0;  // when it can be given out again: with its end
+  };
+  absl::StatusOr<Name> AddName(SymbolId symbol, absl::string_view text, std::vector<Mutation>* mutations);
+  // The symbol has no row any more.
+  void GiveName(SymbolId symbol, const Name& name);
+  // Makes an import's row say what kind of symbol it is, and of which version. As for Add and Remove.
+  absl::Status Rewrite(uint32_t row, const NewImport& import, std::vector<Mutation>* mutations);
   void Accept() { plan_ = staged_; }
   uint64_t bytes_held() const;
 
@@ -61,6 +67,7 @@ class HotDynsym {
     SymbolId symbol;
     Elf64_Sym row{};
     uint16_t version = VER_NDX_GLOBAL;
+    uint32_t name_bytes = 0;  // as in Name
   };
   struct Version {
     Elf64_Vernaux aux{};
@@ -74,18 +81,21 @@ class HotDynsym {
   };
   struct Plan {
     std::vector<Import> imports;            // the last row first
-    uint32_t strings = 0, strings_end = 0;  // spare bytes of .dynstr
+    FreeRooms strings;                      // spare bytes of .dynstr
     FreeRooms verneed;                      // spare bytes of .gnu.version_r
     uint16_t next_version = 2;
     absl::btree_map<std::string, Needed> needed;  // by soname
-    absl::flat_hash_map<SymbolId, uint32_t> names;  // of imports that went: offsets in .dynstr
+    absl::flat_hash_map<SymbolId, uint32_t> names;  // of symbols that went: offsets in .dynstr
   };
 
   uint32_t first_row() const { return first_defined_ - static_cast<uint32_t>(staged_.imports.size()); }
   Import& At(uint32_t row) { return staged_.imports[first_defined_ - 1 - row]; }
   void ReadVersions(const DynamicTables& tables);
   void WriteLinks(const Needed& needed, std::vector<Mutation>* mutations) const;
+  void WriteLibraries(std::vector<Mutation>* mutations) const;
+  absl::StatusOr<Needed*> LibraryOf(const NewImport& import, std::vector<Mutation>* mutations);
   void WriteRow(uint32_t row, std::vector<Mutation>* mutations);
+  void SetKind(uint32_t row, const NewImport& import);
   absl::Status Release(uint16_t version, std::vector<Mutation>* mutations);
   absl::StatusOr<uint16_t> VersionOf(const NewImport& import, std::vector<Mutation>* mutations);
   absl::StatusOr<uint32_t> AddString(absl::string_view text, std::vector<Mutation>* mutations);
@@ -93,7 +103,7 @@ class HotDynsym {
   const DynsymHome home_;
   const bool has_versym_, has_verdef_;
   const uint32_t first_defined_;
-  absl::btree_set<std::string> needed_;  // DT_NEEDED
+  absl::btree_map<std::string, uint32_t> needed_;  // DT_NEEDED -> offset in .dynstr
   Plan plan_, staged_;
 };
 

@@ -4,6 +4,7 @@
 #include <optional>
 #include <utility>
 
+#include "absl/container/btree_map.h"
 #include "absl/strings/escaping.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
@@ -12,6 +13,7 @@
 #include "core/output/elf/build_id_tree.h"
 #include "core/output/elf/hot_cells.h"
 #include "core/output/elf/hot_dynsym.h"
+#include "core/output/elf/hot_exports.h"
 #include "core/output/elf/hot_frames.h"
 #include "core/output/elf/hot_rela.h"
 #include "core/output/elf/hot_symtab.h"
@@ -31,23 +33,8 @@ void Put(uint64_t offset, const T& value, std::vector<Mutation>* mutations) {
 
 // The written tables that are kept in memory.
 struct TableBytes {
-  std::vector<uint8_t> head, rela, frame_header, dynamic, globals, irelative, imports;
+  std::vector<uint8_t> head, rela, frame_header, dynamic, globals, irelative, imports, exports;
 };
-
-uint64_t HashName(absl::string_view name) { return FnvWords(AsBytes(name)); }
-
-// The names that libraries define or refer to, hashed: a definition here of one of them is exported.
-std::vector<uint64_t> LibraryNames(const LinkOptions& options, const Program& program) {
-  std::vector<uint64_t> names;
-  if (options.kind == OutputKind::kShared) return names;
-  for (const Library& library : program.libraries) {
-    for (const SharedSymbol& symbol : library.file->defined) names.push_back(HashName(symbol.name));
-    for (absl::string_view name : library.file->undefined) names.push_back(HashName(name));
-  }
-  std::sort(names.begin(), names.end());
-  names.erase(std::unique(names.begin(), names.end()), names.end());
-  return names;
-}
 
 class HotElf : public HotTables {
  public:
@@ -55,9 +42,9 @@ class HotElf : public HotTables {
          const std::string& build_id, const std::vector<uint64_t>& build_id_leaves, const TableBytes& tables)
       : options_(options), arch_(arch), values_(image.values),
         cells_(image.cells, image.values, arch, CellsHomeOf(options, image, tables.dynamic), tables.irelative),
-        dynsym_(image.dynamic, tables.imports, DynsymHomeOf(image)),
-        symtab_(image.symtab, tables.globals, SymtabHomeOf(image)), library_names_(LibraryNames(options, program)),
-        build_id_(absl::HexStringToBytes(build_id)),
+        dynsym_(image.dynamic, tables.imports, DynsymHomeOf(image, tables.dynamic)),
+        exports_(program, image.dynamic, tables.exports, ExportsHomeOf(image)),
+        symtab_(image.symtab, tables.globals, SymtabHomeOf(image)), build_id_(absl::HexStringToBytes(build_id)),
         rela_(image.rela, tables.rela, Offset(image, kRelaDyn), arch.dynamic_types()),
         frames_(program, image, arch, TraitsOf(options), tables.frame_header) {
     has_rela_ = image.Section(kRelaDyn) != nullptr;
@@ -78,7 +65,9 @@ class HotElf : public HotTables {
     symtab_.Begin();
     cells_.Begin();
     dynsym_.Begin();
+    exports_.Begin();
     added_.clear();
+    stale_.clear();
     staged_build_id_ = build_id_;
     staged_tree_.reset();
   }
@@ -94,6 +83,7 @@ class HotElf : public HotTables {
   }
 
   absl::Status Update(const UnitUpdate& update, std::vector<Mutation>* mutations) override {
+    SettleExports(mutations);
     if (absl::Status status = UpdateWords(update); !status.ok()) return status;
     if (absl::Status status = symtab_.UpdateLocals(options_, update, mutations); !status.ok()) return status;
     return frames_.Update(update, mutations);
@@ -109,56 +99,72 @@ class HotElf : public HotTables {
   absl::Status UpdateSymbol(const SymbolUpdate& update, std::vector<Mutation>* mutations) override {
     symtab_.Define(update);
     // Cells of a symbol that had no definition hold no address yet.
-    const bool added = added_.contains(update.symbol);
-    if (const CellSet* set = cells_.Find(update.symbol); set != nullptr && set->dynsym != 0) {
-      if (dynsym_.IsImport(set->dynsym)) return absl::UnimplementedError(".dynsym: a definition is an import there");
-      dynsym_.Define(set->dynsym, update, values_.tls_begin, mutations);
-    }
-    if (!update.republished && !added) return absl::OkStatus();
+    const auto added = added_.find(update.symbol);
+    const bool fresh = added != added_.end(), placed = update.republished || fresh;
+    if (fresh) added->second.defined = true;
     const uint64_t address = update.republished ? update.address : update.body;
+    const uint32_t row = RowOf(update.symbol);
+    if (row != 0 && !dynsym_.IsImport(row)) {
+      // Others bind to the address that was published.
+      exports_.Define(row, update, address, placed, values_.tls_begin);
+    } else if (row != 0 && !stale_.contains(update.symbol)) {
+      return absl::UnimplementedError(".dynsym: a definition is an import there");
+    }
+    if (!placed) return absl::OkStatus();
+    SettleExports(mutations);
     for (const auto& [symbol, offset] : address_fields_) {
       if (symbol == update.symbol) Put(offset, address, mutations);
     }
+    if (fresh && added->second.preemptible) return cells_.Import(update.symbol, row, &rela_, mutations);
+    if (fresh) return cells_.Bind(update.symbol, address, update.absolute, &rela_);
     return cells_.Move(update.symbol, address, update.absolute, &rela_);
   }
 
-  absl::Status AddSymbol(const NewSymbol& symbol, std::vector<Mutation>*) override {
-    if (Exported(symbol)) {
-      return absl::UnimplementedError(absl::StrCat(".dynsym: no row for ", symbol.name, ", which would be exported"));
+  absl::Status AddSymbol(const NewSymbol& symbol, std::vector<Mutation>* mutations) override {
+    SettleExports(mutations);
+    const uint32_t row = RowOf(symbol.symbol);
+    const bool defined = row != 0 && !dynsym_.IsImport(row);
+    if (row != 0 && !(defined && symbol.exported)) stale_[symbol.symbol] = row;
+    if (defined && symbol.exported) {
+      if (absl::Status status = exports_.Rewrite(row, symbol); !status.ok()) return status;
+    } else if (symbol.exported) {
+      const absl::StatusOr<HotDynsym::Name> name = dynsym_.AddName(symbol.symbol, symbol.name, mutations);
+      if (!name.ok()) return name.status();
+      const absl::StatusOr<uint32_t> added = exports_.Add(symbol, name->offset, name->bytes);
+      if (!added.ok()) return added.status();
     }
-    if (const CellSet* set = cells_.Find(symbol.symbol); set != nullptr && dynsym_.IsImport(set->dynsym)) {
-      return absl::UnimplementedError(absl::StrCat(".dynsym: ", symbol.name, " is an import there"));
-    }
-    added_.insert(symbol.symbol);
+    added_[symbol.symbol] = {symbol.preemptible, false};
     return symtab_.Add(symbol);
   }
 
   absl::Status RemoveSymbol(SymbolId symbol, std::vector<Mutation>* mutations) override {
-    if (const CellSet* set = cells_.Find(symbol); set != nullptr) {
-      if (dynsym_.IsImport(set->dynsym)) return RemoveImport(symbol, set->dynsym, mutations);
-      if (set->dynsym != 0) return absl::UnimplementedError(".dynsym: rows are not removed");
-      if (set->iplt >= 0) return absl::UnimplementedError(".iplt: entries are not removed");
-    }
+    SettleExports(mutations);
+    const CellSet* set = cells_.Find(symbol);
+    const uint32_t row = RowOf(symbol);
+    if (dynsym_.IsImport(row)) return RemoveImport(symbol, row, mutations);
+    if (set != nullptr && set->iplt >= 0) return absl::UnimplementedError(".iplt: entries are not removed");
     for (const auto& [known, offset] : address_fields_) {
       if (known == symbol) return absl::UnimplementedError("the program begins or ends there");
     }
     cells_.Vacate(symbol, &rela_);
+    if (row != 0) {
+      if (absl::Status status = RemoveExport(symbol, row, mutations); !status.ok()) return status;
+    }
     added_.erase(symbol);
     symtab_.Remove(symbol);
     return absl::OkStatus();
   }
 
   absl::Status AddImport(const NewImport& import, std::vector<Mutation>* mutations) override {
-    const CellSet* set = cells_.Find(import.symbol);
-    const uint32_t known = set != nullptr ? set->dynsym : 0;
-    if (known != 0 && !dynsym_.IsImport(known)) {
-      return absl::UnimplementedError(absl::StrCat(".dynsym: ", import.name, " is a definition there"));
-    }
-    if (known != 0) {
-      dynsym_.Rewrite(known, import, mutations);
+    SettleExports(mutations);
+    const uint32_t known = RowOf(import.symbol);
+    if (known != 0 && dynsym_.IsImport(known)) {
+      if (absl::Status status = dynsym_.Rewrite(known, import, mutations); !status.ok()) return status;
     } else {
+      if (known != 0) stale_[import.symbol] = known;
       absl::StatusOr<uint32_t> row = dynsym_.Add(import, mutations);
       if (!row.ok()) return row.status();
+      if (known != 0) rela_.Renumber({{known, *row}});
       if (absl::Status status = cells_.Import(import.symbol, *row, &rela_, mutations); !status.ok()) return status;
     }
     NewSymbol symbol;
@@ -169,11 +175,33 @@ class HotElf : public HotTables {
     return symtab_.Add(symbol);
   }
 
+  absl::Status DropStaleRows(std::vector<Mutation>* mutations) override {
+    SettleExports(mutations);
+    for (const auto& [symbol, added] : added_) {
+      if (added.defined) continue;
+      if (absl::Status status = cells_.Bind(symbol, 0, true, &rela_); !status.ok()) return status;
+    }
+    // Rows that go make others move: each is looked up when its turn comes.
+    std::vector<SymbolId> symbols;
+    for (const auto& [symbol, row] : stale_) symbols.push_back(symbol);
+    for (SymbolId symbol : symbols) {
+      const uint32_t row = stale_[symbol];
+      absl::Status status = dynsym_.IsImport(row) ? RemoveImportRow(symbol, row, mutations)
+                                                  : RemoveExport(symbol, exports_.NewRow(symbol).value_or(row), mutations);
+      if (!status.ok()) return status;
+      stale_.erase(symbol);
+    }
+    return absl::OkStatus();
+  }
+
   absl::Status NeedCells(const CellRequest& request, std::vector<Mutation>* mutations) override {
+    SettleExports(mutations);
     return cells_.Need(request, &rela_, mutations);
   }
 
   void Finish(std::vector<Mutation>* mutations) override {
+    SettleExports(mutations);
+    exports_.Emit(mutations);
     if (has_rela_) rela_.Emit(mutations);
     if (rela_count_offset_ != 0) Put(rela_count_offset_, uint64_t{rela_.relative_count()}, mutations);
     cells_.Emit(mutations);
@@ -202,6 +230,7 @@ class HotElf : public HotTables {
     symtab_.Accept();
     cells_.Accept();
     dynsym_.Accept();
+    exports_.Accept();
     added_.clear();
     build_id_ = staged_build_id_;
     if (staged_tree_) build_id_tree_.Apply(*std::move(staged_tree_));
@@ -218,8 +247,8 @@ class HotElf : public HotTables {
   std::string build_id() const override { return absl::BytesToHexString(build_id_); }
 
   uint64_t bytes_held() const override {
-    return rela_.bytes_held() + frames_.bytes_held() + symtab_.bytes_held() + library_names_.capacity() * 8 +
-           cells_.bytes_held() + dynsym_.bytes_held() + build_id_tree_.bytes_held();
+    return rela_.bytes_held() + frames_.bytes_held() + symtab_.bytes_held() + cells_.bytes_held() + dynsym_.bytes_held() +
+           exports_.bytes_held() + build_id_tree_.bytes_held();
   }
 
  private:
@@ -283,7 +312,7 @@ class HotElf : public HotTables {
     return home;
   }
 
-  static DynsymHome DynsymHomeOf(const ElfImage& image) {
+  static DynsymHome DynsymHomeOf(const ElfImage& image, ByteView dynamic) {
     DynsymHome home;
     if (image.Section(kDynsym) == nullptr) return home;
     home.dynsym = Offset(image, kDynsym);
@@ -291,6 +320,24 @@ class HotElf : public HotTables {
     home.dynstr = Offset(image, kDynstr);
     home.versym = Offset(image, kVersym);
     home.verneed = Offset(image, kVerneed);
+    if (home.verneed == 0) return home;
+    home.verneed_counts = {SectionHeader(image, kVerneed) + offsetof(Elf64_Shdr, sh_info),
+                           DynamicField(image, dynamic, DT_VERNEEDNUM)};
+    return home;
+  }
+
+  static ExportsHome ExportsHomeOf(const ElfImage& image) {
+    ExportsHome home;
+    const auto find = [&](Synthetic which, uint64_t* offset, uint64_t* size) {
+      if (image.Section(which) == nullptr) return;
+      *offset = Offset(image, which);
+      *size = SectionHeader(image, which) + offsetof(Elf64_Shdr, sh_size);
+    };
+    find(kDynsym, &home.dynsym, &home.dynsym_size);
+    find(kVersym, &home.versym, &home.versym_size);
+    find(kGnuHash, &home.gnu_hash, &home.gnu_hash_size);
+    find(kHash, &home.hash, &home.hash_size);
+    home.has_ifuncs = !image.cells.iplt.empty();
     return home;
   }
 
@@ -308,17 +355,57 @@ class HotElf : public HotTables {
     return image.section_headers + (uint64_t{image.synthetic[which].value} + 1) * sizeof(Elf64_Shdr);
   }
 
+  // The row of a symbol in .dynsym, in this plan; 0 for none. One that is to be dropped only where there is no other.
+  uint32_t RowOf(SymbolId symbol) const {
+    const CellSet* set = cells_.Find(symbol);
+    const uint32_t settled = set != nullptr ? set->dynsym : 0;
+    const auto stale = stale_.find(symbol);
+    if (stale != stale_.end() && !dynsym_.IsImport(stale->second)) return dynsym_.IsImport(settled) ? settled : 0;
+    return exports_.NewRow(symbol).value_or(settled);
+  }
+
+  // Whatever names a row of .dynsym by its number follows the definitions that have another one. O(symbolic rows).
+  void SettleExports(std::vector<Mutation>* mutations) {
+    absl::flat_hash_map<uint32_t, uint32_t> renumbered;
+    for (const auto& [symbol, from, to] : exports_.TakeMoved()) {
+      const CellSet* set = cells_.Find(symbol);
+      const uint32_t known = set != nullptr ? set->dynsym : 0;
+      if (from != 0 && to != 0 && from != to) renumbered[from] = to;
+      // What the plan makes an import leaves its old row to DropStaleRows.
+      if (known != to && (from == 0 || known == from)) {
+        if (from == 0 && known != 0) renumbered[known] = to;  // it was an import
+        cells_.Renumber(symbol, to, mutations);
+      }
+    }
+    if (!renumbered.empty()) rela_.Renumber(renumbered);
+  }
+
+  absl::Status RemoveExport(SymbolId symbol, uint32_t row, std::vector<Mutation>* mutations) {
+    if (rela_.Names(row)) return absl::UnimplementedError(".rela.dyn: words refer to an export that is to go");
+    const HotExports::Row gone = exports_.Remove(row);
+    dynsym_.GiveName(symbol, {gone.row.st_name, gone.name_bytes});
+    SettleExports(mutations);
+    return absl::OkStatus();
+  }
+
   absl::Status RemoveImport(SymbolId symbol, uint32_t row, std::vector<Mutation>* mutations) {
     cells_.Vacate(symbol, &rela_);
+    if (absl::Status status = RemoveImportRow(symbol, row, mutations); !status.ok()) return status;
+    symtab_.Remove(symbol);
+    return absl::OkStatus();
+  }
+
+  absl::Status RemoveImportRow(SymbolId symbol, uint32_t row, std::vector<Mutation>* mutations) {
     if (rela_.Names(row)) return absl::UnimplementedError(".rela.dyn: words refer to an import that is to go");
     absl::StatusOr<HotDynsym::Moved> moved = dynsym_.Remove(row, mutations);
     if (!moved.ok()) return moved.status();
-    cells_.Renumber(symbol, 0, mutations);
-    if (moved->symbol.valid()) {
+    if (const CellSet* set = cells_.Find(symbol); set != nullptr && set->dynsym == row) cells_.Renumber(symbol, 0, mutations);
+    if (!moved->symbol.valid()) return absl::OkStatus();
+    if (auto it = stale_.find(moved->symbol); it != stale_.end() && it->second == moved->from) it->second = moved->to;
+    if (const CellSet* set = cells_.Find(moved->symbol); set != nullptr && set->dynsym == moved->from) {
       cells_.Renumber(moved->symbol, moved->to, mutations);
-      rela_.Renumber(moved->from, moved->to);
     }
-    symtab_.Remove(symbol);
+    rela_.Renumber({{moved->from, moved->to}});
     return absl::OkStatus();
   }
 
@@ -351,22 +438,10 @@ class HotElf : public HotTables {
   absl::Status InfoOf(const DynamicWord& word, uint64_t* info) const {
     *info = ELF64_R_INFO(uint64_t{0}, arch_.dynamic_types().relative);
     if (!word.symbol.valid()) return absl::OkStatus();
-    const CellSet* set = cells_.Find(word.symbol);
-    if (set == nullptr || set->dynsym == 0) {
-      return absl::ResourceExhaustedError("an imported symbol has no row in .dynsym");
-    }
-    *info = ELF64_R_INFO(uint64_t{set->dynsym}, arch_.dynamic_types().absolute);
+    const uint32_t row = RowOf(word.symbol);
+    if (row == 0) return absl::ResourceExhaustedError("an imported symbol has no row in .dynsym");
+    *info = ELF64_R_INFO(uint64_t{row}, arch_.dynamic_types().absolute);
     return absl::OkStatus();
-  }
-
-  // Whether the dynamic symbol table of a full link would list such a definition.
-  bool Exported(const NewSymbol& symbol) const {
-    if (symbol.visibility != Visibility::kDefault && symbol.visibility != Visibility::kProtected) return false;
-    if (options_.kind == OutputKind::kShared) return true;
-    if (options_.is_static || options_.no_dynamic_linker) return false;
-    return options_.export_dynamic || !options_.export_symbols.empty() || !options_.dynamic_lists.empty() ||
-           !options_.version_script.empty() || symbol.binding == SymbolBinding::kUnique ||
-           std::binary_search(library_names_.begin(), library_names_.end(), HashName(symbol.name));
   }
 
   const LinkOptions options_;
@@ -374,8 +449,8 @@ class HotElf : public HotTables {
   const ImageValues values_;
   HotCells cells_;
   HotDynsym dynsym_;
+  HotExports exports_;
   HotSymtab symtab_;
-  std::vector<uint64_t> library_names_;  // hashed and sorted
   std::string build_id_;  // raw bytes
   HotRela rela_;
   HotFrames frames_;
@@ -384,7 +459,13 @@ class HotElf : public HotTables {
   std::vector<std::pair<uint32_t, uint64_t>> row_sizes_;      // output section -> file offset
   std::vector<std::pair<SymbolId, uint64_t>> address_fields_;  // symbol -> file offset
 
-  absl::flat_hash_set<SymbolId> added_;  // symbols that the plan gave a definition
+  // Symbols that the plan gave a definition, or made undefined.
+  struct Added {
+    bool preemptible = false;
+    bool defined = false;
+  };
+  absl::btree_map<SymbolId, Added> added_;
+  absl::btree_map<SymbolId, uint32_t> stale_;  // rows that are no longer what their symbols want
   std::string staged_build_id_;
   BuildIdTree build_id_tree_;
   std::optional<BuildIdTree::Delta> staged_tree_;
@@ -418,6 +499,9 @@ absl::StatusOr<std::unique_ptr<HotTables>> CaptureElf(const LinkOptions& options
     const uint64_t first = image.dynamic.first_row();
     absl::Status status = fetch(dynsym->offset + first * sizeof(Elf64_Sym),
                                 (image.dynamic.first_defined - first) * sizeof(Elf64_Sym), &tables.imports);
+    if (!status.ok()) return status;
+    status = fetch(dynsym->offset + uint64_t{image.dynamic.first_defined} * sizeof(Elf64_Sym),
+                   (image.dynamic.end_row() - image.dynamic.first_defined) * sizeof(Elf64_Sym), &tables.exports);
     if (!status.ok()) return status;
   }
   if (const OutputSection* rela = image.Section(kRelaPlt)) {

@@ -175,11 +175,57 @@ class Loaded {
     for (const auto& [number, name] : versions_) names.insert(name);
     return names;
   }
+  // The row that the loader finds a definition in, by either table; 0 for none. Both must say the same.
+  uint32_t Find(const std::string& name) const {
+    const uint32_t found = FindByGnuHash(name);
+    EXPECT_EQ(FindBySysvHash(name), found) << name;
+    return found;
+  }
+  // How many definitions the hash tables lead to.
+  uint32_t hashed() const {
+    const uint64_t table = Tag(DT_GNU_HASH);
+    const uint32_t buckets = At<uint32_t>(table), first = At<uint32_t>(table + 4), bloom = At<uint32_t>(table + 8);
+    const uint64_t heads = table + 16 + 8 * uint64_t{bloom}, chains = heads + 4 * uint64_t{buckets};
+    uint32_t count = 0;
+    for (uint32_t bucket = 0; bucket < buckets; ++bucket) {
+      uint32_t row = At<uint32_t>(heads + 4 * bucket);
+      if (row == 0) continue;
+      do {
+        EXPECT_EQ(GnuHash(String(Tag(DT_STRTAB), Symbol(row).st_name)) % buckets, bucket);
+        ++count;
+      } while ((At<uint32_t>(chains + 4 * uint64_t{row++ - first}) & 1) == 0);
+    }
+    return count;
+  }
   const Elf64_Ehdr& header() const { return header_; }
   const std::map<uint64_t, Elf64_Rela>& rows() const { return rows_; }
   uint32_t irelative() const { return irelative_; }
 
  private:
+  uint32_t FindByGnuHash(const std::string& name) const {
+    const uint64_t table = Tag(DT_GNU_HASH);
+    const uint32_t hash = GnuHash(name), buckets = At<uint32_t>(table), first = At<uint32_t>(table + 4);
+    const uint32_t words = At<uint32_t>(table + 8), shift = At<uint32_t>(table + 12);
+    const auto word = At<uint64_t>(table + 16 + 8 * uint64_t{(hash / 64) & (words - 1)});
+    if (((word >> (hash % 64)) & (word >> ((hash >> shift) % 64)) & 1) == 0) return 0;
+    const uint64_t heads = table + 16 + 8 * uint64_t{words}, chains = heads + 4 * uint64_t{buckets};
+    for (uint32_t row = At<uint32_t>(heads + 4 * (hash % buckets)); row != 0; ++row) {
+      const auto link = At<uint32_t>(chains + 4 * uint64_t{row - first});
+      if ((link | 1) == (hash | 1) && String(Tag(DT_STRTAB), Symbol(row).st_name) == name) return row;
+      if (link & 1) break;
+    }
+    return 0;
+  }
+  uint32_t FindBySysvHash(const std::string& name) const {
+    const uint64_t table = Tag(DT_HASH);
+    const uint32_t buckets = At<uint32_t>(table);
+    for (uint32_t row = At<uint32_t>(table + 8 + 4 * uint64_t{SysvHash(name) % buckets}); row != 0;) {
+      if (String(Tag(DT_STRTAB), Symbol(row).st_name) == name) return row;
+      row = At<uint32_t>(table + 8 + 4 * (uint64_t{buckets} + row));
+    }
+    return 0;
+  }
+
   Elf64_Shdr Header(uint32_t s) const { return Load<Elf64_Shdr>(&file_[header_.e_shoff + s * sizeof(Elf64_Shdr)]); }
 
   void ReadVersions() {
@@ -231,6 +277,8 @@ struct Known {
   bool imported = false;
   uint64_t address = 0;
   uint16_t needs = 0;
+  bool exported = false;     // of a definition
+  bool preemptible = false;  // its cells are filled by name
 };
 
 class HotElfTest : public ::testing::TestWithParam<OutputKind> {
@@ -247,6 +295,7 @@ class HotElfTest : public ::testing::TestWithParam<OutputKind> {
     builder_->options.kind = GetParam();
     if (GetParam() == OutputKind::kShared) builder_->options.entry.clear();
     builder_->options.build_id = BuildIdStyle::kSha1;
+    builder_->options.hash_style = HashStyle::kBoth;
     ObjBuilder object;
     object.Section(".text", std::string(256, '\xc3')).Symbol("main", ".text").Section(".data", std::string(64, 'd'));
     object.StackNote().Symbol("chosen", ".text", {64, 1, STB_GLOBAL, STT_GNU_IFUNC, STV_HIDDEN});
@@ -299,12 +348,14 @@ class HotElfTest : public ::testing::TestWithParam<OutputKind> {
     return hot_->AddImport(import, &mutations_);
   }
 
-  absl::Status Add(SymbolId id, absl::string_view name, Visibility visibility = Visibility::kHidden) {
+  absl::Status Add(SymbolId id, absl::string_view name, bool exported = false) {
     NewSymbol symbol;
     symbol.symbol = id;
     symbol.name = name;
     symbol.type = SymbolType::kObject;
-    symbol.visibility = visibility;
+    symbol.visibility = exported ? Visibility::kDefault : Visibility::kHidden;
+    symbol.exported = exported;
+    symbol.preemptible = exported && GetParam() == OutputKind::kShared;
     return hot_->AddSymbol(symbol, &mutations_);
   }
 
@@ -324,7 +375,7 @@ class HotElfTest : public ::testing::TestWithParam<OutputKind> {
     request.symbol = id;
     request.needs = needs;
     request.address = known.address;
-    request.traits.imported = known.imported;
+    request.traits.imported = known.imported || known.preemptible;
     request.traits.function = true;
     return hot_->NeedCells(request, &mutations_);
   }
@@ -342,7 +393,7 @@ class HotElfTest : public ::testing::TestWithParam<OutputKind> {
     for (const auto& [id, known] : symbols_) {
       const TargetValue value = CellsOf(id);
       if (known.needs & kNeedGot) {
-        const std::string expected = known.imported ? absl::StrCat("type ", R_X86_64_GLOB_DAT, " ", known.name, " + 0")
+        const std::string expected = known.imported || known.preemptible ? absl::StrCat("type ", R_X86_64_GLOB_DAT, " ", known.name, " + 0")
                                                     : absl::StrCat(pic ? "base + " : "= ", absl::Hex(known.address));
         ASSERT_NE(value.got, 0u) << known.name;
         EXPECT_EQ(loaded.Meaning(value.got), expected) << known.name;
@@ -354,17 +405,29 @@ class HotElfTest : public ::testing::TestWithParam<OutputKind> {
     }
     EXPECT_EQ(loaded.irelative(), 2u);
     std::set<std::string> imports, versions;
+    uint32_t exports = GetParam() == OutputKind::kShared ? 1 : 0;  // main
     for (const auto& [id, known] : symbols_) {
+      exports += known.exported;
+      if (const uint32_t row = known.imported ? 0 : loaded.Find(known.name); known.exported) {
+        EXPECT_NE(row, 0u) << known.name;
+        EXPECT_EQ(loaded.Symbol(row).st_value, known.address) << known.name;
+      } else {
+        EXPECT_EQ(row, 0u) << known.name;
+      }
       if (!known.imported) continue;
       imports.insert(known.name);
       versions.insert(known.name.substr(known.name.find('@') + 1));
     }
+    EXPECT_EQ(loaded.hashed(), exports);
     EXPECT_EQ(loaded.Imports(), imports);
     EXPECT_EQ(loaded.Versions(), versions) << "none that a full link would not need";
     const Elf64_Shdr dynsym = loaded.Section(".dynsym");
     for (uint32_t row = 0; row < dynsym.sh_size / sizeof(Elf64_Sym); ++row) {
       EXPECT_EQ(ELF64_ST_BIND(loaded.Symbol(row).st_info) == STB_LOCAL, row < dynsym.sh_info) << row;
     }
+    const uint64_t rows = dynsym.sh_size / sizeof(Elf64_Sym);
+    EXPECT_EQ(loaded.Section(".gnu.version").sh_size, rows * 2);
+    EXPECT_EQ(loaded.At<uint32_t>(loaded.Tag(DT_HASH) + 4), rows);
     EXPECT_EQ(loaded.Section(".rela.plt").sh_size, loaded.Tag(DT_PLTRELSZ));
   }
 
@@ -560,14 +623,57 @@ TEST_P(HotElfTest, ASymbolThatIsGoneLeavesAHarmlessCell) {
   EXPECT_EQ(Loaded(linked_.file).Symtab().count(absl::StrCat("here ", data_ + 1, " 7770")), 1u);
 }
 
-TEST_P(HotElfTest, WhatALibraryNamesWouldBeExported) {
+TEST_P(HotElfTest, ADefinitionIsFoundByItsNameAsLongAsItIsExported) {
+  const SymbolId id(6000);
   hot_->Begin();
-  const bool shared = GetParam() == OutputKind::kShared;
-  EXPECT_EQ(Add(SymbolId(6000), "f17", Visibility::kDefault).code(), absl::StatusCode::kUnimplemented);
-  EXPECT_EQ(Add(SymbolId(6001), "nobodys", Visibility::kDefault).ok(), !shared);
-  EXPECT_TRUE(Add(SymbolId(6002), "f18").ok()) << "hidden";
-  EXPECT_EQ(Add(linked_.program->names.Find("f0"), "f0").code(), absl::StatusCode::kUnimplemented) << "imported so far";
+  ASSERT_TRUE(Add(id, "f17", true).ok());
+  ASSERT_TRUE(Update(id, 0x7770, 0).ok());
+  Commit();
+  symbols_[id] = {"f17", false, 0x7770, 0, true, GetParam() == OutputKind::kShared};
+  Check();
+  hot_->Begin();
+  ASSERT_TRUE(Add(id, "f17", false).ok()) << "hidden";
+  ASSERT_TRUE(Update(id, 0x7770, 0).ok());
+  ASSERT_TRUE(hot_->DropStaleRows(&mutations_).ok());
+  Commit();
+  symbols_[id] = {"f17", false, 0x7770, 0};
+  Check();
   EXPECT_FALSE(hot_->RemoveSymbol(linked_.program->names.Find("chosen"), &mutations_).ok()) << "its resolver runs";
+}
+
+TEST_P(HotElfTest, AnImportIsDefinedHereAndComesBack) {
+  const SymbolId f1 = linked_.program->names.Find("f1");
+  const uint64_t cell = CellsOf(f1).got;
+  for (bool exported : {true, false}) {
+    hot_->Begin();
+    ASSERT_TRUE(Add(f1, "f1", exported).ok());
+    ASSERT_TRUE(Update(f1, 0x7770, 0).ok());
+    ASSERT_TRUE(hot_->DropStaleRows(&mutations_).ok());
+    Commit();
+    symbols_[f1] = {"f1", false, 0x7770, kNeedGot, exported, exported && GetParam() == OutputKind::kShared};
+    Check();
+    hot_->Begin();
+    ASSERT_TRUE(Import(f1, 1).ok());
+    ASSERT_TRUE(hot_->DropStaleRows(&mutations_).ok());
+    Commit();
+    symbols_[f1] = {"f1@V2", true, 0, kNeedGot};
+    Check();
+    EXPECT_EQ(CellsOf(f1).got, cell);
+  }
+}
+
+TEST_P(HotElfTest, MoreDefinitionsThanThereIsRoomFor) {
+  hot_->Begin();
+  uint32_t added = 0;
+  while (added < 1000 && Add(SymbolId(6000 + added), absl::StrCat("e", added), true).ok()) {
+    ASSERT_TRUE(Update(SymbolId(6000 + added), 0x8000 + added, 0).ok());
+    symbols_[SymbolId(6000 + added)] = {absl::StrCat("e", added), false, 0x8000 + added, 0, true, false};
+    ++added;
+  }
+  EXPECT_GE(added, 64u);
+  EXPECT_LT(added, 200u);
+  Commit();
+  Check();
 }
 
 TEST_P(HotElfTest, TheEntryPointFollows) {
@@ -613,13 +719,30 @@ TEST_P(HotElfTest, RandomPlansAgainstAModel) {
         const SymbolId import(function < 2 ? known_import : SymbolId(1000 + function)), own(2000 + random() % 20);
         const uint64_t address = 0x10000 + 16 * (random() % 1000);
         const std::string name = absl::StrCat("own", own.value);
-        switch (random() % 5) {
+        const bool exported = random() % 2, preemptible = exported && GetParam() == OutputKind::kShared;
+        switch (random() % 6) {
           case 0: {
             ok = Import(import, function).ok();
             Known& known = symbols[import];
             known.name = absl::StrCat("f", function, "@", VersionName(function));
             known.imported = true;
             known.needs |= left[import];
+            known.exported = known.preemptible = false;
+            break;
+          }
+          case 5: {  // of another visibility, or defined here now
+            const SymbolId id = random() % 2 ? import : own;
+            auto it = symbols.find(id);
+            if (it == symbols.end()) break;
+            Known& known = it->second;
+            known.name = known.name.substr(0, known.name.find('@'));
+            ok = Add(id, known.name, exported).ok() && Update(id, address, 0).ok();
+            known.address = address;
+            known.imported = false;
+            known.exported = exported;
+            known.preemptible = preemptible;
+            if (CellsOf(id).got != 0) known.needs |= kNeedGot;
+            known.needs &= ~kNeedPlt;
             break;
           }
           case 1: {
@@ -632,9 +755,9 @@ TEST_P(HotElfTest, RandomPlansAgainstAModel) {
           }
           case 2: {
             if (symbols.count(own) != 0) break;
-            ok = Add(own, name).ok() && Update(own, address, 0).ok();
+            ok = Add(own, name, exported).ok() && Update(own, address, 0).ok();
             // A cell from an earlier life means the symbol again.
-            symbols[own] = {name, false, address, static_cast<uint16_t>(CellsOf(own).got != 0 ? kNeedGot : 0)};
+            symbols[own] = {name, false, address, static_cast<uint16_t>(CellsOf(own).got != 0 ? kNeedGot : 0), exported, preemptible};
             break;
           }
           case 3: {
@@ -652,6 +775,7 @@ TEST_P(HotElfTest, RandomPlansAgainstAModel) {
           }
         }
       }
+      ok = ok && hot_->DropStaleRows(&mutations_).ok();
       refused += !ok;
       if (!ok || random() % 4 == 0) continue;
       symbols_ = std::move(symbols);

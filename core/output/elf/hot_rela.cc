@@ -121,11 +121,12 @@ bool HotRela::Rewrite(uint64_t address, bool relative, uint64_t info, uint64_t a
   return true;
 }
 
-void HotRela::Renumber(uint32_t from, uint32_t to) {
+void HotRela::Renumber(const absl::flat_hash_map<uint32_t, uint32_t>& rows) {
   for (uint32_t row = 0; row < Count(1); ++row) {
     auto [word, content] = RowAt(1, row);
-    if (ELF64_R_SYM(content.info) != from) continue;
-    content.info = ELF64_R_INFO(uint64_t{to}, ELF64_R_TYPE(content.info));
+    const auto it = rows.find(ELF64_R_SYM(content.info));
+    if (it == rows.end()) continue;
+    content.info = ELF64_R_INFO(uint64_t{it->second}, ELF64_R_TYPE(content.info));
     staged_[1].rows[row] = {word, content};
   }
 }

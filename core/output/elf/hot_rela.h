@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "absl/container/btree_map.h"
+#include "absl/container/flat_hash_map.h"
 #include "absl/container/flat_hash_set.h"
 #include "absl/status/status.h"
 #include "core/output/elf/image.h"
@@ -39,8 +40,8 @@ class HotRela {
   bool Rewrite(uint64_t address, bool relative, uint64_t info, uint64_t addend);
   // Adds a row. ResourceExhausted when its part is full.
   absl::Status Add(uint64_t address, bool relative, uint64_t info, uint64_t addend);
-  // Makes all rows that name row `from` of the dynamic symbol table name row `to`. O(symbolic rows).
-  void Renumber(uint32_t from, uint32_t to);
+  // Makes all rows that name some rows of the dynamic symbol table name others: `to` by `from`. O(symbolic rows).
+  void Renumber(const absl::flat_hash_map<uint32_t, uint32_t>& rows);
   // True when a row names row `symbol` of the dynamic symbol table. O(symbolic rows).
   bool Names(uint32_t symbol) const;
   // The row of a word, in this plan; nullptr when it has none. Valid until the next change.

@@ -28,6 +28,16 @@ enum Synthetic : int {
   kSyntheticCount,
 };
 
+// What a definition takes of a table that has room for more of them behind those in use; 0 for other sections.
+inline uint32_t BytesPerExport(int synthetic) {
+  switch (synthetic) {
+    case kDynsym: return sizeof(Elf64_Sym);
+    case kVersym: return 2;
+    case kHash: case kGnuHash: return 4;
+    default: return 0;
+  }
+}
+
 // Rows of .rela.dyn: RELATIVE ones first, then free rows (R_*_NONE), then the others, then free rows.
 struct RelaPlan {
   uint32_t relative = 0;  // rows in use

@@ -345,7 +345,7 @@ class Placer {
       case kBuildId: return 16 + BuildIdSize();
       case kHash: return dynamic.sysv_hash.size();
       case kGnuHash: return dynamic.gnu_hash.size();
-      case kDynsym: return (dynamic.first_row() + dynamic.symbols.size()) * sizeof(Elf64_Sym);
+      case kDynsym: return uint64_t{dynamic.end_row() + dynamic.spare_exports} * sizeof(Elf64_Sym);
       case kDynstr: return dynamic.strings.bytes().size();
       case kVersym: return dynamic.versym.size() * 2;
       case kVerneed: return dynamic.verneed.size();
@@ -387,6 +387,7 @@ class Placer {
       section.size = SyntheticSize(static_cast<Synthetic>(section.synthetic));
       section.used = section.size;
       if (section.synthetic == kSymtab) section.used = uint64_t{image_.symtab.rows} * sizeof(Elf64_Sym);
+      section.used -= uint64_t{image_.dynamic.spare_exports} * BytesPerExport(section.synthetic);
       if (section.synthetic == kRelaPlt) {
         section.used = uint64_t{image_.rela.jump_slots + image_.rela.irelative} * sizeof(Elf64_Rela);
       }

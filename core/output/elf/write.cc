@@ -167,7 +167,8 @@ class Writer {
       header.sh_addr = section.address;
       header.sh_offset = section.offset;
       // Rows can be added at the end of some tables: the file has room, the header does not speak of it.
-      const bool grows = section.rows || section.synthetic == kSymtab || section.synthetic == kRelaPlt;
+      const bool grows = section.rows || section.synthetic == kSymtab || section.synthetic == kRelaPlt ||
+                         BytesPerExport(section.synthetic) != 0;
       header.sh_size = grows ? section.used : section.size;
       header.sh_link = LinkOf(section);
       header.sh_info = InfoOf(section);
