@@ -214,7 +214,7 @@ std::variant<std::vector<UnitDiff>, GateRefusal> LinkSession::Impl::Diff(bool ex
     GroupDecision decision = DecideGroups(*memory, objects);
     if (decision.wanted.empty()) return DiffExactly(std::move(changed->units), decision.groups, *memory);
     const absl::btree_set<UnitId> wanted(decision.wanted.begin(), decision.wanted.end());
-    std::optional<ChangedUnits> more = ReadUnits(*memory, wanted, kMostReferrers, files);
+    std::optional<ChangedUnits> more = ReadUnits(*memory, wanted, kMostReferrers, files, *changed);
     if (!more || round == kMostRounds) return GateRefusal{GateReason::kComdatSetChanged, "a group is another unit's now"};
     changed->Append(*std::move(more));
   }
@@ -224,7 +224,7 @@ std::variant<std::vector<UnitDiff>, GateRefusal> LinkSession::Impl::Diff(bool ex
 bool LinkSession::Impl::ReadBystanders(const GateRefusal& refusal, FileSource& files, std::vector<UnitDiff>* diffs,
                                        ChangedUnits* changed) {
   const absl::btree_set<UnitId> wanted(refusal.rewrite.begin(), refusal.rewrite.end());
-  std::optional<ChangedUnits> more = ReadUnits(*memory, wanted, kMostReferrers, files);
+  std::optional<ChangedUnits> more = ReadUnits(*memory, wanted, kMostReferrers, files, *changed);
   if (!more) return false;
   for (auto& [unit, object] : more->units) diffs->push_back(DiffUnit(*memory, unit, std::move(object)));
   more->units.clear();
@@ -258,7 +258,7 @@ std::variant<Plan, GateRefusal> LinkSession::Impl::PlanWithReferrers(const LinkO
     if ((!exact || round >= kMostRounds) && !preference) return planned;
     diffs = std::move(pass).TakeUnits();
     std::optional<ChangedUnits> more;
-    if (round < kMostRounds) more = ReadThoseWithoutSites(*refusal, diffs, exact, files);
+    if (round < kMostRounds) more = ReadThoseWithoutSites(*refusal, diffs, exact, *changed, files);
     if (!more && !preference) return planned;
     if (!more) {
       rules.ask = false;
@@ -275,13 +275,13 @@ std::variant<Plan, GateRefusal> LinkSession::Impl::PlanWithReferrers(const LinkO
 // the sites that are remembered.
 std::optional<ChangedUnits> LinkSession::Impl::ReadThoseWithoutSites(const GateRefusal& refusal,
                                                                      const std::vector<UnitDiff>& diffs, bool exact,
-                                                                     FileSource& files) {
+                                                                     const ChangedUnits& changed, FileSource& files) {
   absl::flat_hash_set<UnitId> known;
   for (const UnitDiff& diff : diffs) known.insert(diff.unit);
   const std::vector<SymbolId> without = WithoutSites(*memory, refusal.republish, known);
   if (without.empty() && refusal.rewrite.empty()) return ChangedUnits();
   if (!exact) return std::nullopt;
-  return ReadReferrers(*memory, without, known, kMostReferrers, files, refusal.rewrite);
+  return ReadReferrers(*memory, without, known, kMostReferrers, files, changed, refusal.rewrite);
 }
 
 // What can be known before any input is looked at.

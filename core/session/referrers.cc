@@ -1,5 +1,6 @@
 #include "core/session/referrers.h"
 
+#include <algorithm>
 #include <memory>
 #include <string>
 #include <utility>
@@ -14,14 +15,15 @@ namespace {
 
 class ReferrerReader {
  public:
-  ReferrerReader(const Memory& memory, FileSource& files) : memory_(memory), files_(files) {}
+  ReferrerReader(const Memory& memory, FileSource& files, const ChangedUnits& changed)
+      : memory_(memory), files_(files), changed_(changed) {}
 
   bool Read(uint32_t f, const std::vector<UnitId>& units) {
     const FileMemory& file = memory_.files[f];
     absl::StatusOr<std::shared_ptr<InputBytes>> bytes = files_.Open(file.path);
-    if (!bytes.ok() || (*bytes)->stamp() != file.stamp) return false;
+    if (!bytes.ok() || !Expected(f, (*bytes)->stamp())) return false;
     result_.bytes.push_back(*bytes);
-    result_.stamps.push_back({f, file.stamp});
+    result_.stamps.push_back({f, (*bytes)->stamp()});
     result_.bytes_read += (*bytes)->bytes().size();
     return file.role == OpenedFile::Role::kArchive ? ReadMembers(file, *bytes, units) : ReadPlain(file, *bytes, units);
   }
@@ -29,6 +31,13 @@ class ReferrerReader {
   ChangedUnits Take() { return std::move(result_); }
 
  private:
+  // A member is known by its content, whatever became of others.
+  bool Expected(uint32_t f, const FileStamp& stamp) const {
+    if (stamp == memory_.files[f].stamp) return true;
+    return memory_.files[f].role == OpenedFile::Role::kArchive &&
+           std::any_of(changed_.stamps.begin(), changed_.stamps.end(), [&](const auto& read) { return read.first == f && read.second == stamp; });
+  }
+
   bool ReadPlain(const FileMemory& file, const std::shared_ptr<InputBytes>& bytes, const std::vector<UnitId>& units) {
     absl::StatusOr<std::unique_ptr<ObjectFile>> object = ReadObject(file.path, "", bytes, bytes->bytes());
     if (!object.ok() || units.size() != 1 || file.units.size() != 1) return false;
@@ -57,13 +66,14 @@ class ReferrerReader {
 
   const Memory& memory_;
   FileSource& files_;
+  const ChangedUnits& changed_;
   ChangedUnits result_;
 };
 
 }  // namespace
 
 std::optional<ChangedUnits> ReadUnits(const Memory& memory, const absl::btree_set<UnitId>& units, size_t most,
-                                      FileSource& files) {
+                                      FileSource& files, const ChangedUnits& changed) {
   if (units.size() > most) return std::nullopt;
   absl::btree_map<uint32_t, std::vector<UnitId>> by_file;
   for (UnitId id : units) {
@@ -71,7 +81,7 @@ std::optional<ChangedUnits> ReadUnits(const Memory& memory, const absl::btree_se
     if (!unit.captured || unit.file >= memory.files.size()) return std::nullopt;
     by_file[unit.file].push_back(id);
   }
-  ReferrerReader reader(memory, files);
+  ReferrerReader reader(memory, files, changed);
   for (const auto& [file, list] : by_file) {
     if (!reader.Read(file, list)) return std::nullopt;
   }
@@ -80,7 +90,7 @@ std::optional<ChangedUnits> ReadUnits(const Memory& memory, const absl::btree_se
 
 std::optional<ChangedUnits> ReadReferrers(const Memory& memory, const std::vector<SymbolId>& symbols,
                                           const absl::flat_hash_set<UnitId>& known, size_t most, FileSource& files,
-                                          const std::vector<UnitId>& units) {
+                                          const ChangedUnits& changed, const std::vector<UnitId>& units) {
   absl::btree_set<UnitId> wanted;
   for (UnitId unit : units) {
     if (!known.contains(unit)) wanted.insert(unit);
@@ -91,7 +101,7 @@ std::optional<ChangedUnits> ReadReferrers(const Memory& memory, const std::vecto
       if (wanted.size() > most) return std::nullopt;
     }
   }
-  return ReadUnits(memory, wanted, most, files);
+  return ReadUnits(memory, wanted, most, files, changed);
 }
 
 }  // namespace kitlink

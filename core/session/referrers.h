@@ -14,15 +14,16 @@
 
 namespace kitlink {
 
-// These units, from inputs that are what they were when they were linked. Nothing when one of them is not to be had like
-// that, or when there are more than `most`.
+// These units, from inputs that are what they were when they were linked, or members, with the content that they had, of
+// archives that this relink has read (`changed`). Nothing when one of them is not to be had like that, or when there are
+// more than `most`.
 std::optional<ChangedUnits> ReadUnits(const Memory& memory, const absl::btree_set<UnitId>& units, size_t most,
-                                      FileSource& files);
+                                      FileSource& files, const ChangedUnits& changed);
 
 // The units that name one of `symbols`, and `units`, but for those that are among `known`; as ReadUnits.
 std::optional<ChangedUnits> ReadReferrers(const Memory& memory, const std::vector<SymbolId>& symbols,
                                           const absl::flat_hash_set<UnitId>& known, size_t most, FileSource& files,
-                                          const std::vector<UnitId>& units = {});
+                                          const ChangedUnits& changed, const std::vector<UnitId>& units = {});
 
 }  // namespace kitlink
 
