@@ -398,12 +398,12 @@ class LivenessDecider {
     return std::nullopt;
   }
 
-  // Imports are what live code refers to.
+  // Imports are what live code refers to; all others are names in the symbol table.
   Refusal SortImports() {
-    for (const NameChanges::Imported& import : names_.imported) {
-      if (!LiveUser(graph_.AskWhoRefersTo(import.symbol))) {
-        return Refuse(absl::StrCat(memory_.names.Name(import.symbol), " is only referred to by what is left out"));
-      }
+    absl::flat_hash_set<SymbolId> decided(names_.removed.begin(), names_.removed.end());
+    for (NameChanges::Imported& import : names_.imported) {
+      decided.insert(import.symbol);
+      import.dormant = !import.open && !LiveUser(graph_.AskWhoRefersTo(import.symbol));
     }
     absl::btree_set<SymbolId> gained;
     for (const UnitDiff& diff : diffs_) {
@@ -411,38 +411,32 @@ class LivenessDecider {
         if (!diff.Collectable(s) || !IsLive({diff.unit, s})) continue;
         for (uint32_t target : diff.references.Of(s)) {
           if ((target & References::kOwn) || memory_.symbols[target].kind != SymbolMemory::kShared) continue;
-          const SymbolId id(target);
-          if (!memory_.tables->Imports(id) || memory_.symbols[target].idle) gained.insert(id);
+          if (!memory_.tables->Imports(SymbolId(target)) && !decided.contains(SymbolId(target))) gained.insert(SymbolId(target));
         }
       }
     }
     for (SymbolId id : gained) {
-      const SymbolMemory& symbol = memory_.symbols[id.value];
-      if (symbol.address != 0) continue;  // a copy, or its own PLT entry
-      if (symbol.idle) {
-        names_.revived.push_back(id);
-      } else if (memory_.library_offers.contains(id)) {
-        names_.imported.push_back({id, !symbol.strong});
-      } else {
+      if (!memory_.library_offers.contains(id)) {
         return GateRefusal{GateReason::kImportSetChanged, absl::StrCat(memory_.names.Name(id), " was not imported so far")};
       }
+      names_.imported.push_back({id, !memory_.symbols[id.value].strong, false});
     }
-    return SortLostImports();
+    for (SymbolId id : lost_names_) {
+      if (Refusal refusal = decided.contains(id) ? std::nullopt : LoseImport(id)) return refusal;
+    }
+    return std::nullopt;
   }
 
-  Refusal SortLostImports() {
-    absl::flat_hash_map<uint32_t, uint32_t> dropped;
-    for (SymbolId id : lost_names_) {
-      const SymbolMemory& symbol = memory_.symbols[id.value];
-      const bool import = symbol.kind == SymbolMemory::kShared || symbol.kind == SymbolMemory::kUndefined;
-      if (!import || symbol.idle || !memory_.tables->Imports(id) || LiveUser(graph_.AskWhoRefersTo(id))) continue;
-      if (symbol.kind != SymbolMemory::kShared || symbol.address != 0 || !symbol.strong ||
-          symbol.import_group == SymbolMemory::kNoImportGroup ||
-          memory_.import_uses[symbol.import_group] <= ++dropped[symbol.import_group]) {
-        return GateRefusal{GateReason::kUndefinedSetChanged, absl::StrCat(memory_.names.Name(id), " need not be imported any more")};
-      }
-      names_.idle.push_back(id);
+  // A name that some code does not refer to any more.
+  Refusal LoseImport(SymbolId id) {
+    const SymbolMemory& symbol = memory_.symbols[id.value];
+    const bool import = symbol.kind == SymbolMemory::kShared || symbol.kind == SymbolMemory::kUndefined;
+    if (!import || !memory_.tables->Imports(id) || LiveUser(graph_.AskWhoRefersTo(id))) return std::nullopt;
+    if (symbol.kind != SymbolMemory::kShared || symbol.address != 0 || !memory_.library_offers.contains(id)) {
+      return GateRefusal{GateReason::kUndefinedSetChanged, absl::StrCat(memory_.names.Name(id), " need not be imported any more")};
     }
+    names_.imported.push_back({id, !symbol.strong, false, true});
+    if (symbol.strong) names_.unimported.push_back(id);
     return std::nullopt;
   }
 

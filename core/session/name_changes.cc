@@ -5,6 +5,7 @@
 #include <string>
 
 #include "absl/container/btree_map.h"
+#include "absl/container/btree_set.h"
 #include "absl/container/flat_hash_map.h"
 #include "absl/container/flat_hash_set.h"
 #include "absl/strings/match.h"
@@ -60,6 +61,11 @@ class NameResolver {
     if (versioned_) return GateRefusal{GateReason::kDefinedSetChanged, "a definition with a version is gone"};
     for (SymbolId id : order_) {
       if (Refusal refusal = Decide(id, touched_[id])) return *std::move(refusal);
+    }
+    if (!wanted_.empty()) {
+      GateRefusal refusal(GateReason::kDefinedSetChanged, "another definition counts from now on");
+      refusal.rewrite.assign(wanted_.begin(), wanted_.end());
+      return refusal;
     }
     if (Refusal refusal = CheckDropped()) return *std::move(refusal);
     for (const MustStay& member : must_stay_) {
@@ -141,10 +147,81 @@ class NameResolver {
     if (comes && !options.exclude_libs.empty()) {
       return Refuse(GateReason::kDefinedSetChanged, id, ": whether it is hidden depends on where it is defined");
     }
+    if (comes || goes) {
+      std::vector<Rival> rivals = RivalsFor(id, touches);
+      const bool outside = std::any_of(rivals.begin(), rivals.end(), [](const Rival& rival) { return rival.touch == nullptr; });
+      if (rivals.size() > 1 || (outside && goes)) return DecideRivals(id, symbol, touches, std::move(rivals));
+    }
     if (comes && goes) return DecideMoved(id, symbol, touches);
     if (comes) return DecideAdded(id, symbol, touches);
     if (goes) return DecideRemoved(id, symbol, touches);
     return DecideReferences(id, symbol, touches);
+  }
+
+  // A unit that defines a name now, and may have to give way to another.
+  struct Rival {
+    UnitId unit;
+    const GlobalMemory* say = nullptr;
+    Touch* touch = nullptr;  // nullptr: it says what it said
+  };
+  std::vector<Rival> RivalsFor(SymbolId id, std::vector<Touch>& touches) const {
+    std::vector<Rival> rivals;
+    absl::flat_hash_set<UnitId> touched;
+    for (Touch& touch : touches) {
+      touched.insert(diffs_[touch.diff].unit);
+      if (touch.defines) rivals.push_back({diffs_[touch.diff].unit, touch.is, &touch});
+    }
+    for (UnitId unit : memory_.users.Of(id)) {
+      const GlobalMemory* say = touched.contains(unit) ? nullptr : memory_.units[unit.value].Find(id);
+      if (say != nullptr && !Refers(*say)) rivals.push_back({unit, say, nullptr});
+    }
+    return rivals;
+  }
+
+  // Weak definitions give way to a strong one, and else to the first. Which one that is now may be another than before; both
+  // units are written anew then, with all who refer to it.
+  Refusal DecideRivals(SymbolId id, const SymbolMemory& symbol, const std::vector<Touch>& touches, std::vector<Rival> rivals) {
+    const GateReason reason = GateReason::kDefinedSetChanged;
+    if (symbol.kind != SymbolMemory::kDefined || symbol.shared) return Refuse(reason, id, " is defined more than once");
+    if (Refusal refusal = CheckKnownOutside(id)) return refusal;
+    const auto plain = [](const GlobalMemory& say) {
+      return say.role == GlobalMemory::kDefined && say.type != SymbolType::kIfunc && say.type != SymbolType::kTls &&
+             say.binding != SymbolBinding::kUnique;
+    };
+    for (const Rival& rival : rivals) {
+      const bool member = memory_.units[rival.unit.value].lazy;
+      if (!plain(*rival.say) || member) return Refuse(reason, id, " is defined more than once");
+    }
+    if (symbol.traits.ifunc || symbol.traits.tls || memory_.units[symbol.owner.value].lazy) {
+      return Refuse(reason, id, " is defined more than once");
+    }
+    const auto strong = [](const Rival& rival) { return rival.say->binding != SymbolBinding::kWeak; };
+    if (std::count_if(rivals.begin(), rivals.end(), strong) > 1) return Refuse(reason, id, " is defined more than once");
+    const auto key = [&](const Rival& rival) { return std::make_pair(!strong(rival), memory_.RankOf(rival.unit)); };
+    const Rival& first = *std::min_element(rivals.begin(), rivals.end(), [&](const Rival& a, const Rival& b) { return key(a) < key(b); });
+    const bool stays = first.unit == symbol.owner;
+    if (stays && first.touch == nullptr) return DecideReferences(id, symbol, touches);
+    // The unit that it is taken from, and the one that it goes to.
+    GlobalMemory* now = Say(first.unit, id);
+    if (now == nullptr) wanted_.insert(first.unit);
+    if (!index_.contains(symbol.owner)) wanted_.insert(symbol.owner);
+    if (!wanted_.empty()) return std::nullopt;
+    if (GlobalMemory* before = Say(symbol.owner, id)) before->owner = false;
+    now->owner = true;
+    const NameChanges::Added entry = {id, first.unit, now->index, PublicityOf(id, *now, touches)};
+    if (!stays || entry.publicity.preemptible != symbol.traits.imported) changes_.rebound.push_back(id);
+    changes_.redeclared.push_back(entry);
+    const UnitDiff& diff = diffs_[index_.at(first.unit)];
+    return CheckSection(id, diff, *now, false);
+  }
+
+  // What a changed unit says of a name now; nullptr when it says nothing, or is not among them.
+  GlobalMemory* Say(UnitId unit, SymbolId id) {
+    const auto it = index_.find(unit);
+    if (it == index_.end()) return nullptr;
+    std::vector<GlobalMemory>& globals = diffs_[it->second].globals;
+    const GlobalMemory* found = FindGlobal(globals, id);
+    return found == nullptr ? nullptr : &globals[static_cast<size_t>(found - globals.data())];
   }
 
   static GateReason ReasonFor(const GlobalMemory& global) {
@@ -218,10 +295,13 @@ class NameResolver {
       return std::nullopt;
     }
     // A library that is not needed yet may have it.
-    if (memory_.options->gc_sections || symbol.shared || (strong && !MayStayOpen())) return Refuse(otherwise.reason, id, otherwise.detail);
+    if (CollectedLibrary() || symbol.shared || (strong && !MayStayOpen())) return Refuse(otherwise.reason, id, otherwise.detail);
     changes_.imported.push_back({id, !strong, true});
     return std::nullopt;
   }
+
+  // What a library leaves to run time is asked for by live code alone.
+  bool CollectedLibrary() const { return memory_.options->gc_sections && memory_.output.shared; }
 
   // True when a strong reference that nothing satisfies is no error.
   bool MayStayOpen() const {
@@ -231,7 +311,7 @@ class NameResolver {
 
   // A name that nobody defines has its references, or is gone.
   Refusal DecideOpen(SymbolId id, const SymbolMemory& symbol, bool any, bool strong) {
-    if (memory_.options->gc_sections && !(any && strong == symbol.strong)) {
+    if (CollectedLibrary() && !(any && strong == symbol.strong)) {
       return Refuse(GateReason::kUndefinedSetChanged, id, " is undefined");
     }
     if (!any) {
@@ -247,11 +327,7 @@ class NameResolver {
   // An import may stay though nobody refers to it: the loader finds it where it found it before. Only that its library is
   // needed, and which version of it, must not hang on it.
   Refusal DecideImport(SymbolId id, const SymbolMemory& symbol, bool any, bool strong) {
-    if (memory_.options->gc_sections) {  // DecideLiveness says what becomes of its row
-      const bool row = memory_.tables->Imports(id);
-      if (any ? strong == symbol.strong : row) return std::nullopt;
-      return Refuse(GateReason::kUndefinedSetChanged, id, " is imported in another way");
-    }
+    if (memory_.options->gc_sections) return DecideCollectedImport(id, symbol, any, strong);
     if (symbol.idle && strong) {
       changes_.revived.push_back(id);
       return std::nullopt;
@@ -271,6 +347,22 @@ class NameResolver {
     } else {
       Drop(id);
     }
+    return std::nullopt;
+  }
+
+  // With garbage collection, an import has a row as long as live code refers to it (DecideLiveness): none is ever idle.
+  Refusal DecideCollectedImport(SymbolId id, const SymbolMemory& symbol, bool any, bool strong) {
+    if (any && strong == symbol.strong) return std::nullopt;
+    if (symbol.address != 0 || !memory_.library_offers.contains(id)) {
+      return Refuse(GateReason::kUndefinedSetChanged, id, " is imported in another way");
+    }
+    const bool row = memory_.tables->Imports(id);
+    if (symbol.import_group != SymbolMemory::kNoImportGroup) {
+      dropped_[symbol.import_group] += row;  // that its library is needed must not hang on it, in any case
+      if (row) changes_.unimported.push_back(id);
+    }
+    if (any) changes_.imported.push_back({id, !strong, false});
+    else changes_.removed.push_back(id);
     return std::nullopt;
   }
 
@@ -327,7 +419,8 @@ class NameResolver {
   Refusal DecideAdded(SymbolId id, const SymbolMemory& symbol, std::vector<Touch>& touches) {
     const GateReason reason = GateReason::kDefinedSetChanged;
     if (Refusal refusal = CheckKnownOutside(id)) return refusal;
-    if (symbol.kind != SymbolMemory::kNone && memory_.options->gc_sections) return Refuse(reason, id, " meant something else");
+    const bool plain = symbol.kind == SymbolMemory::kUndefined && !memory_.output.shared;
+    if (symbol.kind != SymbolMemory::kNone && !plain && memory_.options->gc_sections) return Refuse(reason, id, " meant something else");
     switch (symbol.kind) {
       case SymbolMemory::kNone:
         break;
@@ -350,7 +443,7 @@ class NameResolver {
     }
     const UnitDiff& diff = diffs_[owner->diff];
     if (symbol.lazy && memory_.units[diff.unit.value].lazy) return Refuse(reason, id, " is defined by two members");
-    if (Refusal refusal = CheckSection(id, *owner, true)) return refusal;
+    if (Refusal refusal = CheckSection(id, diff, *owner->is, true)) return refusal;
     owner->is->owner = true;
     changes_.added.push_back({id, diff.unit, definition.index, PublicityOf(id, definition, touches)});
     return std::nullopt;
@@ -378,9 +471,8 @@ class NameResolver {
     return std::nullopt;
   }
 
-  Refusal CheckSection(SymbolId id, const Touch& owner, bool merged) const {
-    const UnitDiff& diff = diffs_[owner.diff];
-    const uint32_t section = diff.object->symbols[owner.is->index].section;
+  Refusal CheckSection(SymbolId id, const UnitDiff& diff, const GlobalMemory& definition, bool merged) const {
+    const uint32_t section = diff.object->symbols[definition.index].section;
     const SectionDiff::Fate fate = section < diff.sections.size() ? diff.sections[section].fate : SectionDiff::kIgnored;
     if (fate == SectionDiff::kMatched || fate == SectionDiff::kAdded || fate == SectionDiff::kDead ||
         (merged && fate == SectionDiff::kMerged)) {
@@ -437,7 +529,7 @@ class NameResolver {
     }
     const UnitDiff& diff = diffs_[owner->diff];
     if (!stays && memory_.units[diff.unit.value].lazy) return Refuse(reason, id, " is defined by an archive member now");
-    if (Refusal refusal = CheckSection(id, *owner, false)) return refusal;
+    if (Refusal refusal = CheckSection(id, diff, *owner->is, false)) return refusal;
     if (!stays && memory_.units[symbol.owner.value].lazy) must_stay_.push_back({symbol.owner, id, id});
     owner->is->owner = true;
     const NameChanges::Added now = {id, diff.unit, is.index, PublicityOf(id, is, touches)};
@@ -467,7 +559,9 @@ class NameResolver {
     }
     // Whoever refers to it means something else from now on.
     if (symbol.traits.tls) return Refuse(GateReason::kTlsChanged, id, " is a thread variable");
-    if (memory_.options->gc_sections) return Refuse(reason, id, " is gone, and others name it");
+    if (memory_.options->gc_sections && (memory_.output.shared || memory_.library_offers.contains(id))) {
+      return Refuse(reason, id, " is gone, and others name it");
+    }
     if (VisibilityOf(id, touches) != Visibility::kDefault) return Refuse(reason, id, " is gone, and others name it");
     changes_.rebound.push_back(id);
     return Import(id, symbol, strong, {reason, " is gone, and others name it"});
@@ -514,6 +608,7 @@ class NameResolver {
   std::vector<SymbolId> order_;
   bool versioned_ = false;  // some definition with a version in its name differs
   std::vector<MustStay> must_stay_;
+  absl::btree_set<UnitId> wanted_;  // units that have to be among the changed ones
   absl::btree_map<uint32_t, uint32_t> dropped_;  // strong imports of a group that are none any more
   NameChanges changes_;
 };

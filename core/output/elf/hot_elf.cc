@@ -102,7 +102,8 @@ class HotElf : public HotTables {
     const auto added = added_.find(update.symbol);
     const bool fresh = added != added_.end(), placed = update.republished || fresh;
     if (fresh) added->second.defined = true;
-    const uint64_t address = update.republished ? update.address : update.body;
+    // A definition that only looks different may have left a jump where it was.
+    const uint64_t address = update.republished || update.address != 0 ? update.address : update.body;
     const uint32_t row = RowOf(update.symbol);
     if (row != 0 && !dynsym_.IsImport(row)) {
       // Others bind to the address that was published.
