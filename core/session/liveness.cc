@@ -172,11 +172,12 @@ class LivenessDecider {
         SuspectTargets(d, was.references.Of(a), graph_.TargetsOf(now));
         if (IsCollectionRoot(was.atoms[a].name, was.atoms[a].flags, was.atoms[a].kind) && !graph_.IsRoot(now)) Suspect(now);
       }
-      // What had a definition that is elsewhere now.
+      // What had a definition that is elsewhere now, or that is not exported any more.
       for (const auto& [symbol, atom] : was.references.definitions()) {
         LiveNode home, before;
         const bool same = graph_.Home(symbol, &home) && SameHome(d, symbol, home);
-        if (!same && Now(d, atom, &before)) Suspect(before);
+        const bool hidden = memory_.symbols[symbol.value].exported && !graph_.IsRootSymbol(symbol);
+        if ((!same || hidden) && Now(d, atom, &before)) Suspect(before);
       }
     }
   }

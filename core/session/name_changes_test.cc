@@ -380,11 +380,21 @@ TEST_F(NameChangesTest, AWeakDefinitionThatOthersHaveToo) {
         {"other.o", Defines({"other"})},
         {"third.o", Defines({"f"}, kWeakFunction)}});
   const ObjBuilder nothing = ObjBuilder().StackNote();
-  Refused({At("work.o", nothing)}, GateReason::kDefinedSetChanged, "f is defined elsewhere now");
-  Refused(
-      {At("work.o", nothing),
-       At("other.o", Defines({"other"}).Section(".text.f", kReturn).Symbol("f", ".text.f", kWeakFunction))},
-      GateReason::kDefinedSetChanged, "f is defined more than once");
+  // The next one takes over; its unit has to be read.
+  Refused({At("work.o", nothing)}, GateReason::kDefinedSetChanged, "another definition counts from now on");
+  EXPECT_THAT(Names(Allowed({At("work.o", nothing), At("third.o", Defines({"f"}, kWeakFunction))}).rebound), ElementsAre("f"));
+  EXPECT_TRUE(Owns(hot_.UnitOf("third.o"), "f"));
+  const ObjBuilder weak = Defines({"other"}).Section(".text.f", kReturn).Symbol("f", ".text.f", kWeakFunction);
+  EXPECT_THAT(Names(Allowed({At("work.o", nothing), At("other.o", weak)}).rebound), ElementsAre("f"));
+  EXPECT_TRUE(Owns(hot_.UnitOf("other.o"), "f"));
+  EXPECT_THAT(Names(Allowed({At("other.o", weak)}).rebound), IsEmpty());
+  // A strong one counts wherever it is; two of them are an error.
+  const ObjBuilder strong = Defines({"other", "f"});
+  Refused({At("other.o", strong)}, GateReason::kDefinedSetChanged, "another definition counts from now on");
+  EXPECT_THAT(Names(Allowed({At("other.o", strong), At("work.o", Defines({"f"}, kWeakFunction))}).rebound), ElementsAre("f"));
+  EXPECT_TRUE(Owns(hot_.UnitOf("other.o"), "f"));
+  EXPECT_FALSE(Owns(hot_.UnitOf("work.o"), "f"));
+  Refused({At("other.o", strong), At("third.o", Defines({"f"}))}, GateReason::kDefinedSetChanged, "f is defined more than once");
   // The one that does not count may go.
   Allowed({At("third.o", nothing)});
 }
