@@ -399,28 +399,35 @@ class LivenessDecider {
     return std::nullopt;
   }
 
+  // True of names that the loader looks up, if live code refers to them.
+  bool IsImport(const SymbolMemory& symbol) const {
+    return symbol.kind == SymbolMemory::kShared || (symbol.kind == SymbolMemory::kUndefined && symbol.traits.imported);
+  }
+
   // Imports are what live code refers to; all others are names in the symbol table.
   Refusal SortImports() {
     absl::flat_hash_set<SymbolId> decided(names_.removed.begin(), names_.removed.end());
     for (NameChanges::Imported& import : names_.imported) {
       decided.insert(import.symbol);
-      import.dormant = !import.open && !LiveUser(graph_.AskWhoRefersTo(import.symbol));
+      const bool row = !import.open || memory_.output.shared;
+      import.dormant = row && !LiveUser(graph_.AskWhoRefersTo(import.symbol));
     }
     absl::btree_set<SymbolId> gained;
     for (const UnitDiff& diff : diffs_) {
       for (uint32_t s = 0; s < diff.sections.size(); ++s) {
         if (!diff.Collectable(s) || !IsLive({diff.unit, s})) continue;
         for (uint32_t target : diff.references.Of(s)) {
-          if ((target & References::kOwn) || memory_.symbols[target].kind != SymbolMemory::kShared) continue;
+          if ((target & References::kOwn) || !IsImport(memory_.symbols[target])) continue;
           if (!memory_.tables->Imports(SymbolId(target)) && !decided.contains(SymbolId(target))) gained.insert(SymbolId(target));
         }
       }
     }
     for (SymbolId id : gained) {
-      if (!memory_.library_offers.contains(id)) {
+      const bool open = memory_.symbols[id.value].kind == SymbolMemory::kUndefined;
+      if (!open && !memory_.library_offers.contains(id)) {
         return GateRefusal{GateReason::kImportSetChanged, absl::StrCat(memory_.names.Name(id), " was not imported so far")};
       }
-      names_.imported.push_back({id, !memory_.symbols[id.value].strong, false});
+      names_.imported.push_back({id, !memory_.symbols[id.value].strong, open});
     }
     for (SymbolId id : lost_names_) {
       if (Refusal refusal = decided.contains(id) ? std::nullopt : LoseImport(id)) return refusal;
@@ -431,13 +438,13 @@ class LivenessDecider {
   // A name that some code does not refer to any more.
   Refusal LoseImport(SymbolId id) {
     const SymbolMemory& symbol = memory_.symbols[id.value];
-    const bool import = symbol.kind == SymbolMemory::kShared || symbol.kind == SymbolMemory::kUndefined;
-    if (!import || !memory_.tables->Imports(id) || LiveUser(graph_.AskWhoRefersTo(id))) return std::nullopt;
-    if (symbol.kind != SymbolMemory::kShared || symbol.address != 0 || !memory_.library_offers.contains(id)) {
+    if (!IsImport(symbol) || !memory_.tables->Imports(id) || LiveUser(graph_.AskWhoRefersTo(id))) return std::nullopt;
+    const bool open = symbol.kind == SymbolMemory::kUndefined;
+    if (symbol.address != 0 || !(open || memory_.library_offers.contains(id))) {
       return GateRefusal{GateReason::kUndefinedSetChanged, absl::StrCat(memory_.names.Name(id), " need not be imported any more")};
     }
-    names_.imported.push_back({id, !symbol.strong, false, true});
-    if (symbol.strong) names_.unimported.push_back(id);
+    names_.imported.push_back({id, !symbol.strong, open, true});
+    if (symbol.strong && !open) names_.unimported.push_back(id);
     return std::nullopt;
   }
 

@@ -295,13 +295,10 @@ class NameResolver {
       return std::nullopt;
     }
     // A library that is not needed yet may have it.
-    if (CollectedLibrary() || symbol.shared || (strong && !MayStayOpen())) return Refuse(otherwise.reason, id, otherwise.detail);
+    if (symbol.shared || (strong && !MayStayOpen())) return Refuse(otherwise.reason, id, otherwise.detail);
     changes_.imported.push_back({id, !strong, true});
     return std::nullopt;
   }
-
-  // What a library leaves to run time is asked for by live code alone.
-  bool CollectedLibrary() const { return memory_.options->gc_sections && memory_.output.shared; }
 
   // True when a strong reference that nothing satisfies is no error.
   bool MayStayOpen() const {
@@ -311,9 +308,6 @@ class NameResolver {
 
   // A name that nobody defines has its references, or is gone.
   Refusal DecideOpen(SymbolId id, const SymbolMemory& symbol, bool any, bool strong) {
-    if (CollectedLibrary() && !(any && strong == symbol.strong)) {
-      return Refuse(GateReason::kUndefinedSetChanged, id, " is undefined");
-    }
     if (!any) {
       changes_.removed.push_back(id);
       return std::nullopt;
@@ -419,8 +413,6 @@ class NameResolver {
   Refusal DecideAdded(SymbolId id, const SymbolMemory& symbol, std::vector<Touch>& touches) {
     const GateReason reason = GateReason::kDefinedSetChanged;
     if (Refusal refusal = CheckKnownOutside(id)) return refusal;
-    const bool plain = symbol.kind == SymbolMemory::kUndefined && !memory_.output.shared;
-    if (symbol.kind != SymbolMemory::kNone && !plain && memory_.options->gc_sections) return Refuse(reason, id, " meant something else");
     switch (symbol.kind) {
       case SymbolMemory::kNone:
         break;
@@ -455,8 +447,9 @@ class NameResolver {
     const bool own_address = symbol.address != 0;  // a copy, or a PLT entry that is the function's address everywhere
     if (symbol.lazy || own_address) return Refuse(reason, id, " meant something else");
     if (!memory_.library_offers.contains(id)) return Refuse(reason, id, " meant something else");
-    if (symbol.import_group != SymbolMemory::kNoImportGroup && !symbol.idle) ++dropped_[symbol.import_group];
-    changes_.unimported.push_back(id);
+    const bool counted = !memory_.options->gc_sections || memory_.tables->Imports(id);
+    if (symbol.import_group != SymbolMemory::kNoImportGroup && !symbol.idle) dropped_[symbol.import_group] += counted;
+    if (counted) changes_.unimported.push_back(id);
     changes_.rebound.push_back(id);
     return std::nullopt;
   }
@@ -559,9 +552,6 @@ class NameResolver {
     }
     // Whoever refers to it means something else from now on.
     if (symbol.traits.tls) return Refuse(GateReason::kTlsChanged, id, " is a thread variable");
-    if (memory_.options->gc_sections && (memory_.output.shared || memory_.library_offers.contains(id))) {
-      return Refuse(reason, id, " is gone, and others name it");
-    }
     if (VisibilityOf(id, touches) != Visibility::kDefault) return Refuse(reason, id, " is gone, and others name it");
     changes_.rebound.push_back(id);
     return Import(id, symbol, strong, {reason, " is gone, and others name it"});

@@ -115,7 +115,7 @@ absl::Status AddImport(const NameChanges::Imported& imported, const Memory& memo
     NewSymbol symbol;
     symbol.symbol = imported.symbol;
     symbol.name = name;
-    symbol.type = memory.library_offers.at(imported.symbol).type;
+    if (!imported.open) symbol.type = memory.library_offers.at(imported.symbol).type;
     if (symbol.type == SymbolType::kIfunc) symbol.type = SymbolType::kFunction;
     symbol.binding = imported.weak ? SymbolBinding::kWeak : SymbolBinding::kGlobal;
     return memory.tables->AddSymbol(symbol, mutations);
