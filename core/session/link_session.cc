@@ -85,7 +85,7 @@ struct LinkSession::Impl {
   std::variant<Plan, GateRefusal> PlanWithReferrers(const LinkOptions& options, std::vector<UnitDiff> diffs,
                                                     FileSource& files, ChangedUnits* changed, LinkTimings* timings);
   std::optional<ChangedUnits> ReadThoseWithoutSites(const GateRefusal& refusal, const std::vector<UnitDiff>& diffs,
-                                                    bool exact, FileSource& files);
+                                                    bool exact, const ChangedUnits& changed, FileSource& files);
   bool ReadBystanders(const GateRefusal& refusal, FileSource& files, std::vector<UnitDiff>* diffs, ChangedUnits* changed);
   std::optional<GateRefusal> CheckPrior(const LinkRequest& request) const;
   absl::StatusOr<LinkReport> LinkInFull(const LinkRequest& request, FileSource& files, Diagnostics& diagnostics);
