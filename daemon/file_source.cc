@@ -91,6 +91,7 @@ class ReadBytes final : public InputBytes {
   ByteView bytes() const override { return ByteView(bytes_.get(), stamp_.size); }
   const FileStamp& stamp() const override { return stamp_; }
   bool torn() const override { return torn_; }
+  bool copied() const override { return true; }
 
  private:
   const FileStamp stamp_;
@@ -112,6 +113,7 @@ class MappedBytes final : public InputBytes {
   ByteView bytes() const override { return ByteView(static_cast<const uint8_t*>(begin_), stamp_.size); }
   const FileStamp& stamp() const override { return stamp_; }
   bool torn() const override { return torn_.load(); }
+  bool copied() const override { return false; }
 
  private:
   const FileStamp stamp_;

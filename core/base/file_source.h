@@ -38,6 +38,8 @@ class InputBytes {
   virtual const FileStamp& stamp() const = 0;  // taken before the first byte was read
   // True when the file was cut short while it was read: what was read so far means nothing.
   virtual bool torn() const = 0;
+  // True when the bytes are a copy of the file that nobody else can write to. Those of a mapped file change with it.
+  virtual bool copied() const = 0;
 };
 
 // Thread safe.

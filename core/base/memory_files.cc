@@ -18,6 +18,14 @@ void MemoryFiles::Put(absl::string_view path, absl::string_view text) {
   Put(path, std::vector<uint8_t>(text.begin(), text.end()));
 }
 
+void MemoryFiles::Rewrite(absl::string_view path, std::vector<uint8_t> bytes) {
+  absl::MutexLock lock(&mutex_);
+  std::shared_ptr<MemoryBytes>& file = files_.at(std::string(path));
+  FileStamp stamp = file->stamp();
+  stamp.mtime_ns = stamp.ctime_ns = static_cast<int64_t>(++clock_);
+  file = std::make_shared<MemoryBytes>(std::move(bytes), stamp);
+}
+
 void MemoryFiles::Remove(absl::string_view path) {
   absl::MutexLock lock(&mutex_);
   files_.erase(std::string(path));

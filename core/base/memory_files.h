@@ -25,13 +25,17 @@ class MemoryBytes : public InputBytes {
   ByteView bytes() const override { return bytes_; }
   const FileStamp& stamp() const override { return stamp_; }
   bool torn() const override { return torn_; }
+  bool copied() const override { return copied_; }
   // Makes the file look as if it had been cut short while it was read.
   void set_torn() { torn_ = true; }
+  // Makes the file look as if it were mapped.
+  void set_mapped() { copied_ = false; }
 
  private:
   std::vector<uint8_t> bytes_;
   FileStamp stamp_;
   bool torn_ = false;
+  bool copied_ = true;
 };
 
 // Thread safe. Files that were opened keep their bytes when Put or Remove change what the name stands for.
@@ -40,6 +44,8 @@ class MemoryFiles : public FileSource {
   // Creates or replaces `path`; its stamp changes.
   void Put(absl::string_view path, std::vector<uint8_t> bytes);
   void Put(absl::string_view path, absl::string_view text);
+  // As Put, keeping the inode: what assemblers do to their output.
+  void Rewrite(absl::string_view path, std::vector<uint8_t> bytes);
   void Remove(absl::string_view path);
 
   absl::StatusOr<std::shared_ptr<InputBytes>> Open(absl::string_view path) override;

@@ -259,6 +259,8 @@ std::variant<Plan, GateRefusal> LinkSession::Impl::PlanWithReferrers(const LinkO
   rules.policy = options.move;
   rules.ask = true;
   for (int round = 0;; ++round) {
+    // Which of them were read first, some because their stamps were young, must not decide where anything goes.
+    std::sort(diffs.begin(), diffs.end(), [](const UnitDiff& a, const UnitDiff& b) { return a.unit < b.unit; });
     Stopwatch watch;
     auto gate = exact ? CheckExactGate(*memory, &diffs) : CheckStrictGate(*memory, std::move(diffs));
     timings->gate += watch.Lap();

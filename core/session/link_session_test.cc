@@ -94,6 +94,7 @@ class UnsteadyFiles : public MemoryFiles {
     ByteView bytes() const override { return whole_->bytes(); }
     const FileStamp& stamp() const override { return whole_->stamp(); }
     bool torn() const override { return asked_++ > 0; }
+    bool copied() const override { return whole_->copied(); }
 
    private:
     std::shared_ptr<InputBytes> whole_;
@@ -248,6 +249,25 @@ TEST_F(LinkSessionTest, ReplacedBeforeCaptureIsStillPatched) {
   files_.Put("work.o", Work(2));  // another inode: what was linked is still mapped
   session_.Settle();
   Expect(Outcome::kPatched, GateReason::kNone);
+  EXPECT_TRUE(Holds(2));
+}
+
+TEST_F(LinkSessionTest, RewrittenInPlaceBeforeCaptureIsPatchedWhenWhatWasLinkedIsACopy) {
+  Expect(Outcome::kFull, GateReason::kFirstLink);
+  files_.Rewrite("work.o", Work(2));
+  session_.Settle();
+  Expect(Outcome::kPatched, GateReason::kNone);
+  EXPECT_TRUE(Holds(2));
+}
+
+TEST_F(LinkSessionTest, RewrittenInPlaceBeforeCaptureFallsBackWhenItIsMapped) {
+  auto bytes = files_.Open("work.o");
+  ASSERT_TRUE(bytes.ok());
+  static_cast<MemoryBytes&>(**bytes).set_mapped();
+  Expect(Outcome::kFull, GateReason::kFirstLink);
+  files_.Rewrite("work.o", Work(2));
+  session_.Settle();
+  Expect(Outcome::kFellBackFull, GateReason::kUnitNotCaptured);
   EXPECT_TRUE(Holds(2));
 }
 

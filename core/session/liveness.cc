@@ -4,6 +4,7 @@
 #include <string>
 #include <utility>
 
+#include "absl/container/btree_map.h"
 #include "absl/container/btree_set.h"
 #include "absl/container/flat_hash_map.h"
 #include "absl/container/flat_hash_set.h"
@@ -452,7 +453,7 @@ class LivenessDecider {
   NameChanges& names_;
   LiveGraph graph_;
   absl::flat_hash_map<SymbolId, Publicity> publicities_;  // of what came or is declared anew
-  absl::flat_hash_map<LiveNode, bool> changed_;  // what may differ from what was
+  absl::btree_map<LiveNode, bool> changed_;      // what may differ from what was
   std::vector<LiveNode> work_, suspects_;
   absl::flat_hash_set<LiveNode> suspected_;
   absl::flat_hash_set<LiveNode> known_;  // a way leads to them from a root

@@ -507,13 +507,16 @@ class Capture {
     }
   }
 
-  // Whatever changed while it was looked at was not what was linked.
+  // Whatever changed while it was looked at was not what was linked. A copy of a file is what was linked whatever
+  // became of the file, and so is the mapping of one that is gone.
   void CheckStamps() {
     for (const FileMemory& file : memory_->files) {
       absl::StatusOr<FileStamp> stamp = files_.Stat(file.path);
-      // A file that is gone is still mapped as it was.
       if (!stamp.ok() || *stamp == file.stamp || stamp->inode != file.stamp.inode) continue;
-      for (UnitId unit : file.units) memory_->units[unit.value].captured = false;
+      for (UnitId unit : file.units) {
+        const std::shared_ptr<InputBytes>& bytes = program_.units[unit.value].object->file;
+        if (bytes == nullptr || !bytes->copied()) memory_->units[unit.value].captured = false;
+      }
     }
     for (size_t u = 0; u < program_.units.size(); ++u) {
       const std::shared_ptr<InputBytes>& bytes = program_.units[u].object->file;

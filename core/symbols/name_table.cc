@@ -3,13 +3,27 @@
 #include <algorithm>
 #include <cstring>
 
-#include "absl/hash/hash.h"
+#include "absl/container/flat_hash_map.h"
+#include "core/base/parallel.h"
+
+// Its functions are inlined: no library is linked.
+#define XXH_INLINE_ALL
+#include <xxhash.h>
 
 namespace kitlink {
+namespace {
+
+// Of the names, not of the process: Abseil's own hash has a seed.
+struct NameHash {
+  size_t operator()(absl::string_view name) const { return XXH3_64bits(name.data(), name.size()); }
+};
+
+uint32_t ShardOf(uint64_t hash, uint32_t shards) { return static_cast<uint32_t>(hash >> 48) & (shards - 1); }
+
+}  // namespace
 
 struct NameTable::Shard {
-  mutable std::mutex mutex;
-  absl::flat_hash_map<absl::string_view, uint32_t> index;
+  absl::flat_hash_map<absl::string_view, uint32_t, NameHash> index;
   std::vector<absl::string_view> names;
   std::vector<std::unique_ptr<char[]>> blocks;
   size_t block_size = 0;
@@ -28,6 +42,17 @@ struct NameTable::Shard {
     used += name.size();
     return absl::string_view(at, name.size());
   }
+
+  // The place of `name` among those of this shard.
+  uint32_t Intern(absl::string_view name, uint64_t hash) {
+    auto it = index.find(name, hash);
+    if (it == index.end()) {
+      absl::string_view copy = Copy(name);
+      it = index.emplace(copy, static_cast<uint32_t>(names.size())).first;
+      names.push_back(copy);
+    }
+    return it->second;
+  }
 };
 
 NameTable::NameTable() : shards_(std::make_unique<std::array<Shard, kShards>>()) {}
@@ -36,22 +61,45 @@ NameTable::NameTable(NameTable&&) noexcept = default;
 NameTable& NameTable::operator=(NameTable&&) noexcept = default;
 
 SymbolId NameTable::Intern(absl::string_view name) {
-  const size_t hash = absl::Hash<absl::string_view>()(name);
-  const uint32_t number = (hash >> 48) & (kShards - 1);
-  Shard& shard = (*shards_)[number];
-  std::lock_guard<std::mutex> lock(shard.mutex);
-  auto it = shard.index.find(name, hash);
-  if (it == shard.index.end()) {
-    absl::string_view copy = shard.Copy(name);
-    it = shard.index.emplace(copy, static_cast<uint32_t>(shard.names.size())).first;
-    shard.names.push_back(copy);
-  }
-  return SymbolId((it->second << kShardBits) | number);
+  const uint64_t hash = NameHash()(name);
+  const uint32_t number = ShardOf(hash, kShards);
+  return SymbolId(((*shards_)[number].Intern(name, hash) << kShardBits) | number);
+}
+
+// First names are sorted into parts, each of some shards, by many threads that each look at some of the lists; then each
+// part is interned by one thread, in the order of the lists.
+std::vector<NameTable::Ids> NameTable::InternLists(const std::vector<Names>& lists) {
+  constexpr size_t kParts = 16, kListsOfChunk = 16;
+  struct Wanted {
+    uint64_t hash;
+    uint32_t list, place;
+  };
+  std::vector<std::array<std::vector<Wanted>, kParts>> chunks((lists.size() + kListsOfChunk - 1) / kListsOfChunk);
+  std::vector<Ids> ids(lists.size());
+  ParallelFor(chunks.size(), [&](size_t c) {
+    for (size_t l = c * kListsOfChunk; l < std::min(lists.size(), (c + 1) * kListsOfChunk); ++l) {
+      ids[l].resize(lists[l].size());
+      for (size_t n = 0; n < lists[l].size(); ++n) {
+        const uint64_t hash = NameHash()(lists[l][n]);
+        chunks[c][ShardOf(hash, kShards) % kParts].push_back({hash, static_cast<uint32_t>(l), static_cast<uint32_t>(n)});
+      }
+    }
+  });
+  ParallelFor(kParts, [&](size_t part) {
+    for (const auto& chunk : chunks) {
+      for (const Wanted& wanted : chunk[part]) {
+        const uint32_t number = ShardOf(wanted.hash, kShards);
+        const uint32_t place = (*shards_)[number].Intern(lists[wanted.list][wanted.place], wanted.hash);
+        ids[wanted.list][wanted.place] = SymbolId((place << kShardBits) | number);
+      }
+    }
+  });
+  return ids;
 }
 
 SymbolId NameTable::Find(absl::string_view name) const {
-  const size_t hash = absl::Hash<absl::string_view>()(name);
-  const uint32_t number = (hash >> 48) & (kShards - 1);
+  const uint64_t hash = NameHash()(name);
+  const uint32_t number = ShardOf(hash, kShards);
   const Shard& shard = (*shards_)[number];
   auto it = shard.index.find(name, hash);
   if (it == shard.index.end()) return SymbolId();

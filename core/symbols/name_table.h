@@ -5,27 +5,32 @@
 #include <array>
 #include <cstdint>
 #include <memory>
-#include <mutex>
 #include <vector>
 
-#include "absl/container/flat_hash_map.h"
 #include "absl/strings/string_view.h"
 #include "core/base/ids.h"
 
 namespace kitlink {
 
-// Maps names to SymbolIds. The low bits of an id are its shard, the others its place in it, so ids depend on timing:
-// nothing that reaches the image may be ordered by them. Names are copied, because the files that they come from may
-// be rewritten while the session lives.
+// Maps names to SymbolIds. The same calls give the same ids in any process and with any number of threads: what relinks
+// append is in order of ids. Names are copied, because the files that they come from may be rewritten while the session
+// lives.
+//
+// The low bits of an id are its shard, the others its place in it.
 class NameTable {
  public:
+  using Names = std::vector<absl::string_view>;
+  using Ids = std::vector<SymbolId>;
+
   NameTable();
   ~NameTable();
   NameTable(NameTable&&) noexcept;
   NameTable& operator=(NameTable&&) noexcept;
 
-  // Thread safe. The id of `name`, new if it was not there.
+  // The id of `name`, new if it was not there.
   SymbolId Intern(absl::string_view name);
+  // The ids of all names of `lists`, the same as if they were interned one after the other; in parallel.
+  std::vector<Ids> InternLists(const std::vector<Names>& lists);
   // Thread safe with other Finds only. An invalid id when the name is not there.
   SymbolId Find(absl::string_view name) const;
 

@@ -4,7 +4,7 @@
 #include <string>
 #include <utility>
 
-#include "absl/container/flat_hash_set.h"
+#include "absl/container/flat_hash_map.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
@@ -30,7 +30,7 @@ class Puller {
  public:
   Puller(const LinkOptions& options, Inputs& inputs, NameTable& names, Diagnostics& diagnostics)
       : options_(options), inputs_(inputs), names_(names), diagnostics_(diagnostics),
-        wrap_(options.wrap.begin(), options.wrap.end()) {}
+        wrap_(Wrappers(options)) {}
 
   absl::StatusOr<Pulled> Run() {
     SortInputs();
@@ -59,6 +59,12 @@ class Puller {
   }
 
  private:
+  static absl::flat_hash_map<std::string, std::string> Wrappers(const LinkOptions& options) {
+    absl::flat_hash_map<std::string, std::string> wrappers;
+    for (const std::string& name : options.wrap) wrappers[name] = absl::StrCat("__wrap_", name);
+    return wrappers;
+  }
+
   // Entries are numbered from their argument's place on.
   UnitRank RankOf(uint32_t entry, uint32_t member) const {
     const uint32_t argument = inputs_.order[entry].argument;
@@ -125,61 +131,78 @@ class Puller {
   }
 
   void InternLibraries() {
-    ParallelFor(pulled_.libraries.size(), [&](size_t i) {
+    std::vector<NameTable::Names> names(pulled_.libraries.size());
+    ParallelFor(names.size(), [&](size_t i) {
+      for (const SharedSymbol& symbol : pulled_.libraries[i].file->defined) {
+        if (symbol.default_version) names[i].push_back(symbol.name);
+      }
+    });
+    const std::vector<NameTable::Ids> ids = names_.InternLists(names);
+    ParallelFor(names.size(), [&](size_t i) {
       PulledLibrary& library = pulled_.libraries[i];
       library.defined.reserve(library.file->defined.size());
+      auto next = ids[i].begin();
       for (const SharedSymbol& symbol : library.file->defined) {
-        library.defined.push_back(symbol.default_version ? names_.Intern(symbol.name) : SymbolId());
+        library.defined.push_back(symbol.default_version ? *next++ : SymbolId());
       }
     });
   }
 
   void InternLazy() {
+    std::vector<NameTable::Names> names(lazy_.size());
     ParallelFor(lazy_.size(), 64, [&](size_t i) {
-      LazyObject& lazy = lazy_[i];
+      const LazyObject& lazy = lazy_[i];
       if (lazy.taken) return;
       if (lazy.archive != nullptr) {
-        const ArchiveMember& member = lazy.archive->members[lazy.member];
-        lazy.defines.reserve(member.defines.size());
-        for (absl::string_view name : member.defines) lazy.defines.push_back(InternDefinition(name));
-      } else {
-        for (size_t s = lazy.object->first_global; s < lazy.object->symbols.size(); ++s) {
-          const InputSymbol& symbol = lazy.object->symbols[s];
-          if (symbol.defined() && !symbol.common()) lazy.defines.push_back(InternDefinition(symbol.name));
-        }
+        for (absl::string_view name : lazy.archive->members[lazy.member].defines) names[i].push_back(DefinedName(name));
+        return;
+      }
+      for (size_t s = lazy.object->first_global; s < lazy.object->symbols.size(); ++s) {
+        const InputSymbol& symbol = lazy.object->symbols[s];
+        if (symbol.defined() && !symbol.common()) names[i].push_back(DefinedName(symbol.name));
       }
     });
+    std::vector<NameTable::Ids> ids = names_.InternLists(names);
+    for (size_t i = 0; i < lazy_.size(); ++i) lazy_[i].defines = std::move(ids[i]);
   }
 
   // "name@@VERSION" defines what "name" means.
-  SymbolId InternDefinition(absl::string_view name) {
+  static absl::string_view DefinedName(absl::string_view name) {
     const size_t at = name.find("@@");
-    return names_.Intern(at == absl::string_view::npos || at == 0 ? name : name.substr(0, at));
+    return at == absl::string_view::npos || at == 0 ? name : name.substr(0, at);
   }
 
   // The name that a reference or definition really means, --wrap considered.
-  SymbolId InternSymbol(const InputSymbol& symbol) {
-    if (symbol.defined()) return InternDefinition(symbol.name);
-    if (!wrap_.empty()) {
-      if (wrap_.contains(symbol.name)) return names_.Intern(absl::StrCat("__wrap_", symbol.name));
-      absl::string_view real = symbol.name;
-      if (absl::ConsumePrefix(&real, "__real_") && wrap_.contains(real)) return names_.Intern(real);
-    }
-    return names_.Intern(symbol.name);
+  absl::string_view MeantName(const InputSymbol& symbol) const {
+    if (symbol.defined()) return DefinedName(symbol.name);
+    if (wrap_.empty()) return symbol.name;
+    if (const auto it = wrap_.find(symbol.name); it != wrap_.end()) return it->second;
+    absl::string_view real = symbol.name;
+    return absl::ConsumePrefix(&real, "__real_") && wrap_.contains(real) ? real : symbol.name;
   }
 
   void InternFresh() {
+    std::vector<NameTable::Names> names(fresh_.size());
+    ParallelFor(fresh_.size(), 8, [&](size_t i) {
+      const ObjectFile& object = *fresh_[i].object;
+      names[i].reserve(object.symbols.size() - std::min<size_t>(object.first_global, object.symbols.size()) + object.groups.size());
+      for (size_t s = object.first_global; s < object.symbols.size(); ++s) names[i].push_back(MeantName(object.symbols[s]));
+      for (const SectionGroup& group : object.groups) {
+        if (group.comdat) names[i].push_back(group.signature);
+      }
+    });
+    std::vector<NameTable::Ids> ids = names_.InternLists(names);
     ParallelFor(fresh_.size(), 8, [&](size_t i) {
       PulledObject& unit = fresh_[i];
       const ObjectFile& object = *unit.object;
-      unit.globals.reserve(object.symbols.size() - std::min<size_t>(object.first_global, object.symbols.size()));
-      for (size_t s = object.first_global; s < object.symbols.size(); ++s) {
-        unit.globals.push_back(InternSymbol(object.symbols[s]));
-      }
+      const size_t globals = object.symbols.size() - std::min<size_t>(object.first_global, object.symbols.size());
+      auto signature = ids[i].begin() + static_cast<ptrdiff_t>(globals);
       unit.group_signatures.reserve(object.groups.size());
       for (const SectionGroup& group : object.groups) {
-        unit.group_signatures.push_back(group.comdat ? names_.Intern(group.signature) : SymbolId());
+        unit.group_signatures.push_back(group.comdat ? *signature++ : SymbolId());
       }
+      ids[i].resize(globals);
+      unit.globals = std::move(ids[i]);
     });
   }
 
@@ -314,7 +337,7 @@ class Puller {
   Inputs& inputs_;
   NameTable& names_;
   Diagnostics& diagnostics_;
-  const absl::flat_hash_set<std::string> wrap_;
+  const absl::flat_hash_map<std::string, std::string> wrap_;  // what is meant instead
 
   Pulled pulled_;
   std::vector<uint32_t> library_entry_, library_index_;  // beside pulled_.libraries

@@ -45,6 +45,8 @@ relink() {
   cp -p "$target" .before 2>/dev/null
   link_again || fail "does not link: $(cat .reply)"
   [ ! -s .output ] || fail "the linker complains"
+  # For run_twice.sh.
+  [ -z "${KITLINK_TEST_IMAGES:-}" ] || cp "$target" "$KITLINK_TEST_IMAGES/$(basename "$dir").$line.$(basename "$target")"
   words=$(tail -n 1 .reply)
   expect_field "$wanted"
   [ $# -gt 0 ] || set -- none

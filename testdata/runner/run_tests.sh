@@ -2,7 +2,7 @@
 # Runs directive tests (testdata/README.md describes the format) with a linker:
 #   run_tests.sh LINKER TEST...
 # Environment: COMPILERS (default "gcc clang": each test runs once with each), KEEP=1 (keep the work folders), MOVES (the
-# policies of run_relinks.sh --moves).
+# policies of run_relinks.sh --moves), KITLINK_TEST_WORK (a folder to work in that is not there yet).
 # Under Bazel's sharding each shard takes its part of the tests. DIRECTIVES names a script that adds directives: it is
 # sourced and defines extra_step, and may define begin_test, end_test and remember_link.
 set -u
@@ -12,7 +12,7 @@ linker=$(readlink -f "$1") || exit 2
 shift
 tests=("$@")
 
-work=$(mktemp -d "${TMPDIR:-/tmp}/kitlink-test-XXXXXX") || exit 2
+work=${KITLINK_TEST_WORK:-$(mktemp -d "${TMPDIR:-/tmp}/kitlink-test-XXXXXX")} && mkdir -p "$work" || exit 2
 running=
 # Nothing that a test started outlives it: each is a process group.
 end_group() {

@@ -21,6 +21,7 @@ class MappedBytes : public InputBytes {
   ByteView bytes() const override { return bytes_; }
   const FileStamp& stamp() const override { return stamp_; }
   bool torn() const override { return false; }
+  bool copied() const override { return false; }
 
  private:
   FileStamp stamp_;
