@@ -1,6 +1,9 @@
 #include "core/base/digest.h"
 
 #include <blake2.h>
+// Its functions are inlined: no library is linked.
+#define XXH_INLINE_ALL
+#include <xxhash.h>
 
 #include <cstddef>
 #include <utility>
@@ -80,6 +83,11 @@ ContentId HashContent(ByteView bytes) {
   ContentHasher hasher;
   hasher.Update(bytes);
   return hasher.Finish();
+}
+
+QuickDigest DigestQuickly(ByteView bytes) {
+  const XXH128_hash_t hash = XXH3_128bits(bytes.data(), bytes.size());
+  return {hash.low64, hash.high64};
 }
 
 uint64_t FnvWords(ByteView bytes, uint64_t seed) {

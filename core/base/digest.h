@@ -1,7 +1,8 @@
-// The two hashes of kitlink and what each is for.
+// The hashes of kitlink and what each is for.
 //
 // BLAKE2b-256 is identity: two things with one ContentId are the same thing. FNV-1a over 64-bit words is
-// speed: build ids and hash tables, where a collision costs nothing but a comparison.
+// speed: build ids and hash tables, where a collision costs nothing but a comparison. XXH3-128 is between them: it tells
+// whether one file, whose stamp says that it did not change, did not.
 #ifndef CORE_BASE_DIGEST_H_
 #define CORE_BASE_DIGEST_H_
 
@@ -63,6 +64,14 @@ ContentId HashContent(ByteView bytes);
 // them the hash's upper half is folded into the lower. (Byte-wise FNV-1a manages 0.7 GB/s; by words it keeps up with
 // memory.)
 uint64_t FnvWords(ByteView bytes, uint64_t seed = 0xcbf29ce484222325ull);
+
+// XXH3-128, at memory's speed. All zero means "not known".
+struct QuickDigest {
+  uint64_t low = 0, high = 0;
+  bool known() const { return low != 0 || high != 0; }
+  friend bool operator==(const QuickDigest& a, const QuickDigest& b) { return a.low == b.low && a.high == b.high; }
+};
+QuickDigest DigestQuickly(ByteView bytes);
 
 }  // namespace kitlink
 

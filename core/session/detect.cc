@@ -89,9 +89,14 @@ class ChangeReader {
   }
 
   std::optional<GateRefusal> ReadPlain(uint32_t f, const std::string& path, const std::shared_ptr<InputBytes>& bytes) {
+    const FileMemory& file = memory_.files[f];
+    if (bytes->copied()) {
+      result_.digests.push_back({f, DigestQuickly(bytes->bytes())});
+      const bool same = file.young.known() && bytes->stamp() == file.stamp && result_.digests.back().second == file.young;
+      if (same && !Moved(f)) return std::nullopt;
+    }
     absl::StatusOr<std::unique_ptr<ObjectFile>> object = ReadObject(path, "", bytes, bytes->bytes());
     if (!object.ok()) return Refuse(GateReason::kUnreadableInput, object.status().message());
-    const FileMemory& file = memory_.files[f];
     if (file.units.empty() && OffersTheSame(f, **object)) return std::nullopt;
     if (file.units.size() != 1) return Refuse(GateReason::kInputListChanged, path);
     for (const MovedArgument& moved : changes_.list.moved) {
@@ -99,6 +104,11 @@ class ChangeReader {
     }
     result_.units.push_back({file.units[0], *std::move(object)});
     return std::nullopt;
+  }
+
+  bool Moved(uint32_t f) const {
+    const std::vector<MovedArgument>& moved = changes_.list.moved;
+    return std::any_of(moved.begin(), moved.end(), [&](const MovedArgument& m) { return m.file == f; });
   }
 
   // True of an object between --start-lib and --end-lib that nobody needs, as long as it defines nothing new.
@@ -203,6 +213,7 @@ void ChangedUnits::Append(ChangedUnits more) {
   };
   append(&units, more.units);
   append(&stamps, more.stamps);
+  append(&digests, more.digests);
   append(&bytes, more.bytes);
   append(&relisted, more.relisted);
   append(&moved, more.moved);
@@ -324,8 +335,10 @@ void AdoptFiles(const Changes& changes, const ChangedUnits& read, int64_t starte
     for (const auto& [f, stamp] : *list) {
       memory->files[f].stamp = stamp;
       memory->files[f].settled = OldEnough(stamp, started_ns);
+      memory->files[f].young = {};
     }
   }
+  for (const auto& [f, digest] : read.digests) memory->files[f].young = digest;
 }
 
 absl::StatusOr<std::variant<ChangedUnits, GateRefusal>> ReadChanges(const Memory& memory, const Changes& changes,

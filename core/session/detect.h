@@ -43,6 +43,7 @@ absl::StatusOr<std::variant<Changes, GateRefusal>> DetectChanges(const Memory& m
 struct ChangedUnits {
   std::vector<std::pair<UnitId, std::unique_ptr<ObjectFile>>> units;
   std::vector<std::pair<uint32_t, FileStamp>> stamps;  // of the files read, taken before reading
+  std::vector<std::pair<uint32_t, QuickDigest>> digests;  // of plain objects among them
   std::vector<std::shared_ptr<InputBytes>> bytes;      // what was read
   uint64_t bytes_read = 0;
   // Archives whose lists of members changed, or that are new: what they have now, and the names that members offer which

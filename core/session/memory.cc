@@ -51,6 +51,7 @@ class Capture {
     CaptureMerged();
     CaptureFiles();
     CaptureUnits();
+    DigestYoung();
     CaptureSets();
     ListRows(memory_.get());
     ListTables(memory_.get());
@@ -184,6 +185,15 @@ class Capture {
       for (const AtomMemory& atom : unit.atoms) {
         memory_->atom_count += atom.state == AtomMemory::kPlaced || atom.state == AtomMemory::kMerged;
       }
+    }
+  }
+
+  // Compilers often end just before the link begins.
+  void DigestYoung() {
+    for (FileMemory& file : memory_->files) {
+      if (file.settled || file.role != OpenedFile::Role::kObject || file.units.size() != 1) continue;
+      const std::shared_ptr<InputBytes>& bytes = program_.units[file.units[0].value].object->file;
+      if (bytes != nullptr && bytes->copied()) file.young = DigestQuickly(bytes->bytes());
     }
   }
 

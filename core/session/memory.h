@@ -194,6 +194,7 @@ struct FileMemory {
   FileStamp stamp;
   ContentId content;     // of a library or script; objects are compared atom by atom
   bool settled = false;  // the stamp is old enough to be trusted when it is equal
+  QuickDigest young;     // of an object whose stamp is not: tells whether it is the same when its stamp is
   bool thin = false;          // an archive whose members are files of their own
   std::vector<UnitId> units;  // of an object: its one; of an archive: the members that take part
   uint64_t member_list = 0;   // of an archive: digest of all members' names and what they define

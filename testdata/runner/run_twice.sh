@@ -5,14 +5,14 @@ here=$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")
 [ -e "$here/run_relinks.sh" ] || here=$PWD/testdata/runner
 top=$(mktemp -d "${TMPDIR:-/tmp}/kitlink-twice-XXXXXX") || exit 2
 trap 'rm -rf "$top"' EXIT
-for run in first second; do
+for run in young old; do
   mkdir "$top/$run"
-  KITLINK_TEST_WORK=$top/work KITLINK_TEST_IMAGES=$top/$run "$here/run_relinks.sh" "$@" || exit 1
+  KITLINK_TEST_AGE=$run KITLINK_TEST_WORK=$top/work KITLINK_TEST_IMAGES=$top/$run "$here/run_relinks.sh" "$@" || exit 1
 done
 differing=0 count=0
-for image in "$top/first"/*; do
+for image in "$top/young"/*; do
   count=$((count + 1))
-  cmp -s "$image" "$top/second/${image##*/}" && continue
+  cmp -s "$image" "$top/old/${image##*/}" && continue
   echo "FAILED: another image the second time: ${image##*/} (test, compiler, line, output)" >&2
   differing=$((differing + 1))
 done
