@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "core/input/archive.h"
 #include "core/input/input_search.h"
+#include "core/input/read_library.h"
 
 namespace kitlink {
 namespace {
@@ -69,9 +70,7 @@ class ChangeReader {
       result_.bytes_read += (*bytes)->bytes().size();
       result_.stamps.push_back({f, (*bytes)->stamp()});
       if (absl::Status status = CheckContent(f, path, **bytes); !status.ok()) return status;
-      std::optional<GateRefusal> refusal =
-          memory_.files[f].role == OpenedFile::Role::kArchive ? ReadArchiveUnits(f, *bytes) : ReadPlain(f, path, *bytes);
-      if (refusal) return {*std::move(refusal)};
+      if (std::optional<GateRefusal> refusal = ReadFile(f, path, *bytes)) return {*std::move(refusal)};
     }
     return {std::move(result_)};
   }
@@ -86,6 +85,28 @@ class ChangeReader {
       }
     }
     return absl::OkStatus();
+  }
+
+  std::optional<GateRefusal> ReadFile(uint32_t f, const std::string& path, const std::shared_ptr<InputBytes>& bytes) {
+    switch (memory_.files[f].role) {
+      case OpenedFile::Role::kArchive: return ReadArchiveUnits(f, bytes);
+      case OpenedFile::Role::kShared: return ReadRebuilt(f, path, bytes);
+      default: return ReadPlain(f, path, bytes);
+    }
+  }
+
+  std::optional<GateRefusal> ReadRebuilt(uint32_t f, const std::string& path, const std::shared_ptr<InputBytes>& bytes) {
+    const auto known = std::find_if(memory_.libraries.begin(), memory_.libraries.end(),
+                                    [&](const LibraryMemory& library) { return library.file == f; });
+    if (known == memory_.libraries.end()) return Refuse(GateReason::kSharedLibraryChanged, path);
+    ChangedUnits::Rebuilt rebuilt;
+    rebuilt.file = f;
+    rebuilt.content = HashContent(bytes->bytes());
+    absl::StatusOr<std::unique_ptr<SharedFile>> library = ReadLibrary(path, known->soname, bytes);
+    if (!library.ok()) return Refuse(GateReason::kUnreadableInput, library.status().message());
+    rebuilt.library = *std::move(library);
+    result_.libraries.push_back(std::move(rebuilt));
+    return std::nullopt;
   }
 
   std::optional<GateRefusal> ReadPlain(uint32_t f, const std::string& path, const std::shared_ptr<InputBytes>& bytes) {
@@ -218,6 +239,7 @@ void ChangedUnits::Append(ChangedUnits more) {
   append(&relisted, more.relisted);
   append(&moved, more.moved);
   append(&archives, more.archives);
+  append(&libraries, more.libraries);
   bytes_read += more.bytes_read;
 }
 
@@ -296,14 +318,22 @@ absl::StatusOr<std::variant<Changes, GateRefusal>> DetectChanges(const Memory& m
   }
   std::sort(changes.files.begin(), changes.files.end());
   changes.files.erase(std::unique(changes.files.begin(), changes.files.end()), changes.files.end());
+  std::vector<uint32_t> rebuilt;
   for (uint32_t f : changes.files) {
     std::optional<GateRefusal> refusal = RefuseByRole(memory.files[f]);
     if (!refusal) continue;
     const std::optional<FileStamp> stamp = StampIfSame(memory.files[f], files);
-    if (!stamp) return {*std::move(refusal)};
-    changes.same.push_back({f, *stamp});
+    if (stamp) {
+      changes.same.push_back({f, *stamp});
+    } else if (refusal->reason == GateReason::kSharedLibraryChanged && request.options->gate == GatePolicy::kExact) {
+      rebuilt.push_back(f);
+    } else {
+      return {*std::move(refusal)};
+    }
   }
-  std::erase_if(changes.files, [&](uint32_t f) { return RefuseByRole(memory.files[f]).has_value(); });
+  std::erase_if(changes.files, [&](uint32_t f) {
+    return RefuseByRole(memory.files[f]).has_value() && !std::binary_search(rebuilt.begin(), rebuilt.end(), f);
+  });
   return {std::move(changes)};
 }
 
@@ -331,6 +361,7 @@ void AdoptFiles(const Changes& changes, const ChangedUnits& read, int64_t starte
     memory->files[relisted.file].member_list = relisted.member_list;
     memory->files[relisted.file].members = relisted.members;
   }
+  for (const ChangedUnits::Rebuilt& rebuilt : read.libraries) memory->files[rebuilt.file].content = rebuilt.content;
   for (const auto* list : {&read.stamps, &changes.same}) {
     for (const auto& [f, stamp] : *list) {
       memory->files[f].stamp = stamp;

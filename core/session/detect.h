@@ -33,7 +33,8 @@ struct Changes {
 
 // Finds the inputs that have to be read again: those of `suspects` (nothing: of all) whose stamps differ or were too
 // young to trust, or exactly those that the client names. Libraries and scripts are compared by content at once. Refuses
-// when others than plain objects and archives came or went (CompareInputLists), or a library or script changed. InvalidArgument when the client names a file that
+// when others than plain objects and archives came or went (CompareInputLists), or a script changed; strictly, a library.
+// InvalidArgument when the client names a file that
 // is no input. Costs a comparison of the list of inputs, a search for each -l, and a look at each suspect.
 absl::StatusOr<std::variant<Changes, GateRefusal>> DetectChanges(const Memory& memory, const LinkRequest& request,
                                                                  const std::optional<std::vector<uint32_t>>& suspects,
@@ -65,6 +66,12 @@ struct ChangedUnits {
   std::vector<std::pair<UnitId, SymbolId>> dropped;  // what members define that only nobody needs any more
   std::vector<std::unique_ptr<Archive>> archives;  // that members were read from
   std::vector<std::unique_ptr<ObjectFile>> replaced;
+  struct Rebuilt {
+    uint32_t file = 0;
+    ContentId content;
+    std::unique_ptr<SharedFile> library;
+  };
+  std::vector<Rebuilt> libraries;
 
   // Adds what else was read.
   void Append(ChangedUnits more);

@@ -294,12 +294,13 @@ std::variant<GatePass, GateRefusal> CheckStrictGate(const Memory& memory, std::v
   return GatePass(std::move(units), {});
 }
 
-std::variant<GatePass, GateRefusal> CheckExactGate(const Memory& memory, std::vector<UnitDiff>* units) {
+std::variant<GatePass, GateRefusal> CheckExactGate(const Memory& memory, std::vector<UnitDiff>* units,
+                                                   const std::vector<SymbolId>& reconsider) {
   for (const UnitDiff& diff : *units) {
     if (Refusal refusal = CheckCaptured(memory, diff)) return *refusal;
   }
   if (Refusal refusal = CheckTraits(memory, *units)) return *refusal;
-  std::variant<NameChanges, GateRefusal> names = ResolveNames(memory, units);
+  std::variant<NameChanges, GateRefusal> names = ResolveNames(memory, units, reconsider);
   if (GateRefusal* refusal = std::get_if<GateRefusal>(&names)) return std::move(*refusal);
   if (Refusal refusal = DecideLiveness(memory, units, &std::get<NameChanges>(names))) return *std::move(refusal);
   for (const UnitDiff& diff : *units) {

@@ -26,7 +26,8 @@ class GatePass {
 
  private:
   friend std::variant<GatePass, GateRefusal> CheckStrictGate(const Memory& memory, std::vector<UnitDiff> units);
-  friend std::variant<GatePass, GateRefusal> CheckExactGate(const Memory& memory, std::vector<UnitDiff>* units);
+  friend std::variant<GatePass, GateRefusal> CheckExactGate(const Memory& memory, std::vector<UnitDiff>* units,
+                                                            const std::vector<SymbolId>& reconsider);
   GatePass(std::vector<UnitDiff> units, NameChanges names) : units_(std::move(units)), names_(std::move(names)) {}
   std::vector<UnitDiff> units_;
   NameChanges names_;
@@ -40,8 +41,9 @@ std::variant<GatePass, GateRefusal> CheckStrictGate(const Memory& memory, std::v
 // Like it, but names and COMDAT groups may come and go where resolving just those anew (ResolveNames, DecideGroups)
 // leaves all others what they were; and so may units, where nothing that is merged over all of them hangs on one; and with
 // garbage collection, what is kept may (DecideLiveness). The pass takes `units`; a refusal leaves them, so that they can be
-// asked about together with others.
-std::variant<GatePass, GateRefusal> CheckExactGate(const Memory& memory, std::vector<UnitDiff>* units);
+// asked about together with others. `reconsider`: as for ResolveNames.
+std::variant<GatePass, GateRefusal> CheckExactGate(const Memory& memory, std::vector<UnitDiff>* units,
+                                                   const std::vector<SymbolId>& reconsider = {});
 
 }  // namespace kitlink
 

@@ -14,6 +14,7 @@
 #include "core/session/detect.h"
 #include "core/session/diff.h"
 #include "core/session/gate.h"
+#include "core/session/libraries.h"
 #include "core/session/growth.h"
 #include "core/session/memory.h"
 #include "core/session/plan.h"
@@ -84,11 +85,13 @@ struct LinkSession::Impl {
 
   absl::StatusOr<LinkReport> Link(const LinkRequest& request, FileSource& files, Diagnostics& diagnostics);
   absl::StatusOr<std::variant<LinkReport, GateRefusal>> Patch(const LinkRequest& request, FileSource& files);
+  std::optional<GateRefusal> CompareLibraries(const ChangedUnits& changed, LibraryUpdate* update);
   std::variant<std::vector<UnitDiff>, GateRefusal> Diff(const LinkRequest& request, const InputListChange& list,
                                                         FileSource& files, ChangedUnits* changed, RosterChange* roster);
   std::optional<GateRefusal> DecideUnits(FileSource& files, ChangedUnits* changed);
   std::variant<Plan, GateRefusal> PlanWithReferrers(const LinkOptions& options, std::vector<UnitDiff> diffs,
-                                                    FileSource& files, ChangedUnits* changed, LinkTimings* timings);
+                                                    const std::vector<SymbolId>& reconsider, FileSource& files,
+                                                    ChangedUnits* changed, LinkTimings* timings);
   std::optional<ChangedUnits> ReadThoseWithoutSites(const GateRefusal& refusal, const std::vector<UnitDiff>& diffs,
                                                     bool exact, const ChangedUnits& changed, FileSource& files);
   std::optional<GateRefusal> CheckPrior(const LinkRequest& request) const;
@@ -174,6 +177,8 @@ absl::StatusOr<std::variant<LinkReport, GateRefusal>> LinkSession::Impl::Patch(c
   ChangedUnits changed = std::get<ChangedUnits>(*std::move(read));
   report.timings_us.read = watch.Lap();
 
+  LibraryUpdate libraries(memory.get());
+  if (auto refusal = CompareLibraries(changed, &libraries)) return {*std::move(refusal)};
   RosterChange roster(memory.get());
   auto compared = Diff(request, changes.list, files, &changed, &roster);
   if (auto* refusal = std::get_if<GateRefusal>(&compared)) return {std::move(*refusal)};
@@ -181,7 +186,8 @@ absl::StatusOr<std::variant<LinkReport, GateRefusal>> LinkSession::Impl::Patch(c
   for (const UnitDiff& diff : diffs) report.counters.symbols_resolved += diff.globals.size();
   report.timings_us.diff = watch.Lap();
 
-  auto planned = PlanWithReferrers(request.options, std::move(diffs), files, &changed, &report.timings_us);
+  auto planned = PlanWithReferrers(request.options, std::move(diffs), libraries.reconsider(), files, &changed,
+                                   &report.timings_us);
   if (auto* refusal = std::get_if<GateRefusal>(&planned)) return {std::move(*refusal)};
   Plan plan = std::get<Plan>(std::move(planned));
   if (auto refusal = CheckUnchanged(changed, changes, *memory, files)) return {*std::move(refusal)};
@@ -199,8 +205,20 @@ absl::StatusOr<std::variant<LinkReport, GateRefusal>> LinkSession::Impl::Patch(c
   report.counters.relocations_applied = plan.relocations;
   roster.Keep();
   Adopt(request, changes, changed, files, std::move(plan));
+  libraries.Keep();
   report.build_id = memory->tables->build_id();
   return {std::move(report)};
+}
+
+// What libraries that were built anew say of names.
+std::optional<GateRefusal> LinkSession::Impl::CompareLibraries(const ChangedUnits& changed, LibraryUpdate* update) {
+  for (const ChangedUnits::Rebuilt& rebuilt : changed.libraries) {
+    for (uint32_t l = 0; l < memory->libraries.size(); ++l) {
+      if (memory->libraries[l].file != rebuilt.file) continue;
+      if (auto refusal = update->Apply(l, *rebuilt.library)) return refusal;
+    }
+  }
+  return std::nullopt;
 }
 
 // Which units take part: inputs come and go, and with references members of archives. Each that comes or goes may bring or
@@ -252,7 +270,8 @@ std::variant<std::vector<UnitDiff>, GateRefusal> LinkSession::Impl::Diff(const L
 // Gate and Plan. Where only the referrers of something stand in the way, they follow: by their sites, or read and written
 // as if they had changed.
 std::variant<Plan, GateRefusal> LinkSession::Impl::PlanWithReferrers(const LinkOptions& options,
-                                                                     std::vector<UnitDiff> diffs, FileSource& files,
+                                                                     std::vector<UnitDiff> diffs,
+                                                                     const std::vector<SymbolId>& reconsider, FileSource& files,
                                                                      ChangedUnits* changed, LinkTimings* timings) {
   const bool exact = options.gate == GatePolicy::kExact;
   MoveRules rules;
@@ -262,7 +281,7 @@ std::variant<Plan, GateRefusal> LinkSession::Impl::PlanWithReferrers(const LinkO
     // Which of them were read first, some because their stamps were young, must not decide where anything goes.
     std::sort(diffs.begin(), diffs.end(), [](const UnitDiff& a, const UnitDiff& b) { return a.unit < b.unit; });
     Stopwatch watch;
-    auto gate = exact ? CheckExactGate(*memory, &diffs) : CheckStrictGate(*memory, std::move(diffs));
+    auto gate = exact ? CheckExactGate(*memory, &diffs, reconsider) : CheckStrictGate(*memory, std::move(diffs));
     timings->gate += watch.Lap();
     std::variant<Plan, GateRefusal> planned = GateRefusal();
     if (auto* pass = std::get_if<GatePass>(&gate)) {

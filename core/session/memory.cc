@@ -364,27 +364,38 @@ class Capture {
   // The first library that defines a name is the one that would be bound to.
   void NoteOffers(uint32_t l) {
     const Library& library = program_.libraries[l];
-    memory_->sonames.push_back(library.file->soname);
-    for (const SharedSymbol& symbol : library.file->defined) {
+    LibraryMemory out = RememberLibrary(*library.file, [&](absl::string_view name) { return memory_->Intern(name); });
+    const auto file = memory_->file_of.find(library.file->path);
+    out.file = file == memory_->file_of.end() ? Id<void>::kNone : file->second;
+    out.as_needed = library.as_needed;
+    out.needed = library.needed;
+    for (uint32_t s = 0; s < library.file->defined.size(); ++s) {
+      const SharedSymbol& symbol = library.file->defined[s];
       if (!symbol.default_version) continue;  // only "name@version" means it
       const SymbolId id = memory_->Intern(symbol.name);
-      memory_->symbols[id.value].shared = true;
-      if (!offered_.insert(id).second || !library.needed) continue;
-      LibraryOffer offer;
-      offer.library = l;
-      offer.import_group = memory_->ImportGroup(l, symbol.version);
-      offer.version = std::string(symbol.version);
-      offer.type = symbol.type;
-      offer.function = symbol.type == SymbolType::kFunction || symbol.type == SymbolType::kIfunc ||
-                       (symbol.type == SymbolType::kNone && symbol.size == 0);
-      memory_->library_offers.emplace(id, std::move(offer));
+      SymbolMemory& memory = memory_->symbols[id.value];
+      memory.shared = true;
+      if (memory.kind == SymbolMemory::kShared && memory.address != 0 && Copied(id, l)) {
+        out.copies.push_back({id, CopyDigest(*library.file, s)});
+      }
+      if (offered_.insert(id).second && library.needed) memory_->library_offers.emplace(id, OfferOf(l, symbol, memory_.get()));
     }
+    memory_->libraries.push_back(std::move(out));
+  }
+
+  // True when a library's object lives in the image.
+  bool Copied(SymbolId id, uint32_t library) const {
+    if (id.value >= program_.symbols.size()) return false;
+    const Symbol& symbol = program_.symbols[id.value];
+    return symbol.kind == SymbolKind::kShared && symbol.file == library && symbol.atom.valid();
   }
 
   void CountImports() {
     for (size_t i = 0; i < program_.symbols.size(); ++i) {
       const Symbol& symbol = program_.symbols[i];
-      if (!symbol.used || symbol.kind != SymbolKind::kShared || !symbol.strongly_referenced) continue;
+      if (!symbol.used || symbol.kind != SymbolKind::kShared) continue;
+      memory_->versioned_imports |= symbol.hidden_version;
+      if (!symbol.strongly_referenced) continue;
       memory_->symbols[i].import_group = memory_->ImportGroup(symbol.file, symbol.version);
       if (memory_->options->gc_sections && !memory_->tables->Imports(SymbolId(static_cast<uint32_t>(i)))) continue;
       ++memory_->import_uses[memory_->symbols[i].import_group];
@@ -452,22 +463,8 @@ class Capture {
     for (const Library& library : program_.libraries) {
       for (absl::string_view name : library.file->undefined) memory_->symbols[memory_->Intern(name).value].shared = true;
     }
-    NotePinned();
+    memory_->pinned = PinnedNames(*memory_);
     memory_->exports = std::move(program_.exports);
-  }
-
-  void NotePinned() {
-    absl::flat_hash_map<absl::string_view, bool> provided;  // by a library that need not be there
-    for (const Library& library : program_.libraries) {
-      for (const SharedSymbol& symbol : library.file->defined) provided[symbol.name] |= library.as_needed;
-    }
-    for (const Library& library : program_.libraries) {
-      for (absl::string_view name : library.file->undefined_strong) {
-        const auto it = provided.find(name);
-        const bool pinned = it == provided.end() ? !memory_->options->allow_shlib_undefined : it->second;
-        if (pinned) memory_->pinned.insert(memory_->Intern(name));
-      }
-    }
   }
 
   // Of several members that define a needed name, the one that a full link takes may depend on which reference it meets
@@ -736,6 +733,9 @@ uint64_t Memory::bytes_held() const {
   for (const SectionMemory& section : sections) total += section.row_list.capacity() * sizeof(RowMemory);
   for (const MergedMemory& m : merged) total += m.offsets.capacity() * (sizeof(PieceDigest) + 9);
   total += pinned.capacity() * (sizeof(SymbolId) + 1);
+  for (const LibraryMemory& library : libraries) {
+    total += library.defined.capacity() * sizeof(library.defined[0]) + library.undefined.capacity() * sizeof(library.undefined[0]);
+  }
   total += library_offers.capacity() * (sizeof(SymbolId) + sizeof(LibraryOffer) + 1);
   total += offers.capacity() * (sizeof(SymbolId) + sizeof(MemberOffer) + 1) + input_ranks.capacity() * sizeof(uint64_t);
   for (const FileMemory& file : files) {

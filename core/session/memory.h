@@ -27,6 +27,7 @@
 #include "core/layout/space.h"
 #include "core/output/hot_tables.h"
 #include "core/session/cold.h"
+#include "core/session/libraries.h"
 #include "core/session/references.h"
 #include "core/session/site_list.h"
 #include "core/session/symbol_names.h"
@@ -228,7 +229,7 @@ struct TraitsKey {
 
 // What the first shared library that has a name offers under it. Only of libraries that are needed anyway.
 struct LibraryOffer {
-  uint32_t library = 0;  // index in Memory::sonames
+  uint32_t library = 0;  // index in Memory::libraries
   uint32_t import_group = SymbolMemory::kNoImportGroup;
   std::string version;
   SymbolType type = SymbolType::kNone;
@@ -254,12 +255,13 @@ struct Memory {
   std::vector<uint32_t> import_uses;
   absl::flat_hash_map<std::pair<uint32_t, std::string>, uint32_t> import_groups;  // (library, version) -> index there
   std::vector<SymbolId> idle_imports;  // as SymbolMemory::idle says
-  std::vector<std::string> sonames;  // of the libraries
+  std::vector<LibraryMemory> libraries;
   absl::flat_hash_map<SymbolId, LibraryOffer> library_offers;
   ExportRules exports;
   // Names that libraries leave to others, and that may not be defined here or not: another library might be needed then,
   // or one of them lack something.
   absl::flat_hash_set<SymbolId> pinned;
+  bool versioned_imports = false;  // some unit refers to "name@version" of a library
   std::vector<SectionMemory> sections;  // by SectionId
   UnitId common_unit;  // the linker's own, which owns all COMMON symbols; invalid when there were none
   absl::flat_hash_map<SymbolId, CommonMemory> commons;  // but for thread variables

@@ -57,12 +57,21 @@ class NameResolver {
  public:
   NameResolver(const Memory& memory, std::vector<UnitDiff>* diffs) : memory_(memory), diffs_(*diffs) {}
 
-  std::variant<NameChanges, GateRefusal> Run() {
+  std::variant<NameChanges, GateRefusal> Run(const std::vector<SymbolId>& reconsider) {
     for (size_t d = 0; d < diffs_.size(); ++d) index_[diffs_[d].unit] = d;
     for (size_t d = 0; d < diffs_.size(); ++d) Compare(d);
     if (versioned_) return GateRefusal{GateReason::kDefinedSetChanged, "a definition with a version is gone"};
     for (SymbolId id : order_) {
       if (Refusal refusal = Decide(id, touched_[id])) return *std::move(refusal);
+    }
+    std::vector<UnitId> owners;
+    for (SymbolId id : reconsider) {
+      if (Refusal refusal = Reconsider(id, &owners)) return *std::move(refusal);
+    }
+    if (!owners.empty()) {
+      GateRefusal refusal{GateReason::kSharedLibraryChanged, "what a library knows may have to be exported"};
+      refusal.rewrite = std::move(owners);
+      return refusal;
     }
     if (Refusal refusal = CheckDropped()) return *std::move(refusal);
     for (const MustStay& member : must_stay_) {
@@ -211,6 +220,40 @@ class NameResolver {
     return refusal;
   }
 
+  // A library says something else of a name. Adds the unit that defines it to `owners` if it has to be written anew.
+  Refusal Reconsider(SymbolId id, std::vector<UnitId>* owners) {
+    const SymbolMemory& symbol = memory_.symbols[id.value];
+    const auto touched = touched_.find(id);
+    if (symbol.kind != SymbolMemory::kDefined) {
+      if (memory_.options->gc_sections || touched != touched_.end()) {
+        return Refuse(GateReason::kSharedLibraryChanged, id, " changed in a library and in what refers to it");
+      }
+      if (symbol.kind == SymbolMemory::kUndefined) changes_.rebound.push_back(id);
+      if (symbol.import_group != SymbolMemory::kNoImportGroup) changes_.unimported.push_back(id);
+      changes_.imported.push_back({id, !symbol.strong, false});
+      return std::nullopt;
+    }
+    const auto declared = [&](const NameChanges::Added& added) { return added.symbol == id; };
+    if (std::any_of(changes_.redeclared.begin(), changes_.redeclared.end(), declared) || Contains(changes_.removed, id) ||
+        Contains(changes_.rebound, id)) {
+      return std::nullopt;
+    }
+    const GlobalMemory* owner = Now(symbol.owner, id);
+    if (owner == nullptr || !owner->owner || owner->type == SymbolType::kIfunc || symbol.dead) {
+      return Refuse(GateReason::kSharedLibraryChanged, id, " may have to be exported");
+    }
+    const std::vector<Touch> none;
+    const Publicity now = PublicityOf(id, *owner, touched == touched_.end() ? none : touched->second);
+    if (now.exported == symbol.exported) return std::nullopt;
+    if (!index_.contains(symbol.owner)) {
+      owners->push_back(symbol.owner);
+      return std::nullopt;
+    }
+    if (now.preemptible != symbol.traits.imported) changes_.rebound.push_back(id);
+    changes_.redeclared.push_back({id, symbol.owner, owner->index, now});
+    return std::nullopt;
+  }
+
   static GateReason ReasonFor(const GlobalMemory& global) {
     switch (global.role) {
       case GlobalMemory::kCommon: return GateReason::kCommonChanged;
@@ -355,8 +398,8 @@ class NameResolver {
         const auto it = dropped_.find(other);
         if (key.first == library) others += memory_.import_uses[other] - (it == dropped_.end() ? 0 : it->second);
       }
-      if (others == 0) {
-        return GateRefusal{GateReason::kUndefinedSetChanged, absl::StrCat("the last import of ", memory_.sonames[library], " is gone")};
+      if (others == 0 && memory_.libraries[library].as_needed) {
+        return GateRefusal{GateReason::kUndefinedSetChanged, absl::StrCat("the last import of ", memory_.libraries[library].soname, " is gone")};
       }
       std::vector<SymbolId> idle;
       for (const auto* list : std::initializer_list<const std::vector<SymbolId>*>{&memory_.idle_imports, &changes_.idle}) {
@@ -721,8 +764,9 @@ bool IsRootName(const Memory& memory, SymbolId id) {
          std::any_of(options.undefined.begin(), options.undefined.end(), is);
 }
 
-std::variant<NameChanges, GateRefusal> ResolveNames(const Memory& memory, std::vector<UnitDiff>* diffs) {
-  return NameResolver(memory, diffs).Run();
+std::variant<NameChanges, GateRefusal> ResolveNames(const Memory& memory, std::vector<UnitDiff>* diffs,
+                                                    const std::vector<SymbolId>& reconsider) {
+  return NameResolver(memory, diffs).Run(reconsider);
 }
 
 }  // namespace kitlink

@@ -55,8 +55,10 @@ struct NameChanges {
 // Compares what the changed units say of global names with what they said, and decides each touched name as a full link
 // would. Refuses where the answer is not one of: the name means what it meant; it is new, and one unit defines it; another
 // of the changed units defines it now; its definition is of another kind, or others see it in another way; a shared library that is needed anyway defines it; nobody names it
-// any more. Costs O(touched names and those who name them). Sets GlobalMemory::owner in `diffs`.
-std::variant<NameChanges, GateRefusal> ResolveNames(const Memory& memory, std::vector<UnitDiff>* diffs);
+// any more. `reconsider`: names that libraries say something else of, though no unit may; those who define them here are
+// among `diffs`. Costs O(touched names and those who name them). Sets GlobalMemory::owner in `diffs`.
+std::variant<NameChanges, GateRefusal> ResolveNames(const Memory& memory, std::vector<UnitDiff>* diffs,
+                                                    const std::vector<SymbolId>& reconsider = {});
 
 // Archive members that take no part offer these names from now on. Refuses when a full link might take one for it; else
 // notes that they are offered, which is true whatever becomes of the relink.

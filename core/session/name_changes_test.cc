@@ -414,7 +414,7 @@ TEST_F(NameChangesTest, ImportsComeIdleAndRevive) {
   PutLibrary("libS.so",
              Defines({"one", "two", "spare"}).Section(".data.d", "12345678").Symbol("data", ".data.d"));
   Link({{"work.o", Defines({"work"}).Undefined("one")}, {"other.o", Defines({"other"}).Undefined("two")}},
-       {"libS.so"});
+       {"--as-needed", "libS.so"});
   Memory& memory = *hot_.memory;
   const SymbolId two = memory.names.Find("two");
   ASSERT_EQ(memory.symbols[two.value].kind, SymbolMemory::kShared);

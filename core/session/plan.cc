@@ -139,7 +139,7 @@ absl::Status AddImport(const NameChanges::Imported& imported, const Memory& memo
   import.weak = imported.weak;
   if (!imported.open) {
     const LibraryOffer& offer = memory.library_offers.at(imported.symbol);
-    import.soname = memory.sonames[offer.library];
+    import.soname = memory.libraries[offer.library].soname;
     import.version = offer.version;
     import.type = offer.type;
   }
