@@ -19,7 +19,7 @@ int main(int argc, char** argv) {
   options.version = kitlink::kVersion;
   int status = 0;
   if (!kitlink::daemon::ParseDaemonArguments(argc, argv, &options, &status)) return status;
-  kitlink::daemon::SessionLinkerFactory factory;
+  kitlink::daemon::SessionLinkerFactory factory(options.state_folder);
   std::string error;
   kitlink::daemon::ExitStatus result = kitlink::daemon::RunDaemon(options, factory, &error);
   if (!error.empty()) fprintf(stderr, "kitlinkd: error: %s\n", error.c_str());

@@ -17,6 +17,7 @@
 #include "daemon/file_watch.h"
 #include "daemon/output/file_sink.h"
 #include "daemon/repro.h"
+#include "daemon/store/kept_output.h"
 
 namespace kitlink::daemon {
 namespace {
@@ -91,8 +92,11 @@ class ReproSaver {
 
 class SessionLinker final : public Linker {
  public:
-  explicit SessionLinker(std::string output)
-      : sink_(std::move(output), 022, PublishPolicy::kAuto), files_("/"), session_(&sink_, &watch_) {}
+  // `state`: where sessions are kept; nullptr for nowhere.
+  SessionLinker(const std::string& output, StateFiles* state)
+      : kept_(state == nullptr ? nullptr : std::make_unique<KeptOutput>(state, output, 022, PublishPolicy::kAuto)),
+        unkept_(state == nullptr ? std::make_unique<FileSink>(output, 022, PublishPolicy::kAuto) : nullptr),
+        sink_(kept_ != nullptr ? *kept_ : *unkept_), files_("/"), session_(&sink_, &watch_) {}
 
   absl::StatusOr<LinkReport> Link(const SharedOptions& options, const ClientView& client,
                                   Diagnostics& diagnostics) override {
@@ -101,6 +105,10 @@ class SessionLinker final : public Linker {
     files_.SetFolder(client.folder);
     watch_.SetFolder(client.folder);
     environment_ = client.environment;
+    if (kept_ != nullptr) {
+      kept_->SetNames(options->session_key, client.folder);
+      kept_->Resume();
+    }
     LinkRequest request;
     request.options = options;
     for (absl::string_view entry : client.environment) {
@@ -122,10 +130,12 @@ class SessionLinker final : public Linker {
 
   absl::StatusOr<LinkReport> Relink(std::optional<std::vector<ChangedInput>> changed,
                                     Diagnostics& diagnostics) override {
+    if (kept_ != nullptr) kept_->Resume();
     return Tracked([&] { return session_.Relink(std::move(changed), files_, diagnostics); });
   }
 
   absl::StatusOr<verify::VerifyReport> Verify(Diagnostics& diagnostics) override {
+    if (kept_ != nullptr) kept_->Resume();
     const LinkOptions* options = session_.options();
     if (options == nullptr) return absl::FailedPreconditionError(absl::StrCat(sink_.path(), ": never linked"));
     // Files of its own: verification reads nothing of the session.
@@ -155,17 +165,28 @@ class SessionLinker final : public Linker {
   void Distrust(const std::string& detail) override { session_.Distrust(detail); }
 
   void Settle() override { session_.Settle(); }
-  void StopSettling() override { sink_.StopSettling(); }
+  void StopSettling() override {
+    sink_.StopSettling();
+    if (kept_ != nullptr) kept_->Interrupt();
+  }
   SessionStatus Status() const override { return session_.Status(); }
 
   std::vector<std::string> Inputs() const override {
+    if (kept_ != nullptr) kept_->Resume();
     std::vector<std::string> inputs = files_.Opened();
     if (const LinkOptions* options = session_.options()) {
       for (const std::string& file : options->response_files) {
         inputs.push_back(absl::StartsWith(file, "/") ? file : absl::StrCat(files_.folder(), "/", file));
       }
     }
+    // A session that was taken up from disk has opened little itself.
+    if (taken_up_) {
+      for (const std::string& path : session_.InputPaths()) {
+        inputs.push_back(absl::StartsWith(path, "/") ? path : absl::StrCat(files_.folder(), "/", path));
+      }
+    }
     std::sort(inputs.begin(), inputs.end());
+    inputs.erase(std::unique(inputs.begin(), inputs.end()), inputs.end());
     return inputs;
   }
 
@@ -175,17 +196,23 @@ class SessionLinker final : public Linker {
   template <typename LinkCall>
   absl::StatusOr<LinkReport> Tracked(LinkCall link) {
     absl::flat_hash_set<std::string> before = files_.TakeOpened();
+    const bool first = session_.options() == nullptr;
     absl::StatusOr<LinkReport> report = link();
+    if (report.ok()) taken_up_ = report->outcome == Outcome::kPatched && (first || taken_up_);
     if (!report.ok()) files_.TakeOpened();
     if (!report.ok() || report->outcome == Outcome::kPatched) files_.RestoreOpened(std::move(before));
     return report;
   }
 
-  FileSink sink_;
+  // One of the two is the sink.
+  const std::unique_ptr<KeptOutput> kept_;
+  const std::unique_ptr<FileSink> unkept_;
+  FileSink& sink_;
   MappedFileSource files_;
   FileWatch watch_;
   LinkSession session_;
   std::vector<std::string> environment_;  // of the last client
+  bool taken_up_ = false;  // from disk, and not linked in full since
 };
 
 }  // namespace
@@ -197,8 +224,13 @@ absl::StatusOr<SharedOptions> SessionLinkerFactory::Parse(absl::Span<const std::
   return cache_.Parse(args, place, files, diagnostics, [&](LinkOptions& options) { ApplyEnvironment(client, options); });
 }
 
+SessionLinkerFactory::SessionLinkerFactory(const std::string& state_folder)
+    : state_(state_folder.empty() ? nullptr : std::make_unique<StateFiles>(absl::StrCat(state_folder, "/store"))) {}
+
+SessionLinkerFactory::~SessionLinkerFactory() = default;
+
 std::unique_ptr<Linker> SessionLinkerFactory::Create(absl::string_view output) {
-  return std::make_unique<SessionLinker>(std::string(output));
+  return std::make_unique<SessionLinker>(std::string(output), state_.get());
 }
 
 }  // namespace kitlink::daemon

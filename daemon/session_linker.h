@@ -3,21 +3,27 @@
 #define DAEMON_SESSION_LINKER_H_
 
 #include <memory>
+#include <string>
 
 #include "daemon/linker.h"
 #include "daemon/option_cache.h"
+#include "daemon/store/state_files.h"
 
 namespace kitlink::daemon {
 
 // Thread safe; its linkers are as Linker says.
 class SessionLinkerFactory final : public LinkerFactory {
  public:
+  // Sessions are kept below `state_folder` and taken up from there; empty: they end with the process.
+  explicit SessionLinkerFactory(const std::string& state_folder = "");
+  ~SessionLinkerFactory() override;
   absl::StatusOr<SharedOptions> Parse(absl::Span<const std::string> args, const ClientView& client,
                                     Diagnostics& diagnostics) override;
   std::unique_ptr<Linker> Create(absl::string_view output) override;
 
  private:
   OptionCache cache_;
+  std::unique_ptr<StateFiles> state_;
 };
 
 }  // namespace kitlink::daemon

@@ -7,12 +7,16 @@
 #include <optional>
 #include <vector>
 
+#include "core/base/fields.h"
+
 namespace kitlink {
 
 // Offsets and sizes are bytes within the section.
 struct Room {
   uint64_t offset = 0;
   uint64_t size = 0;
+
+  KITLINK_FIELDS(offset, size)
 };
 
 // Value type: a plan works on a copy. Not thread safe.
@@ -38,12 +42,15 @@ class Space {
   const std::vector<Room>& holes() const { return holes_; }
   Room tail() const { return {used_, size_ - used_}; }
 
+  KITLINK_FIELDS(used_, size_, min_hole_, holes_)
+
  private:
   bool LegalHole(uint64_t size) const { return size == 0 || size >= min_hole_; }
 
   uint64_t used_ = 0, size_ = 0, min_hole_ = 0;
   std::vector<Room> holes_;  // sorted by offset
 };
+static_assert(sizeof(Space) == 48, "a new field belongs in KITLINK_FIELDS");
 
 }  // namespace kitlink
 

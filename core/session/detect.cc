@@ -367,6 +367,7 @@ void AdoptFiles(const Changes& changes, const ChangedUnits& read, int64_t starte
       memory->files[f].stamp = stamp;
       memory->files[f].settled = OldEnough(stamp, started_ns);
       memory->files[f].young = {};
+      if (list == &read.stamps) memory->files[f].identity = ContentId();
     }
   }
   for (const auto& [f, digest] : read.digests) memory->files[f].young = digest;

@@ -11,6 +11,7 @@
 #include "absl/container/flat_hash_set.h"
 #include "absl/functional/function_ref.h"
 #include "absl/strings/string_view.h"
+#include "core/base/fields.h"
 #include "core/base/ids.h"
 #include "core/input/model.h"
 #include "core/session/gate_reason.h"
@@ -30,6 +31,8 @@ struct LibraryMemory {
   std::vector<std::pair<SymbolId, uint64_t>> defined;  // all others, with a digest of version and kind
   std::vector<std::pair<SymbolId, bool>> undefined;    // left to others; true: they must be found
   std::vector<std::pair<SymbolId, uint64_t>> copies;   // objects that live in the image, with a digest of all that a copy needs
+
+  KITLINK_FIELDS(file, soname, as_needed, needed, dependencies, versioned, defined, undefined, copies)
 
   bool Defines(SymbolId symbol) const;
   bool LeavesOpen(SymbolId symbol, bool strongly) const;

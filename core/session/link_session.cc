@@ -22,6 +22,8 @@
 #include "core/session/roster.h"
 #include "core/session/side_files.h"
 #include "core/session/sites.h"
+#include "core/session/state/elsewhere.h"
+#include "core/session/state/state.h"
 #include "core/session/take_part.h"
 #include "core/session/watched_inputs.h"
 
@@ -81,7 +83,8 @@ const char* OutcomeName(Outcome outcome) {
 }
 
 struct LinkSession::Impl {
-  Impl(ImageSink* image_sink, InputWatch* watch) : sink(image_sink), watched(watch) {}
+  Impl(ImageSink* image_sink, InputWatch* watch)
+      : sink(image_sink), watched(watch), store(dynamic_cast<StateStore*>(image_sink)) {}
 
   absl::StatusOr<LinkReport> Link(const LinkRequest& request, FileSource& files, Diagnostics& diagnostics);
   absl::StatusOr<std::variant<LinkReport, GateRefusal>> Patch(const LinkRequest& request, FileSource& files);
@@ -98,6 +101,11 @@ struct LinkSession::Impl {
   absl::StatusOr<LinkReport> LinkInFull(const LinkRequest& request, FileSource& files, Diagnostics& diagnostics);
   void Adopt(const LinkRequest& request, const Changes& changes, const ChangedUnits& read, FileSource& files, Plan plan);
   void CaptureLink();
+  void Restore(const LinkRequest& request, FileSource& files);
+  void TakeUp(RestoredState state, const LinkRequest& request, FileSource& files);
+  void Forget(GateRefusal why);
+  std::optional<GateRefusal> CheckWhole() const;
+  void Persist();
 
   ImageReader Reader() {
     return [this](uint64_t offset, MutableBytes into) { return sink->ReadBack(offset, into); };
@@ -105,9 +113,14 @@ struct LinkSession::Impl {
 
   ImageSink* const sink;
   WatchedInputs watched;
+  StateStore* const store;  // the sink, when it keeps sessions; nullptr: this one ends with the process
   std::unique_ptr<Memory> memory;  // nullptr: nothing to patch, `why_cold` says why
   GateRefusal why_cold{GateReason::kFirstLink, ""};
   bool linked_before = false;      // an incremental link was published: the next full one is a fall-back
+
+  bool restored = false;                // the store was asked
+  std::shared_ptr<PageSource> source;   // of a memory that was read from disk
+  uint64_t saved_generation = 0;
 
   // The last full link, until it is captured.
   struct Pending {
@@ -134,6 +147,7 @@ absl::StatusOr<LinkReport> LinkSession::Impl::Link(const LinkRequest& request, F
   last_files = &files;
   Stopwatch watch;
   CaptureLink();
+  Restore(request, files);
   started_ns = absl::GetCurrentTimeNanos();
   absl::StatusOr<std::variant<LinkReport, GateRefusal>> patched = Patch(request, files);
   if (!patched.ok()) return patched.status();
@@ -141,10 +155,12 @@ absl::StatusOr<LinkReport> LinkSession::Impl::Link(const LinkRequest& request, F
   if (LinkReport* done = std::get_if<LinkReport>(&*patched)) {
     report = std::move(*done);
   } else {
+    // What bad rows made of it means nothing.
+    if (auto damage = CheckWhole()) patched->emplace<GateRefusal>(*std::move(damage));
     absl::StatusOr<LinkReport> full = LinkInFull(request, files, diagnostics);
     if (!full.ok()) return full.status();
     report = *std::move(full);
-    const GateRefusal& refusal = std::get<GateRefusal>(*patched);
+    GateRefusal refusal = std::get<GateRefusal>(*std::move(patched));
     report.reason = refusal.reason;
     report.reason_detail = refusal.detail;
   }
@@ -191,6 +207,7 @@ absl::StatusOr<std::variant<LinkReport, GateRefusal>> LinkSession::Impl::Patch(c
   if (auto* refusal = std::get_if<GateRefusal>(&planned)) return {std::move(*refusal)};
   Plan plan = std::get<Plan>(std::move(planned));
   if (auto refusal = CheckUnchanged(changed, changes, *memory, files)) return {*std::move(refusal)};
+  if (auto refusal = CheckWhole()) return {*std::move(refusal)};
   report.timings_us.plan = watch.Lap() - report.timings_us.gate;
 
   // Beyond this point the output changes.
@@ -207,6 +224,8 @@ absl::StatusOr<std::variant<LinkReport, GateRefusal>> LinkSession::Impl::Patch(c
   Adopt(request, changes, changed, files, std::move(plan));
   libraries.Keep();
   report.build_id = memory->tables->build_id();
+  // Rows that nobody looked at before the commit: the image is right, what is remembered of it is not.
+  if (auto damage = CheckWhole()) Forget(*std::move(damage));
   return {std::move(report)};
 }
 
@@ -390,9 +409,7 @@ absl::StatusOr<LinkReport> LinkSession::Impl::LinkInFull(const LinkRequest& requ
   }
   if (absl::Status status = sink->PublishImage(true); !status.ok()) return status;
   report.timings_us.commit = watch.Lap();
-  memory.reset();
-  watched.Stop();
-  why_cold = {GateReason::kPriorLinkFailed, ""};
+  Forget({GateReason::kPriorLinkFailed, ""});
   report.bytes_written = link->image->size();
   report.build_id = written->build_id;
   report.counters.inputs_read = link->program->opened.size();
@@ -410,6 +427,85 @@ absl::StatusOr<LinkReport> LinkSession::Impl::LinkInFull(const LinkRequest& requ
     why_cold = {GateReason::kIncrementalOff, ""};
   }
   return report;
+}
+
+// There is nothing to patch from now on.
+void LinkSession::Impl::Forget(GateRefusal why) {
+  memory.reset();
+  source.reset();
+  watched.Stop();
+  why_cold = std::move(why);
+}
+
+// Takes up what an earlier process left: here, else what was linked in another folder and is the same. A full link after
+// that is a fall-back.
+void LinkSession::Impl::Restore(const LinkRequest& request, FileSource& files) {
+  if (store == nullptr || std::exchange(restored, true)) return;
+  if (const absl::StatusOr<std::string> manifest = store->ReadManifest(); manifest.ok()) {
+    linked_before = true;
+    absl::StatusOr<RestoredState> state = LoadState(*manifest, store);
+    if (!state.ok()) {
+      why_cold = {GateReason::kStateUnusable, std::string(state.status().message())};
+    } else if (absl::Status status = store->TakeUp(state->facts.image); !status.ok()) {
+      why_cold = {GateReason::kStateStale, std::string(status.message())};
+    } else {
+      TakeUp(*std::move(state), request, files);
+      return;
+    }
+  }
+  // Whatever is wrong with this one, it is no worse than none.
+  const absl::StatusOr<StateStore::Portable> portable = store->ReadPortable();
+  if (!portable.ok() || store->folder().empty()) return;
+  absl::StatusOr<RestoredState> state = LoadState(portable->manifest, store);
+  if (!state.ok() || !store->TakeUpCopy(state->facts.image, portable->output).ok()) return;
+  if (!MoveMemory(state->facts.folder, store->folder(), files, state->memory.get()).ok()) return;
+  linked_before = true;
+  TakeUp(*std::move(state), request, files);
+}
+
+void LinkSession::Impl::TakeUp(RestoredState state, const LinkRequest& request, FileSource& files) {
+  // What scripts say is read anew. That they are what they were, as inputs, is found out with the others.
+  std::vector<OpenedFile> scripts;
+  absl::StatusOr<ExportRules> exports = ReadExportRules(*state.memory->options, files, &scripts);
+  if (!exports.ok()) {
+    why_cold = {GateReason::kStateUnusable, std::string(exports.status().message())};
+    return;
+  }
+  state.memory->exports = *std::move(exports);
+  memory = std::move(state.memory);
+  source = std::move(state.source);
+  options = memory->options;
+  output = request.output;
+  generation = state.facts.generation;
+  bytes_held = memory->bytes_held();
+  inputs.clear();
+  for (const FileMemory& file : std::as_const(memory->files)) {
+    if (!file.gone) inputs.push_back(file.path);
+  }
+}
+
+// Refuses when rows that were needed could not be read from disk.
+std::optional<GateRefusal> LinkSession::Impl::CheckWhole() const {
+  if (source == nullptr || !source->damaged()) return std::nullopt;
+  return GateRefusal{GateReason::kStateUnusable, source->what()};
+}
+
+// Writes what is not on disk yet. What cannot be written is no loss now, and a full link later.
+void LinkSession::Impl::Persist() {
+  if (store == nullptr || memory == nullptr || saved_generation == generation || CheckWhole()) return;
+  absl::StatusOr<std::string> image = store->Record();
+  if (!image.ok()) return;
+  const std::string folder = store->folder();
+  const SessionFacts facts{generation, output, *std::move(image), folder};
+  absl::Status status = SaveState(facts, memory.get(), store);
+  // What others need can wait: this takes as long as reading all inputs, the first time.
+  const auto stop = [&] { return store->Interrupted(); };
+  if (status.ok() && !folder.empty()) {
+    const size_t identified = IdentifyInputs(*last_files, stop, memory.get());
+    if (stop()) return;
+    if (identified != 0) status = SaveState(facts, memory.get(), store);
+  }
+  if (status.ok()) saved_generation = generation;
 }
 
 // Makes the last full link hot.
@@ -450,15 +546,16 @@ absl::StatusOr<LinkReport> LinkSession::Relink(std::optional<std::vector<Changed
 
 void LinkSession::Distrust(std::string detail) {
   impl_->pending.reset();
-  impl_->memory.reset();
-  impl_->watched.Stop();
-  impl_->why_cold = {GateReason::kShadowMismatch, std::move(detail)};
+  impl_->Forget({GateReason::kShadowMismatch, std::move(detail)});
+  // Nor is the next process to believe it.
+  if (impl_->store != nullptr) impl_->store->Forget();
 }
 
 void LinkSession::Settle() {
   impl_->CaptureLink();
   if (impl_->memory != nullptr && impl_->last_files != nullptr) impl_->watched.Start(*impl_->memory, *impl_->last_files);
   impl_->sink->Settle();
+  impl_->Persist();
 }
 
 SessionStatus LinkSession::Status() const {

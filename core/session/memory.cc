@@ -122,8 +122,8 @@ class Capture {
       ParallelFor(in.pieces.size(), 512, [&](size_t p) {
         digests[p] = DigestPiece(ByteView(in.pieces[p].data, in.pieces[p].size));
       });
-      out.offsets.reserve(in.pieces.size());
-      for (size_t p = 0; p < digests.size(); ++p) out.offsets.emplace(digests[p], in.pieces[p].offset);
+      out.offsets.Reserve(in.pieces.size());
+      for (size_t p = 0; p < digests.size(); ++p) out.offsets.Add(digests[p], in.pieces[p].offset);
     }
   }
 
@@ -547,11 +547,6 @@ void Memory::NoteSites(UnitId id) {
   NoteDescribed(unit, this);
 }
 
-PieceDigest DigestPiece(ByteView bytes) {
-  const ContentId id = HashContent(bytes);
-  return {Load<uint64_t>(&id.bytes[0]), Load<uint64_t>(&id.bytes[8])};
-}
-
 bool IsEntryReference(const Arch& arch, const Reloc& reloc) {
   const RelocInfo info = arch.Info(reloc.type);
   if (info.form == RelocForm::kSize || info.form == RelocForm::kNone) return true;
@@ -728,10 +723,10 @@ uint64_t UnitMemory::bytes_held() const {
 }
 
 uint64_t Memory::bytes_held() const {
-  uint64_t total = names.bytes() + users.bytes() + group_users.bytes() + site_users.bytes() + symbols.capacity() * sizeof(SymbolMemory) + tables->bytes_held();
-  for (const UnitMemory& unit : units) total += unit.bytes_held();
+  uint64_t total = names.bytes() + users.bytes() + group_users.bytes() + site_users.bytes() + symbols.bytes() + tables->bytes_held();
+  units.ForEachLoaded([&](const UnitMemory& unit) { total += unit.bytes_held(); });
   for (const SectionMemory& section : sections) total += section.row_list.capacity() * sizeof(RowMemory);
-  for (const MergedMemory& m : merged) total += m.offsets.capacity() * (sizeof(PieceDigest) + 9);
+  for (const MergedMemory& m : merged) total += m.offsets.bytes();
   total += pinned.capacity() * (sizeof(SymbolId) + 1);
   for (const LibraryMemory& library : libraries) {
     total += library.defined.capacity() * sizeof(library.defined[0]) + library.undefined.capacity() * sizeof(library.undefined[0]);

@@ -20,14 +20,18 @@
 #include "core/arch/arch.h"
 #include "core/base/file_source.h"
 #include "core/base/digest.h"
+#include "core/base/fields.h"
 #include "core/base/ids.h"
+#include "core/base/paged_table.h"
 #include "core/base/unit_rank.h"
 #include "core/input/options.h"
 #include "core/layout/placement.h"
 #include "core/layout/space.h"
 #include "core/output/hot_tables.h"
+#include "core/output/model_fields.h"
 #include "core/session/cold.h"
 #include "core/session/libraries.h"
+#include "core/session/piece_index.h"
 #include "core/session/references.h"
 #include "core/session/site_list.h"
 #include "core/session/symbol_names.h"
@@ -48,6 +52,8 @@ struct AtomMemory {
   uint64_t offset = 0;    // of the slot in the section
   uint64_t capacity = 0;
   bool movable = false;  // of a row: its bytes and words may go to another address as they are (see rows.h)
+
+  KITLINK_FIELDS(name, flags, kind, state, alignment, size, section, offset, capacity, movable)
 };
 
 // A slot that a function has left: jumps stand at the addresses that were published.
@@ -56,6 +62,8 @@ struct IslandMemory {
   uint64_t offset = 0;
   uint64_t capacity = 0;
   std::vector<SymbolId> symbols;  // whose published addresses lie in it
+
+  KITLINK_FIELDS(section, offset, capacity, symbols)
 };
 
 // What a unit says of a global name.
@@ -72,6 +80,8 @@ struct GlobalMemory {
   uint32_t index = 0;      // in the symbols of the object that was read last
   uint64_t size = 0;       // of a COMMON symbol
   uint64_t alignment = 0;  // of a COMMON symbol; an absolute one's value
+
+  KITLINK_FIELDS(symbol, role, binding, type, visibility, owner, copied, lost, unloaded, index, size, alignment)
 };
 
 struct UnitMemory {
@@ -92,6 +102,9 @@ struct UnitMemory {
   bool static_tls = false;  // of a library: it must be loaded at start-up for this unit's sake
   bool lazy = false;  // takes part only as long as somebody needs what it defines: an archive member
   References references;  // by index in `atoms`; only with --gc-sections
+
+  KITLINK_FIELDS(file, member, ordinal, rank, content, captured, gone, traits, atoms, globals, kept_groups, lost_groups, islands,
+                 sites, local_cells, static_tls, lazy, references)
 
   // What the unit says of `symbol`; nullptr when it does not name it.
   const GlobalMemory* Find(SymbolId symbol) const;
@@ -125,6 +138,9 @@ struct SymbolMemory {
   bool sized = false;       // others refer to its size
   bool executable = false;  // defined in code
   bool described = false;   // debug information of others refers to it
+
+  KITLINK_FIELDS(kind, visibility, lazy, shared, exported, strong, idle, dead, import_group, owner, address, body, size,
+                 traits, interior, sized, executable, described)
 };
 
 // A piece of a section that holds rows.
@@ -132,6 +148,8 @@ struct RowMemory {
   uint32_t priority = 0;  // 0 unless the section goes by priority; of debug tables: where it is
   UnitId unit;
   uint32_t atom = 0;  // index in UnitMemory::atoms
+
+  KITLINK_FIELDS(priority, unit, atom)
 };
 
 // An output section's room, and what a relink needs to know of the section.
@@ -151,26 +169,20 @@ struct SectionMemory {
   bool announced = false;
   uint64_t moved_from = 0, moved_size = 0;  // of one that is not loaded and has to move: its offset and size in the image
   Space space;
+
+  KITLINK_FIELDS(name, flags, nobits, exact, padded, rows, by_priority, alignment, address, offset, size, used, row_list,
+                 min_hole, relro, growth_of, announced, moved_from, moved_size, space)
   bool alloc() const { return (flags & kSecAlloc) != 0; }
 };
-
-// 128 bits of BLAKE2b: two strings with one digest are taken to be the same.
-struct PieceDigest {
-  uint64_t low = 0, high = 0;
-  friend bool operator==(const PieceDigest& a, const PieceDigest& b) { return a.low == b.low && a.high == b.high; }
-  template <typename H>
-  friend H AbslHashValue(H h, const PieceDigest& d) {
-    return H::combine(std::move(h), d.low, d.high);
-  }
-};
-PieceDigest DigestPiece(ByteView bytes);
 
 struct MergedMemory {
   std::string name;  // of the output section
   uint32_t flags = 0, entry_size = 1, alignment = 1;
   SectionId section;
   uint64_t used = 0;
-  absl::flat_hash_map<PieceDigest, uint32_t> offsets;
+  PieceIndex offsets;
+
+  KITLINK_FIELDS(name, flags, entry_size, alignment, section, used, offsets)
 };
 
 // The room of a COMMON symbol that counts.
@@ -178,6 +190,8 @@ struct CommonMemory {
   SectionId section;
   uint64_t offset = 0, capacity = 0;
   uint64_t alignment = 1;  // the strictest that any unit asks for
+
+  KITLINK_FIELDS(section, offset, capacity, alignment)
 };
 
 // A member of an archive, whether it takes part or not. Digests are 64 bits of FNV: they tell what changed, not what is
@@ -185,6 +199,8 @@ struct CommonMemory {
 struct MemberMemory {
   uint64_t name = 0;   // digest of its name
   uint64_t offer = 0;  // OfferDigest
+
+  KITLINK_FIELDS(name, offer)
 };
 
 struct FileMemory {
@@ -196,10 +212,23 @@ struct FileMemory {
   ContentId content;     // of a library or script; objects are compared atom by atom
   bool settled = false;  // the stamp is old enough to be trusted when it is equal
   QuickDigest young;     // of an object whose stamp is not: tells whether it is the same when its stamp is
+  ContentId identity;    // of all its bytes as they were linked; for who has it under another stamp. Often not known
   bool thin = false;          // an archive whose members are files of their own
   std::vector<UnitId> units;  // of an object: its one; of an archive: the members that take part
   uint64_t member_list = 0;   // of an archive: digest of all members' names and what they define
   std::vector<MemberMemory> members;  // of an archive, in order
+
+  // The stamp means something on this machine only (FileHere), and what it tells of a young one for a moment.
+  static constexpr size_t kFieldsElsewhere = 3;
+  KITLINK_FIELDS(path, gone, rank, role, content, identity, thin, units, member_list, members)
+};
+
+// What only this machine knows of a file.
+struct FileHere {
+  FileStamp stamp;
+  bool settled = false;
+
+  KITLINK_FIELDS(stamp, settled)
 };
 
 // What a full link would take, were a name needed that nobody defines: a member of an archive, or an object between
@@ -208,6 +237,8 @@ struct MemberOffer {
   uint32_t file = 0;     // index in Memory::files
   uint32_t member = 0;   // place in the archive
   bool several = false;  // others offer the name, too; this is the first
+
+  KITLINK_FIELDS(file, member, several)
 };
 
 // What is merged over all inputs: as long as some unit has the same to say, the image's say does not hang on one that
@@ -216,6 +247,9 @@ struct TraitsKey {
   UnitTraits traits;
   bool static_tls = false;
   friend bool operator==(const TraitsKey& a, const TraitsKey& b) { return a.Tie() == b.Tie(); }
+  friend bool operator<(const TraitsKey& a, const TraitsKey& b) { return a.Tie() < b.Tie(); }
+
+  KITLINK_FIELDS(traits, static_tls)
   template <typename H>
   friend H AbslHashValue(H h, const TraitsKey& key) {
     return H::combine(std::move(h), key.Tie());
@@ -234,6 +268,8 @@ struct LibraryOffer {
   std::string version;
   SymbolType type = SymbolType::kNone;
   bool function = false;  // as in TargetTraits
+
+  KITLINK_FIELDS(library, import_group, version, type, function)
 };
 
 struct Memory {
@@ -242,8 +278,8 @@ struct Memory {
   OutputTraits output;
   ImageValues values;
   SymbolNames names;
-  std::vector<UnitMemory> units;      // by UnitId
-  std::vector<SymbolMemory> symbols;  // by SymbolId
+  PagedTable<UnitMemory, 4> units;        // by UnitId
+  PagedTable<SymbolMemory, 512> symbols;  // by SymbolId
   Users users;         // of the units' globals
   Users group_users;   // of COMDAT signatures: kept and lost
   Users site_users;    // of names: units that have sites of them
@@ -266,10 +302,11 @@ struct Memory {
   UnitId common_unit;  // the linker's own, which owns all COMMON symbols; invalid when there were none
   absl::flat_hash_map<SymbolId, CommonMemory> commons;  // but for thread variables
   std::vector<MergedMemory> merged;
-  std::vector<FileMemory> files;
+  PagedTable<FileMemory, 128> files;
+  PagedTable<FileHere, 128> files_here;  // beside `files`; brought up to date to be written
   absl::flat_hash_map<std::string, uint32_t> file_of;  // path -> index in files
-  std::vector<std::string> library_found;  // beside options.inputs: what -l found first
-  std::vector<uint64_t> input_ranks;       // beside options.inputs, ascending
+  PagedTable<std::string, 1024> library_found;  // beside options.inputs: what -l found first
+  std::vector<uint64_t> input_ranks;            // beside options.inputs, ascending
   absl::flat_hash_map<SymbolId, MemberOffer> offers;  // of names that SymbolMemory::lazy is true of; may be stale
   // Some name that is needed is defined by several members, and which of them took part depended on the order in which
   // references were met: no member may come or go without asking anew.
@@ -284,6 +321,14 @@ struct Memory {
   // Where a unit stands in the order of the link; ids say nothing about it.
   const UnitRank& RankOf(UnitId unit) const { return units[unit.value].rank; }
   bool Before(UnitId a, UnitId b) const { return RankOf(a) < RankOf(b); }
+
+  // Of these, the options, the machine and the format's tables are written by core/session/state itself; paths are
+  // found again by reading the files, and rules of exports by reading the scripts that the options name.
+  static constexpr size_t kFieldsElsewhere = 5;
+  KITLINK_FIELDS(output, values, names, units, symbols, users, group_users, site_users, sets, import_uses, import_groups,
+                 idle_imports, libraries, library_offers, pinned, versioned_imports, sections, common_unit, commons, merged,
+                 files, files_here, library_found, input_ranks, offers, members_contested, traits, padding_abbrev,
+                 has_padding_abbrev, atom_count, image_size)
 
   // The id of a name, with room for what is known of it.
   SymbolId Intern(absl::string_view name);

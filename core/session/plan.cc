@@ -362,7 +362,7 @@ void AdoptPlan(Plan plan, Memory* memory) {
   for (auto& [index, growth] : plan.merged) {
     MergedMemory& merged = memory->merged[index];
     merged.used = growth.used;
-    for (const auto& [digest, offset] : growth.offsets) merged.offsets.emplace(digest, offset);
+    for (const auto& [digest, offset] : growth.offsets) merged.offsets.Add(digest, offset);
   }
   for (const auto& [id, place] : plan.commons) {
     if (place.section.valid()) {

@@ -315,7 +315,7 @@ void AdoptRoster(const InputListChange& list, const ChangedUnits& changed, Memor
     absl::erase_if(memory->offers, [&](const auto& entry) { return entry.second.file == f && !entry.second.several; });
   }
   if (list.same_places()) return;
-  std::vector<std::string> found;
+  PagedTable<std::string, 1024> found;
   for (uint32_t origin : list.origins) {
     found.push_back(origin == InputListChange::kNew ? std::string() : std::move(memory->library_found[origin]));
   }

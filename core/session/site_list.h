@@ -8,6 +8,7 @@
 
 #include "absl/functional/function_ref.h"
 #include "core/arch/arch.h"
+#include "core/base/fields.h"
 
 namespace kitlink {
 
@@ -38,12 +39,15 @@ class SiteList {
   bool empty() const { return packed_.empty(); }
   uint64_t bytes_held() const { return packed_.capacity(); }
 
+  KITLINK_FIELDS(packed_)
+
  private:
   // For each name: its distance to the one before, the length of what follows, and for each site: distance to the atom
   // before, offset (from the one before in the same atom), type with a bit that tells whether an addend follows, addend,
   // lead. Numbers are LEB128.
   std::vector<uint8_t> packed_;
 };
+static_assert(sizeof(SiteList) == 24, "a new field belongs in KITLINK_FIELDS");
 
 }  // namespace kitlink
 

@@ -3,13 +3,15 @@
 #define CORE_SESSION_SYMBOL_NAMES_H_
 
 #include <cstdint>
-#include <deque>
+#include <optional>
 #include <string>
-#include <utility>
 
 #include "absl/container/flat_hash_map.h"
+#include "absl/functional/function_ref.h"
 #include "absl/strings/string_view.h"
+#include "core/base/codec.h"
 #include "core/base/ids.h"
+#include "core/base/paged_table.h"
 #include "core/symbols/name_table.h"
 
 namespace kitlink {
@@ -23,33 +25,36 @@ class SymbolNames {
   SymbolNames(NameTable table, uint32_t taken) : table_(std::move(table)), taken_(taken) {}
 
   // An invalid id when the name is not there.
-  SymbolId Find(absl::string_view name) const {
-    const SymbolId id = table_.Find(name);
-    if (id.valid()) return id;
-    const auto it = later_ids_.find(name);
-    return it == later_ids_.end() ? SymbolId() : it->second;
-  }
-  SymbolId Intern(absl::string_view name) {
-    if (const SymbolId id = Find(name); id.valid()) return id;
-    const SymbolId id(count());
-    later_.emplace_back(name);
-    later_ids_.emplace(later_.back(), id);
-    return id;
-  }
+  SymbolId Find(absl::string_view name) const;
+  SymbolId Intern(absl::string_view name);
   // REQUIRES: `id` came from here.
-  absl::string_view Name(SymbolId id) const { return id.value < taken_ ? table_.Name(id) : later_[id.value - taken_]; }
+  absl::string_view Name(SymbolId id) const;
   // Every id is below this.
   uint32_t count() const { return taken_ + static_cast<uint32_t>(later_.size()); }
-  uint64_t bytes() const {
-    uint64_t total = table_.bytes();
-    for (const std::string& name : later_) total += sizeof(std::string) + 32 + name.capacity();
-    return total;
-  }
+  uint64_t bytes() const;
+
+  // Brings the names of the link into the form that is written; ids stay. O(names), the first time. Views that were
+  // given before are void. False, and nothing has happened, when `stop` becomes true.
+  bool Freeze(absl::FunctionRef<bool()> stop);
+  // REQUIRES: frozen.
+  void Encode(Encoder& encoder) const { encoder.Put(taken_, names_, slots_, later_); }
+  bool Decode(Decoder& decoder);
+  static std::string Schema();
 
  private:
-  NameTable table_;
+  // A place of an open-addressing table: which name is looked for next for this hash.
+  struct Slot {
+    uint32_t hash = 0;
+    uint32_t id = 0;  // plus one; 0: free
+    KITLINK_FIELDS(hash, id)
+  };
+  SymbolId FindFrozen(absl::string_view name) const;
+
+  std::optional<NameTable> table_;  // until they are frozen
   uint32_t taken_ = 0;
-  std::deque<std::string> later_;  // does not move its strings
+  PagedTable<std::string, 256> names_;  // by id; what is no name is empty
+  PagedTable<Slot, 2048> slots_;        // a power of two of them, at most two thirds taken
+  PagedTable<std::string, 64> later_;   // does not move its strings
   absl::flat_hash_map<absl::string_view, SymbolId> later_ids_;
 };
 

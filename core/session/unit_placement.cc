@@ -736,7 +736,7 @@ std::optional<uint64_t> PlacementState::Piece(uint32_t merged, ByteView bytes, s
   const MergedMemory& known = memory_.merged[merged];
   const SectionMemory& home = memory_.sections[known.section.value];
   const PieceDigest digest = DigestPiece(bytes);
-  if (auto it = known.offsets.find(digest); it != known.offsets.end()) return home.address + it->second;
+  if (const auto offset = known.offsets.Find(digest)) return home.address + *offset;
   MergedGrowth& growth = merged_.try_emplace(merged, MergedGrowth{known.used, {}}).first->second;
   if (auto it = growth.offsets.find(digest); it != growth.offsets.end()) return home.address + it->second;
   const uint64_t offset = AlignUp(home.address + growth.used, known.alignment) - home.address;

@@ -3,10 +3,13 @@
 #define CORE_SESSION_USERS_H_
 
 #include <cstdint>
+#include <string>
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
+#include "core/base/fields.h"
 #include "core/base/ids.h"
+#include "core/base/paged_table.h"
 
 namespace kitlink {
 
@@ -23,13 +26,19 @@ class Users {
   size_t Count(SymbolId symbol) const;
   uint64_t bytes() const;
 
+  KITLINK_FIELDS(begin_, units_, later_)
+
  private:
   bool Knows(SymbolId symbol, UnitId unit) const;
 
-  std::vector<uint32_t> begin_;  // by SymbolId, one more: into units_
-  std::vector<UnitId> units_;    // ascending for each symbol
+  // Of units_, those that name a symbol when Build was called.
+  std::pair<uint64_t, uint64_t> RangeOf(SymbolId symbol) const;
+
+  PagedTable<uint32_t, 4096> begin_;  // by SymbolId, one more: into units_
+  PagedTable<UnitId, 4096> units_;    // ascending for each symbol
   absl::flat_hash_map<SymbolId, std::vector<UnitId>> later_;
 };
+static_assert(sizeof(Users) == 200, "a new field belongs in KITLINK_FIELDS");
 
 }  // namespace kitlink
 

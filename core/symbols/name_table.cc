@@ -113,7 +113,9 @@ uint32_t NameTable::capacity() const {
 }
 
 absl::string_view NameTable::Name(SymbolId id) const {
-  return (*shards_)[id.value & (kShards - 1)].names[id.value >> kShardBits];
+  const std::vector<absl::string_view>& names = (*shards_)[id.value & (kShards - 1)].names;
+  const uint32_t place = id.value >> kShardBits;
+  return place < names.size() ? names[place] : absl::string_view();
 }
 
 uint64_t NameTable::bytes() const {

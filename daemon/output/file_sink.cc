@@ -4,6 +4,8 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <chrono>
+#include <thread>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -13,6 +15,8 @@
 
 namespace kitlink::daemon {
 namespace {
+
+constexpr int kMostTicks = 20;  // milliseconds, longer than any tick
 
 // Beyond this, copying the image is no dearer than keeping and replaying patches.
 uint64_t JournalLimit(uint64_t image_size) {
@@ -213,12 +217,19 @@ absl::Status FileSink::CommitInPlace(const ImagePatch& patch) {
   } else if (absl::IsFailedPrecondition(status)) {
     status = absl::InternalError(status.message());  // FailedPrecondition would say "nothing was touched"
   }
+  const FileIdentity before = *published_;
   struct stat info;
-  if (ops_.Fstat(file->fd(), &info) == 0) {
-    published_ = FileIdentity::Of(info);
-  } else {
+  published_.reset();
+  if (ops_.Fstat(file->fd(), &info) == 0) published_ = FileIdentity::Of(info);
+  // Within one tick of the clock a file's times do not change. What is written down of the image before the patch must
+  // not fit the image after it.
+  for (int tries = 0; status.ok() && published_ == before && tries < kMostTicks; ++tries) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    ops_.TouchNow(file->fd());
     published_.reset();
+    if (ops_.Fstat(file->fd(), &info) == 0) published_ = FileIdentity::Of(info);
   }
+  if (status.ok() && published_ == before) published_.reset();
   return status;
 }
 

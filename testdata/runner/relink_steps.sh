@@ -102,6 +102,13 @@ extra_step() {
   case $directive in
     edit) sed -i -E "$2" "$1" || fail "cannot edit" ;;
     relink) relink "$@" ;;
+    restart)  # restart [OUTPUT]
+      exec 9<>"$SESSION_DIR/out"
+      exec 8<>"$SESSION_DIR/in"
+      printf 'restart %s\n' "$PWD/${1:-$target}" >&8
+      local words=
+      IFS= read -r -t 60 -u 9 words
+      [ "$words" = "result: done" ] || fail "does not restart: $words" ;;
     relink-fails)
       case ${1:-} in *:) target=${1%:} ;; esac
       cp -p "$target" .before

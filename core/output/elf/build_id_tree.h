@@ -12,6 +12,7 @@
 
 #include "absl/status/statusor.h"
 #include "core/base/bytes.h"
+#include "core/base/fields.h"
 #include "core/output/image_sink.h"
 
 namespace kitlink::elf {
@@ -55,10 +56,13 @@ class BuildIdTree {
   absl::StatusOr<Delta> Stage(const std::vector<Mutation>& mutations, const ImageReader& read) const;
   void Apply(Delta delta);
 
+  KITLINK_FIELDS(pieces_, id_, root_)
+
  private:
   struct Piece {
     ByteRange range;
     std::vector<std::vector<uint64_t>> levels;  // the leaves first, the root last
+    KITLINK_FIELDS(range, levels)
   };
   class Stager;
 
@@ -66,6 +70,7 @@ class BuildIdTree {
   ByteRange id_;
   uint64_t root_ = 0;
 };
+static_assert(sizeof(BuildIdTree) == 48, "a new field belongs in KITLINK_FIELDS");
 
 }  // namespace kitlink::elf
 

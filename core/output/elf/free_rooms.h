@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include "absl/container/btree_map.h"
+#include "core/base/fields.h"
 
 namespace kitlink::elf {
 
@@ -53,6 +54,8 @@ class FreeRooms {
     return sum;
   }
   uint64_t bytes_held() const { return rooms_.size() * 18; }
+
+  KITLINK_FIELDS(rooms_)
 
  private:
   absl::btree_map<uint64_t, uint64_t> rooms_;  // first -> count

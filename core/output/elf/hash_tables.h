@@ -9,6 +9,7 @@
 
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
+#include "core/base/fields.h"
 
 namespace kitlink::elf {
 
@@ -21,6 +22,8 @@ uint32_t SysvHash(absl::string_view name);
 struct HashShape {
   uint32_t buckets = 1;      // of either table
   uint32_t bloom_words = 1;  // of .gnu.hash: a power of two
+
+  KITLINK_FIELDS(buckets, bloom_words)
 };
 HashShape HashShapeFor(size_t definitions);
 

@@ -27,6 +27,12 @@ HotCells::HotCells(const Cells& cells, const ImageValues& values, const Arch& ar
     : cells_(cells), values_(values), arch_(arch), home_(home) {
   cells_.got.clear();  // kinds and owners are in the sets
   cells_.got.shrink_to_fit();
+  set_of_.resize(cells_.set_of.size());
+  for (size_t i = 0; i < cells_.set_of.size(); ++i) set_of_[i] = cells_.set_of[i];
+  sets_.resize(cells_.sets.size());
+  for (size_t i = 0; i < cells_.sets.size(); ++i) sets_[i] = cells_.sets[i];
+  cells_.set_of = {};
+  cells_.sets = {};
   for (size_t at = 0; at + sizeof(Elf64_Rela) <= irelative.size(); at += sizeof(Elf64_Rela)) {
     irelative_.push_back(Load<Elf64_Rela>(&irelative[at]));
   }
@@ -43,13 +49,32 @@ void HotCells::Begin() {
 
 const CellSet* HotCells::Find(SymbolId symbol) const {
   if (auto it = staged_sets_.find(symbol); it != staged_sets_.end()) return &it->second;
-  return cells_.Find(symbol);
+  return Known(symbol);
+}
+
+const CellSet* HotCells::Known(SymbolId symbol) const {
+  const int32_t set = symbol.valid() && symbol.value < set_of_.size() ? set_of_[symbol.value] : -1;
+  return set < 0 ? nullptr : &sets_[static_cast<size_t>(set)];
+}
+
+void HotCells::Own(SymbolId symbol, const CellSet& set) {
+  const size_t known = set_of_.size();
+  if (symbol.value >= known) {
+    set_of_.resize(size_t{symbol.value} + 1);
+    for (size_t i = known; i <= symbol.value; ++i) set_of_[i] = -1;
+  }
+  if (std::as_const(set_of_)[symbol.value] < 0) {
+    set_of_[symbol.value] = static_cast<int32_t>(sets_.size());
+    sets_.push_back(set);
+  } else {
+    sets_[static_cast<size_t>(std::as_const(set_of_)[symbol.value])] = set;
+  }
 }
 
 CellSet& HotCells::Stage(SymbolId symbol) {
   auto [it, fresh] = staged_sets_.try_emplace(symbol);
   if (fresh) {
-    if (const CellSet* known = cells_.Find(symbol)) it->second = *known;
+    if (const CellSet* known = Known(symbol)) it->second = *known;
   }
   return it->second;
 }
@@ -295,7 +320,7 @@ void HotCells::Emit(std::vector<Mutation>* mutations) const {
 }
 
 void HotCells::Accept() {
-  for (const auto& [symbol, set] : staged_sets_) cells_.Get(symbol) = set;
+  for (const auto& [symbol, set] : staged_sets_) Own(symbol, set);
   cells_.got_reserve -= staged_got_count_ - cells_.got_count;
   cells_.got_count = staged_got_count_;
   cells_.plt_reserve -= static_cast<uint32_t>(staged_plt_.size());
@@ -305,7 +330,7 @@ void HotCells::Accept() {
 }
 
 uint64_t HotCells::bytes_held() const {
-  return cells_.set_of.capacity() * 4 + cells_.sets.capacity() * sizeof(CellSet) + cells_.plt.capacity() * 4 +
+  return set_of_.bytes() + sets_.bytes() + cells_.plt.capacity() * 4 +
          cells_.got.capacity() * sizeof(GotCell);
 }
 

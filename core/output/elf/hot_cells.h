@@ -9,8 +9,10 @@
 #include "absl/container/btree_map.h"
 #include "absl/container/flat_hash_map.h"
 #include "absl/status/status.h"
+#include "core/base/paged_table.h"
 #include "core/output/elf/hot_rela.h"
 #include "core/output/elf/image.h"
+#include "core/output/elf/table_fields.h"
 #include "core/output/hot_tables.h"
 
 namespace kitlink::elf {
@@ -24,10 +26,15 @@ struct CellsHome {
   uint64_t rela_plt_offset = 0;
   std::vector<uint64_t> rela_plt_sizes;  // fields that hold the size of .rela.plt: DT_PLTRELSZ, sh_size
   bool pic = false, shared = false, static_tls = false;
+
+  KITLINK_FIELDS(got, got_offset, got_plt, got_plt_offset, plt, plt_offset, iplt, rela_plt_offset, rela_plt_sizes, pic,
+                 shared, static_tls)
 };
 
 class HotCells {
  public:
+  // To be read from disk.
+  explicit HotCells(const Arch& arch) : arch_(arch) {}
   // `irelative`: the rows behind the jump slots of .rela.plt, as they were written.
   HotCells(const Cells& cells, const ImageValues& values, const Arch& arch, const CellsHome& home, ByteView irelative);
 
@@ -53,6 +60,8 @@ class HotCells {
   void Emit(std::vector<Mutation>* mutations) const;
   void Accept();
   uint64_t bytes_held() const;
+
+  KITLINK_FIELDS(cells_, set_of_, sets_, values_, home_, irelative_)
 
  private:
   // What a cell is to hold.
@@ -84,10 +93,16 @@ class HotCells {
   absl::Status AddPlt(SymbolId symbol, std::vector<Mutation>* mutations);
   uint32_t plt_count() const { return static_cast<uint32_t>(cells_.plt.size() + staged_plt_.size()); }
 
-  Cells cells_;
-  const ImageValues values_;
+  // What a symbol owns without the plan.
+  const CellSet* Known(SymbolId symbol) const;
+  void Own(SymbolId symbol, const CellSet& set);
+
+  Cells cells_;  // counts; who owns what is in the two that follow
+  PagedTable<int32_t, 4096> set_of_;  // by SymbolId: index in sets_, -1 for none
+  PagedTable<CellSet, 512> sets_;
+  ImageValues values_;
   const Arch& arch_;
-  const CellsHome home_;
+  CellsHome home_;
   std::vector<Elf64_Rela> irelative_;
 
   absl::flat_hash_map<SymbolId, CellSet> staged_sets_;
@@ -96,6 +111,7 @@ class HotCells {
   std::vector<SymbolId> staged_plt_;               // entries that the plan adds
   std::vector<Elf64_Rela> staged_irelative_;
 };
+static_assert(sizeof(HotCells) == 584, "a new field that a plan does not stage belongs in KITLINK_FIELDS");
 
 }  // namespace kitlink::elf
 

@@ -18,6 +18,7 @@
 #include "absl/status/statusor.h"
 #include "core/output/elf/dynamic_tables.h"
 #include "core/output/elf/free_rooms.h"
+#include "core/output/elf/table_fields.h"
 #include "core/output/hot_tables.h"
 
 namespace kitlink::elf {
@@ -30,10 +31,14 @@ struct DynsymHome {
   uint64_t versym = 0;
   uint64_t verneed = 0;
   std::vector<uint64_t> verneed_counts;  // fields of four bytes that hold its number of libraries: DT_VERNEEDNUM, sh_info
+
+  KITLINK_FIELDS(dynsym, info_field, dynstr, versym, verneed, verneed_counts)
 };
 
 class HotDynsym {
  public:
+  // To be read from disk.
+  HotDynsym() = default;
   // `rows`: those of imports, from tables.first_row() on, as they were written.
   HotDynsym(const DynamicTables& tables, ByteView rows, const DynsymHome& home);
 
@@ -62,22 +67,27 @@ class HotDynsym {
   void Accept() { plan_ = staged_; }
   uint64_t bytes_held() const;
 
+  KITLINK_FIELDS(home_, has_versym_, has_verdef_, first_defined_, needed_, plan_)
+
  private:
   struct Import {
     SymbolId symbol;
     Elf64_Sym row{};
     uint16_t version = VER_NDX_GLOBAL;
     uint32_t name_bytes = 0;  // as in Name
+    KITLINK_FIELDS(symbol, row, version, name_bytes)
   };
   struct Version {
     Elf64_Vernaux aux{};
     std::string name;
     uint32_t users = 0;
+    KITLINK_FIELDS(aux, name, users)
   };
   // The versions that the image needs of one library, by where they are in .gnu.version_r: links lead forward only.
   struct Needed {
     uint32_t at = 0;  // of its Elf64_Verneed
     absl::btree_map<uint32_t, Version> versions;
+    KITLINK_FIELDS(at, versions)
   };
   struct Plan {
     std::vector<Import> imports;            // the last row first
@@ -86,6 +96,7 @@ class HotDynsym {
     uint16_t next_version = 2;
     absl::btree_map<std::string, Needed> needed;  // by soname
     absl::flat_hash_map<SymbolId, uint32_t> names;  // of symbols that went: offsets in .dynstr
+    KITLINK_FIELDS(imports, strings, verneed, next_version, needed, names)
   };
 
   uint32_t first_row() const { return first_defined_ - static_cast<uint32_t>(staged_.imports.size()); }
@@ -100,12 +111,13 @@ class HotDynsym {
   absl::StatusOr<uint16_t> VersionOf(const NewImport& import, std::vector<Mutation>* mutations);
   absl::StatusOr<uint32_t> AddString(absl::string_view text, std::vector<Mutation>* mutations);
 
-  const DynsymHome home_;
-  const bool has_versym_, has_verdef_;
-  const uint32_t first_defined_;
+  DynsymHome home_;
+  bool has_versym_ = false, has_verdef_ = false;
+  uint32_t first_defined_ = 1;
   absl::btree_map<std::string, uint32_t> needed_;  // DT_NEEDED -> offset in .dynstr
   Plan plan_, staged_;
 };
+static_assert(sizeof(HotDynsym) == 384, "a new field that a plan does not stage belongs in KITLINK_FIELDS");
 
 }  // namespace kitlink::elf
 

@@ -9,6 +9,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "core/base/digest.h"
+#include "core/base/paged_table.h"
 #include "core/output/elf/build_id.h"
 #include "core/output/elf/build_id_tree.h"
 #include "core/output/elf/hot_cells.h"
@@ -39,6 +40,8 @@ struct TableBytes {
 
 class HotElf : public HotTables {
  public:
+  // To be read from disk.
+  HotElf(const LinkOptions& options, const Arch& arch) : options_(options), arch_(arch), cells_(arch), frames_(arch) {}
   HotElf(const LinkOptions& options, const Program& program, const ElfImage& image, const Arch& arch,
          const std::string& build_id, const std::vector<uint64_t>& build_id_leaves, const TableBytes& tables)
       : options_(options), arch_(arch), values_(image.values),
@@ -262,6 +265,9 @@ class HotElf : public HotTables {
            exports_.bytes_held() + build_id_tree_.bytes_held();
   }
 
+  KITLINK_FIELDS(values_, cells_, dynsym_, exports_, symtab_, build_id_, rela_, frames_, has_rela_, build_id_offset_,
+                 rela_count_offset_, address_fields_, row_sizes_, build_id_tree_, growth_)
+
  private:
   static uint64_t Offset(const ElfImage& image, Synthetic which) {
     return image.Section(which) ? image.Section(which)->offset : 0;
@@ -457,7 +463,7 @@ class HotElf : public HotTables {
 
   const LinkOptions options_;
   const Arch& arch_;
-  const ImageValues values_;
+  ImageValues values_;
   HotCells cells_;
   HotDynsym dynsym_;
   HotExports exports_;
@@ -482,6 +488,7 @@ class HotElf : public HotTables {
   BuildIdTree build_id_tree_;
   std::optional<BuildIdTree::Delta> staged_tree_;
 };
+static_assert(sizeof(HotElf) == sizeof(LinkOptions) + 3312, "a new field that a plan does not stage belongs in KITLINK_FIELDS");
 
 }  // namespace
 
@@ -523,5 +530,16 @@ absl::StatusOr<std::unique_ptr<HotTables>> CaptureElf(const LinkOptions& options
   }
   return std::make_unique<HotElf>(options, program, image, arch, build_id, build_id_leaves, tables);
 }
+
+void SaveElf(const HotTables& tables, Encoder* encoder) { encoder->Put(static_cast<const HotElf&>(tables)); }
+
+absl::StatusOr<std::unique_ptr<HotTables>> LoadElf(const LinkOptions& options, const Arch& arch, Decoder* decoder) {
+  auto tables = std::make_unique<HotElf>(options, arch);
+  if (!decoder->Get(tables.get())) return absl::DataLossError("the tables make no sense");
+  tables->Begin();
+  return tables;
+}
+
+std::string ElfTablesSchema() { return DescribeSchema(HotElf(LinkOptions(), X86_64())); }
 
 }  // namespace kitlink::elf

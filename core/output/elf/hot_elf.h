@@ -9,6 +9,7 @@
 
 #include "core/output/elf/image.h"
 #include "absl/status/statusor.h"
+#include "core/base/codec.h"
 #include "core/output/hot_tables.h"
 #include "core/output/image_sink.h"
 
@@ -19,6 +20,11 @@ namespace kitlink::elf {
 absl::StatusOr<std::unique_ptr<HotTables>> CaptureElf(const LinkOptions& options, const Program& program, const ElfImage& image,
                                       const Arch& arch, const std::string& build_id,
                                       const std::vector<uint64_t>& build_id_leaves, const ImageReader& read);
+
+// See core/output/saved_tables.h. REQUIRES: `tables` came from here.
+void SaveElf(const HotTables& tables, Encoder* encoder);
+absl::StatusOr<std::unique_ptr<HotTables>> LoadElf(const LinkOptions& options, const Arch& arch, Decoder* decoder);
+std::string ElfTablesSchema();
 
 }  // namespace kitlink::elf
 

@@ -18,6 +18,7 @@
 #include "absl/container/flat_hash_map.h"
 #include "absl/status/statusor.h"
 #include "core/output/elf/dynamic_tables.h"
+#include "core/output/elf/table_fields.h"
 #include "core/output/hot_tables.h"
 #include "core/symbols/program.h"
 
@@ -30,10 +31,14 @@ struct ExportsHome {
   uint64_t gnu_hash = 0, gnu_hash_size = 0;
   uint64_t hash = 0, hash_size = 0;
   bool has_ifuncs = false;  // the header has to announce these, too
+
+  KITLINK_FIELDS(dynsym, dynsym_size, versym, versym_size, gnu_hash, gnu_hash_size, hash, hash_size, has_ifuncs)
 };
 
 class HotExports {
  public:
+  // To be read from disk.
+  HotExports() = default;
   // `rows`: the definitions' rows as they were written.
   HotExports(const Program& program, const DynamicTables& tables, ByteView rows, const ExportsHome& home);
 
@@ -43,6 +48,8 @@ class HotExports {
     uint32_t name_bytes = 0;  // of a name that can be given out again
     uint16_t version = VER_NDX_GLOBAL;
     Elf64_Sym row{};
+
+    KITLINK_FIELDS(symbol, gnu_hash, sysv_hash, name_bytes, version, row)
   };
 
   void Begin();
@@ -66,6 +73,8 @@ class HotExports {
   void Accept();
   uint64_t bytes_held() const;
 
+  KITLINK_FIELDS(home_, shape_, first_, capacity_, versions_, rows_, unique_)
+
  private:
   uint32_t BucketOf(const Row& row) const { return row.gnu_hash % shape_.buckets; }
   const std::vector<Row>& rows() const { return staged_rows_ ? *staged_rows_ : rows_; }
@@ -77,9 +86,9 @@ class HotExports {
   absl::StatusOr<uint16_t> VersionOf(const NewSymbol& symbol) const;
   void EmitTables(std::vector<Mutation>* mutations) const;
 
-  const ExportsHome home_;
-  const HashShape shape_;
-  const uint32_t first_, capacity_;
+  ExportsHome home_;
+  HashShape shape_;
+  uint32_t first_ = 0, capacity_ = 0;
   absl::btree_map<std::string, uint16_t> versions_;  // that the image defines
   std::vector<Row> rows_;
   uint32_t unique_ = 0;  // definitions that are so in the whole process
@@ -91,6 +100,7 @@ class HotExports {
   bool reordered_ = false;                       // since then
   uint32_t staged_unique_ = 0;
 };
+static_assert(sizeof(HotExports) == 272, "a new field that a plan does not stage belongs in KITLINK_FIELDS");
 
 }  // namespace kitlink::elf
 

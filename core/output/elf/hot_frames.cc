@@ -49,6 +49,7 @@ HotFrames::HotFrames(const Program& program, const ElfImage& image, const Arch& 
   file_offset_ = section->offset;
   room_end_ = static_cast<uint32_t>(section->size) - 4;
   state_.used = image.frames.used;
+  units_.resize(program.units.size());
   for (const FrameRecord& fde : image.frames.fdes) {
     const Unit& unit = program.units[fde.unit.value];
     const EhFrame& frame = unit.eh_frames[fde.frame];
@@ -131,7 +132,7 @@ absl::Status HotFrames::Update(const UnitUpdate& update, std::vector<Mutation>* 
     return absl::OkStatus();
   }
   std::vector<Slot> old, now;
-  if (auto it = units_.find(update.unit.value); it != units_.end()) old = it->second;
+  if (update.unit.value < units_.size()) old = std::as_const(units_)[update.unit.value];
   const std::vector<Slot> before = old;
   for (uint32_t s = 0; s < update.object->sections.size(); ++s) {
     if (update.object->sections[s].kind != SectionKind::kEhFrame) continue;
@@ -386,14 +387,17 @@ void HotFrames::Accept() {
     if (i < state_.row_count) rows_[i] = row;
   }
   rows_.resize(state_.row_count);
-  for (auto& [unit, slots] : staged_units_) units_[unit] = std::move(slots);
+  for (auto& [unit, slots] : staged_units_) {
+    if (unit >= units_.size()) units_.resize(unit + size_t{1});
+    units_[unit] = std::move(slots);
+  }
   for (auto& [key, offset] : staged_cies_) cies_[key] = offset;
   Begin();
 }
 
 uint64_t HotFrames::bytes_held() const {
-  uint64_t total = rows_.capacity() * sizeof(Row);
-  for (const auto& [unit, slots] : units_) total += slots.capacity() * sizeof(Slot) + 48;
+  uint64_t total = rows_.bytes() + units_.bytes();
+  units_.ForEachLoaded([&](const std::vector<Slot>& slots) { total += slots.capacity() * sizeof(Slot); });
   return total;
 }
 

@@ -13,13 +13,17 @@
 #include "absl/container/flat_hash_map.h"
 #include "absl/container/flat_hash_set.h"
 #include "absl/status/status.h"
+#include "core/base/paged_table.h"
 #include "core/output/elf/image.h"
+#include "core/output/elf/table_fields.h"
 #include "core/output/hot_tables.h"
 
 namespace kitlink::elf {
 
 class HotFrames {
  public:
+  // To be read from disk.
+  explicit HotFrames(const Arch& arch) : arch_(&arch) {}
   HotFrames(const Program& program, const ElfImage& image, const Arch& arch, const OutputTraits& output,
             ByteView header);
 
@@ -31,16 +35,21 @@ class HotFrames {
   void Accept();
   uint64_t bytes_held() const;
 
+  KITLINK_FIELDS(output_, values_, present_, has_header_, address_, file_offset_, header_address_, header_offset_,
+                 room_end_, row_capacity_, state_, rows_, units_, cies_)
+
  private:
   struct Slot {
     uint32_t offset = 0;
     uint32_t capacity = 0;
     uint64_t function = 0;  // address that its row says
     bool empty = false;     // the function has no code: another one may begin at its address, and has the row
+    KITLINK_FIELDS(offset, capacity, function, empty)
   };
   struct Row {
     int32_t function = 0;  // relative to the header, as in the file
     int32_t record = 0;
+    KITLINK_FIELDS(function, record)
     friend bool operator==(const Row& a, const Row& b) { return a.function == b.function && a.record == b.record; }
   };
   struct State {
@@ -48,6 +57,7 @@ class HotFrames {
     std::vector<Slot> free;
     uint32_t plain_cie = 0xffffffffu;  // the CIE of islands
     uint32_t row_count = 0;
+    KITLINK_FIELDS(used, free, plain_cie, row_count)
   };
 
   // A free slot behind the record at `cie`: the distance back to it is unsigned, and not every unwinder lets it wrap.
@@ -83,12 +93,14 @@ class HotFrames {
   uint32_t row_capacity_ = 0;
 
   State state_, staged_state_;
-  std::vector<Row> rows_;
+  PagedTable<Row, 2048> rows_;
   absl::flat_hash_map<uint32_t, Row> staged_rows_;
-  absl::flat_hash_map<uint32_t, std::vector<Slot>> units_, staged_units_;  // by UnitId value
+  PagedTable<std::vector<Slot>, 16> units_;                           // by UnitId value
+  absl::flat_hash_map<uint32_t, std::vector<Slot>> staged_units_;
   absl::flat_hash_map<std::string, Slot> cies_, staged_cies_;  // by key
   absl::flat_hash_set<uint32_t> rewritten_cies_;               // offsets of those that the plan has written
 };
+static_assert(sizeof(HotFrames) == 536, "a new field that a plan does not stage belongs in KITLINK_FIELDS");
 
 }  // namespace kitlink::elf
 

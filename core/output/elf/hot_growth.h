@@ -12,12 +12,15 @@
 #include <vector>
 
 #include "core/output/elf/image.h"
+#include "core/output/elf/table_fields.h"
 #include "core/output/hot_tables.h"
 
 namespace kitlink::elf {
 
 class HotGrowth {
  public:
+  // To be read from disk.
+  HotGrowth() = default;
   HotGrowth(const ElfImage& image, uint64_t page);
 
   // See HotTables. What is announced stays so, whatever becomes of the plan.
@@ -28,18 +31,22 @@ class HotGrowth {
   // Bytes of the file with what is published, in this plan too.
   uint64_t image_size() const { return staged_ == 0 ? file_size_ : entries_[staged_ - 1].file_end; }
 
+  KITLINK_FIELDS(page_, file_size_, section_headers_, sections_, first_header_, spare_, names_offset_, names_, entries_,
+                 segments_, next_address_, next_offset_, published_)
+
  private:
   struct Entry {
     GrowthRequest request;
     GrowthPlace place;
     uint32_t segment = 0;   // number among the segments that were added
     uint64_t file_end = 0;
+    KITLINK_FIELDS(request, place, segment, file_end)
   };
 
   void PublishSegment(const Entry& entry, std::vector<Mutation>* mutations) const;
   void PublishMove(const Entry& entry, std::vector<Mutation>* mutations) const;
 
-  const uint64_t page_;
+  uint64_t page_ = 0;
   uint64_t file_size_ = 0;
   uint64_t section_headers_ = 0;
   uint32_t sections_ = 0;       // with the null one, before any growth

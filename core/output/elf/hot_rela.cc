@@ -17,14 +17,15 @@ HotRela::HotRela(const RelaPlan& plan, ByteView table, uint64_t file_offset, con
   parts_[1].capacity = plan.other_capacity;
   for (Part& part : parts_) {
     std::vector<std::pair<uint64_t, uint32_t>> order;
+    part.rows.resize(part.count);
     for (uint32_t i = 0; i < part.count; ++i) {
       const auto rela = Load<Elf64_Rela>(&table[(uint64_t{part.first} + i) * sizeof(Elf64_Rela)]);
-      part.address_of.push_back(rela.r_offset);
-      part.rows.push_back({rela.r_info, static_cast<uint64_t>(rela.r_addend)});
+      part.rows[i] = {rela.r_offset, {rela.r_info, static_cast<uint64_t>(rela.r_addend)}};
       order.push_back({rela.r_offset, i});
     }
     std::sort(order.begin(), order.end());
-    part.row_of = absl::btree_map<uint64_t, uint32_t>(order.begin(), order.end());
+    part.order.resize(order.size());
+    for (size_t i = 0; i < order.size(); ++i) part.order[i] = {order[i].first, order[i].second};
   }
 }
 
@@ -35,7 +36,8 @@ void HotRela::Begin() {
 std::pair<uint64_t, RelaRow> HotRela::RowAt(int part, uint32_t row) const {
   auto it = staged_[part].rows.find(row);
   if (it != staged_[part].rows.end()) return it->second;
-  return {parts_[part].address_of[row], parts_[part].rows[row]};
+  const Filled& filled = parts_[part].rows[row];
+  return {filled.word, filled.row};
 }
 
 void HotRela::RemoveRow(int part, uint64_t address, uint32_t row) {
@@ -53,20 +55,43 @@ void HotRela::RemoveRow(int part, uint64_t address, uint32_t row) {
 
 int64_t HotRela::RowOf(int part, uint64_t address) const {
   if (auto it = staged_[part].row_of.find(address); it != staged_[part].row_of.end()) return it->second;
-  auto it = parts_[part].row_of.find(address);
-  return it == parts_[part].row_of.end() ? -1 : int64_t{it->second};
+  return KnownRowOf(part, address);
+}
+
+int64_t HotRela::KnownRowOf(int part, uint64_t address) const {
+  if (auto it = parts_[part].later.find(address); it != parts_[part].later.end()) return it->second;
+  const auto& order = parts_[part].order;
+  const size_t at = OrderBound(part, address);
+  return at == order.size() || order[at].word != address ? -1 : int64_t{order[at].row};
+}
+
+size_t HotRela::OrderBound(int part, uint64_t address) const {
+  const auto& order = parts_[part].order;
+  size_t low = 0, high = order.size();
+  while (low < high) {
+    const size_t middle = low + (high - low) / 2;
+    if (order[middle].word < address) {
+      low = middle + 1;
+    } else {
+      high = middle;
+    }
+  }
+  return low;
 }
 
 std::vector<uint64_t> HotRela::WordsIn(int part, WordRange range) const {
   std::vector<uint64_t> words;
-  const auto& known = parts_[part].row_of;
-  const auto& staged = staged_[part].row_of;
-  for (auto it = known.lower_bound(range.begin); it != known.end() && it->first < range.end; ++it) {
-    words.push_back(it->first);
+  const auto& order = parts_[part].order;
+  for (size_t at = OrderBound(part, range.begin); at < order.size() && order[at].word < range.end; ++at) {
+    words.push_back(order[at].word);
   }
-  for (auto it = staged.lower_bound(range.begin); it != staged.end() && it->first < range.end; ++it) {
-    if (!known.contains(it->first)) words.push_back(it->first);
-  }
+  const auto add = [&](const auto& map) {
+    for (auto it = map.lower_bound(range.begin); it != map.end() && it->first < range.end; ++it) words.push_back(it->first);
+  };
+  add(parts_[part].later);
+  add(staged_[part].row_of);
+  std::sort(words.begin(), words.end());
+  words.erase(std::unique(words.begin(), words.end()), words.end());
   return words;
 }
 
@@ -143,7 +168,7 @@ const RelaRow* HotRela::Find(uint64_t address) const {
     const int64_t row = RowOf(p, address);
     if (row < 0) continue;
     auto it = staged_[p].rows.find(static_cast<uint32_t>(row));
-    return it != staged_[p].rows.end() ? &it->second.second : &parts_[p].rows[row];
+    return it != staged_[p].rows.end() ? &it->second.second : &std::as_const(parts_[p].rows)[row].row;
   }
   return nullptr;
 }
@@ -181,29 +206,18 @@ void HotRela::Accept() {
   for (int p = 0; p < 2; ++p) {
     Part& part = parts_[p];
     part.count += staged_[p].delta;
-    part.address_of.resize(std::max<size_t>(part.address_of.size(), part.count));
-    part.rows.resize(part.address_of.size());
-    for (const auto& [row, content] : staged_[p].rows) {
-      if (row >= part.count) continue;
-      part.address_of[row] = content.first;
-      part.rows[row] = content.second;
-    }
-    part.address_of.resize(part.count);
     part.rows.resize(part.count);
-    for (const auto& [word, row] : staged_[p].row_of) {
-      if (row < 0) {
-        part.row_of.erase(word);
-      } else {
-        part.row_of[word] = static_cast<uint32_t>(row);
-      }
+    for (const auto& [row, content] : staged_[p].rows) {
+      if (row < part.count) part.rows[row] = {content.first, content.second};
     }
+    for (const auto& [word, row] : staged_[p].row_of) part.later[word] = row;
     staged_[p] = Staged();
   }
 }
 
 uint64_t HotRela::bytes_held() const {
   uint64_t total = 0;
-  for (const Part& part : parts_) total += part.address_of.capacity() * 8 + part.rows.capacity() * 16 + part.row_of.size() * 14;
+  for (const Part& part : parts_) total += part.rows.bytes() + part.order.bytes() + part.later.size() * 18;
   return total;
 }
 

@@ -12,7 +12,9 @@
 #include "absl/container/flat_hash_map.h"
 #include "absl/container/flat_hash_set.h"
 #include "absl/status/status.h"
+#include "core/base/paged_table.h"
 #include "core/output/elf/image.h"
+#include "core/output/elf/table_fields.h"
 #include "core/output/hot_tables.h"
 
 namespace kitlink::elf {
@@ -21,10 +23,14 @@ namespace kitlink::elf {
 struct RelaRow {
   uint64_t info = 0;
   uint64_t addend = 0;
+
+  KITLINK_FIELDS(info, addend)
 };
 
 class HotRela {
  public:
+  // To be read from disk.
+  HotRela() = default;
   // Reads the rows of a written table. `table` is the section's bytes.
   HotRela(const RelaPlan& plan, ByteView table, uint64_t file_offset, const DynamicTypes& types);
 
@@ -52,14 +58,27 @@ class HotRela {
   void Accept();
   uint64_t bytes_held() const;
 
+  KITLINK_FIELDS(file_offset_, types_, parts_[0], parts_[1])
+
  private:
+  struct Filled {
+    uint64_t word = 0;
+    RelaRow row;
+    KITLINK_FIELDS(word, row)
+  };
+  struct Order {
+    uint64_t word = 0;
+    uint32_t row = 0;
+    KITLINK_FIELDS(word, row)
+  };
   struct Part {
     uint32_t first = 0;     // row in the table
     uint32_t count = 0;     // rows in use
     uint32_t capacity = 0;
-    std::vector<uint64_t> address_of;             // by row in the part
-    std::vector<RelaRow> rows;                    // beside address_of
-    absl::btree_map<uint64_t, uint32_t> row_of;   // word -> row in the part
+    PagedTable<Filled, 1024> rows;                // by row in the part
+    PagedTable<Order, 1024> order;                // as it was captured, sorted by word
+    absl::btree_map<uint64_t, int64_t> later;     // word -> row in the part, -1: none; counts before `order`
+    KITLINK_FIELDS(first, count, capacity, rows, order, later)
   };
   // What a plan changed: later rows win.
   struct Staged {
@@ -72,13 +91,16 @@ class HotRela {
   std::pair<uint64_t, RelaRow> RowAt(int part, uint32_t row) const;
   void RemoveRow(int part, uint64_t address, uint32_t row);
   std::vector<uint64_t> WordsIn(int part, WordRange range) const;
+  size_t OrderBound(int part, uint64_t address) const;  // the first in `order` that is not before it
+  int64_t KnownRowOf(int part, uint64_t address) const;  // without the plan; -1: none
   int64_t RowOf(int part, uint64_t address) const;  // -1: none
 
-  uint64_t file_offset_;
-  DynamicTypes types_;
+  uint64_t file_offset_ = 0;
+  DynamicTypes types_{};
   Part parts_[2];  // relative, others
   Staged staged_[2];
 };
+static_assert(sizeof(HotRela) == 568, "a new field that a plan does not stage belongs in KITLINK_FIELDS");
 
 }  // namespace kitlink::elf
 

@@ -51,9 +51,10 @@ Mutation Table(uint64_t offset, size_t size) {
 }  // namespace
 
 HotSymtab::HotSymtab(const SymtabPlan& plan, ByteView globals, const SymtabHome& home)
-    : present_(plan.present), home_(home), first_global_(plan.first_global), capacity_(plan.capacity),
-      locals_(plan.locals) {
+    : present_(plan.present), home_(home), first_global_(plan.first_global), capacity_(plan.capacity) {
   if (!present_) return;
+  locals_.resize(plan.locals.size());
+  for (size_t u = 0; u < plan.locals.size(); ++u) locals_[u] = plan.locals[u];
   const uint32_t count = static_cast<uint32_t>(std::min(plan.globals.size(), globals.size() / sizeof(Elf64_Sym)));
   rows_.resize(count);
   for (uint32_t g = 0; g < count; ++g) {
@@ -61,12 +62,19 @@ HotSymtab::HotSymtab(const SymtabPlan& plan, ByteView globals, const SymtabHome&
     rows_[g] = {Load<Elf64_Sym>(&globals[uint64_t{g} * sizeof(Elf64_Sym)]), plan.globals[g],
                 static_cast<uint32_t>(end - plan.names[g])};
     const uint32_t id = plan.globals[g].value;
-    if (id >= row_of_.size()) row_of_.resize(id + 1, kNoRow);
+    ReserveRowOf(id);
     row_of_[id] = g;
   }
   free_locals_.Give(plan.spare_locals.first, plan.spare_locals.capacity);
   free_names_.Give(plan.name_bytes, plan.strtab_size - plan.name_bytes);
   Begin();
+}
+
+void HotSymtab::ReserveRowOf(uint32_t symbol) {
+  const size_t known = row_of_.size();
+  if (symbol < known) return;
+  row_of_.resize(size_t{symbol} + 1);
+  for (size_t s = known; s <= symbol; ++s) row_of_[s] = kNoRow;
 }
 
 void HotSymtab::Begin() {
@@ -81,8 +89,8 @@ void HotSymtab::Begin() {
 
 int64_t HotSymtab::RowOf(SymbolId symbol) const {
   if (auto it = staged_row_of_.find(symbol); it != staged_row_of_.end()) return it->second;
-  if (symbol.value >= row_of_.size() || row_of_[symbol.value] == kNoRow) return -1;
-  return row_of_[symbol.value];
+  const uint32_t row = symbol.value < row_of_.size() ? row_of_[symbol.value] : kNoRow;
+  return row == kNoRow ? -1 : int64_t{row};
 }
 
 const HotSymtab::Row& HotSymtab::At(uint32_t row) const {
@@ -92,7 +100,7 @@ const HotSymtab::Row& HotSymtab::At(uint32_t row) const {
 
 HotSymtab::Row& HotSymtab::Stage(uint32_t row) {
   auto [it, fresh] = staged_rows_.try_emplace(row);
-  if (fresh && row < rows_.size()) it->second = rows_[row];
+  if (fresh && row < rows_.size()) it->second = std::as_const(rows_)[row];
   return it->second;
 }
 
@@ -175,7 +183,7 @@ void HotSymtab::Accept() {
     if (row < staged_count_) rows_[row] = content;
   }
   for (const auto& [symbol, row] : staged_row_of_) {
-    if (symbol.value >= row_of_.size()) row_of_.resize(symbol.value + 1, kNoRow);
+    ReserveRowOf(symbol.value);
     row_of_[symbol.value] = row < 0 ? kNoRow : static_cast<uint32_t>(row);
   }
   free_locals_ = staged_free_locals_;
@@ -227,7 +235,7 @@ absl::Status HotSymtab::UpdateLocals(const LinkOptions& options, const UnitUpdat
   if (auto it = staged_locals_.find(update.unit.value); it != staged_locals_.end()) {
     rows = it->second;
   } else if (update.unit.value < locals_.size()) {
-    rows = locals_[update.unit.value];
+    rows = std::as_const(locals_)[update.unit.value];
   }
   if (update.gone) {
     FillLocals(rows.first, rows.capacity, mutations);
@@ -283,8 +291,7 @@ Elf64_Sym HotSymtab::LocalRow(const UnitUpdate& update, const InputSymbol& symbo
 }
 
 uint64_t HotSymtab::bytes_held() const {
-  return locals_.capacity() * sizeof(LocalRows) + rows_.capacity() * sizeof(Row) + row_of_.capacity() * 4 +
-         free_locals_.bytes_held() + free_names_.bytes_held();
+  return locals_.bytes() + rows_.bytes() + row_of_.bytes() + free_locals_.bytes_held() + free_names_.bytes_held();
 }
 
 }  // namespace kitlink::elf

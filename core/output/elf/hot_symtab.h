@@ -13,8 +13,10 @@
 #include "absl/container/btree_map.h"
 #include "absl/container/flat_hash_map.h"
 #include "absl/status/status.h"
+#include "core/base/paged_table.h"
 #include "core/output/elf/free_rooms.h"
 #include "core/output/elf/image.h"
+#include "core/output/elf/table_fields.h"
 #include "core/output/hot_tables.h"
 
 namespace kitlink::elf {
@@ -25,10 +27,14 @@ struct SymtabHome {
   uint64_t strtab = 0;
   uint64_t size_field = 0;  // sh_size of .symtab
   uint64_t tls_begin = 0;
+
+  KITLINK_FIELDS(symtab, strtab, size_field, tls_begin)
 };
 
 class HotSymtab {
  public:
+  // To be read from disk.
+  HotSymtab() = default;
   // `globals`: the global rows as they were written, plan.globals of them. Without a table, all calls succeed and do
   // nothing.
   HotSymtab(const SymtabPlan& plan, ByteView globals, const SymtabHome& home);
@@ -48,6 +54,8 @@ class HotSymtab {
   void Accept();
   uint64_t bytes_held() const;
 
+  KITLINK_FIELDS(present_, home_, first_global_, capacity_, locals_, rows_, row_of_, free_locals_, free_names_)
+
  private:
   static constexpr uint32_t kNoRow = 0xffffffffu;
 
@@ -55,8 +63,10 @@ class HotSymtab {
     Elf64_Sym symbol{};
     SymbolId id;
     uint32_t name_bytes = 0;
+    KITLINK_FIELDS(symbol, id, name_bytes)
   };
 
+  void ReserveRowOf(uint32_t symbol);
   int64_t RowOf(SymbolId symbol) const;  // in `rows_`; -1: none
   const Row& At(uint32_t row) const;
   Row& Stage(uint32_t row);
@@ -67,12 +77,12 @@ class HotSymtab {
   Elf64_Sym LocalRow(const UnitUpdate& update, const InputSymbol& symbol, uint32_t name) const;
   void FillLocals(uint32_t first, uint32_t count, std::vector<Mutation>* mutations) const;
 
-  const bool present_;
-  const SymtabHome home_;
-  const uint32_t first_global_, capacity_;  // rows of the table
-  std::vector<LocalRows> locals_;           // by UnitId
-  std::vector<Row> rows_;                   // global ones
-  std::vector<uint32_t> row_of_;            // by SymbolId: in rows_, kNoRow for none
+  bool present_ = false;
+  SymtabHome home_;
+  uint32_t first_global_ = 1, capacity_ = 0;  // rows of the table
+  PagedTable<LocalRows, 256> locals_;       // by UnitId
+  PagedTable<Row, 512> rows_;               // global ones
+  PagedTable<uint32_t, 4096> row_of_;       // by SymbolId: in rows_, kNoRow for none
   FreeRooms free_locals_, free_names_;
 
   absl::flat_hash_map<uint32_t, LocalRows> staged_locals_;
@@ -82,6 +92,7 @@ class HotSymtab {
   uint32_t staged_count_ = 0;                             // of global rows
   FreeRooms staged_free_locals_, staged_free_names_;
 };
+static_assert(sizeof(HotSymtab) == 520, "a new field that a plan does not stage belongs in KITLINK_FIELDS");
 
 }  // namespace kitlink::elf
 

@@ -2,7 +2,7 @@
 // reads commands from IN and answers on OUT (FIFOs, or files such as /dev/stdin). One command a line:
 //
 //   link FOLDER ARGUMENTS   links as `ld` would in FOLDER; ARGUMENTS names a file of arguments that end in
-//   NUL relink OUTPUT [PATH[=CONTENT_ID]]...   links again with the last options; with paths, exactly those
+//   NUL restart OUTPUT forgets the session, as the end of a daemon does; its state stays relink OUTPUT [PATH[=CONTENT_ID]]...   links again with the last options; with paths, exactly those
 //   changed verify OUTPUT           compares the output with a cold link of the same inputs quit
 //
 // An answer is some lines that start with "ld: " or "difference: ", and one that starts with "result: ", of
@@ -13,6 +13,7 @@
 
 #include <csignal>
 #include <cstdio>
+#include <cstdlib>
 #include <map>
 #include <memory>
 #include <optional>
@@ -28,14 +29,16 @@
 #include "core/session/link_session.h"
 #include "core/session/testing/disk_files.h"
 #include "core/verify/verify.h"
-#include "daemon/output/file_sink.h"
+#include "daemon/store/kept_output.h"
+#include "daemon/store/state_files.h"
 
 namespace kitlink {
 namespace {
 
 struct Output {
-  explicit Output(const std::string& path) : sink(path, 022, PublishPolicy::kAuto), session(&sink) {}
-  daemon::FileSink sink;
+  Output(const std::string& path, daemon::StateFiles* files)
+      : sink(files, path, 022, PublishPolicy::kAuto), session(&sink) {}
+  daemon::KeptOutput sink;
   LinkSession session;
   std::string folder;
 };
@@ -52,6 +55,9 @@ class Tool {
       LinkFor(words[1], words[2]);
     } else if (words[0] == "relink" && words.size() >= 2) {
       Relink(words);
+    } else if (words[0] == "restart" && words.size() == 2) {
+      Restart(words[1]);
+      Result("done");
     } else if (words[0] == "verify" && words.size() == 2) {
       Verify(words[1]);
     } else {
@@ -95,13 +101,21 @@ class Tool {
     if (!options.ok()) return Report(options.status(), diagnostics);
     const std::string path =
         options->output.front() == '/' ? options->output : absl::StrCat(folder, "/", options->output);
+    if (getenv("RELINK_RESTART") != nullptr) Restart(path);
+    // In the folder of the first output, so that tests can look at it.
+    if (state_ == nullptr) state_ = std::make_unique<daemon::StateFiles>(absl::StrCat(folder, "/.state"));
     std::unique_ptr<Output>& output = outputs_[path];
-    if (output == nullptr) output = std::make_unique<Output>(path);
+    if (output == nullptr) output = std::make_unique<Output>(path, state_.get());
     output->folder = folder;
     path_ = path;
     output->sink.set_policy(options->publish);
+    output->sink.SetNames(options->session_key, folder);
     Report(output->session.Link({*options, std::nullopt}, files_, diagnostics), diagnostics);
     output->session.Settle();
+  }
+
+  void Restart(const std::string& path) {
+    if (outputs_.erase(path) != 0) state_->Flush();
   }
 
   Output* Find(const std::string& path) {
@@ -155,6 +169,7 @@ class Tool {
   FILE* out_;
   testing::DiskFiles files_;  // paths are relative to the process's folder, which each command sets
   std::string path_;          // of the output that was linked last
+  std::unique_ptr<daemon::StateFiles> state_;
   std::map<std::string, std::unique_ptr<Output>> outputs_;
 };
 

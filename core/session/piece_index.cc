@@ -1,0 +1,71 @@
+#include "core/session/piece_index.h"
+
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "core/base/digest.h"
+
+namespace kitlink {
+
+PieceDigest DigestPiece(ByteView bytes) {
+  const ContentId id = HashContent(bytes);
+  return {Load<uint64_t>(&id.bytes[0]), Load<uint64_t>(&id.bytes[8])};
+}
+
+void PieceIndex::Place::Encode(Encoder& encoder) const {
+  encoder.Put(offset);
+  if (offset != 0) encoder.PutRaw(ByteView(reinterpret_cast<const uint8_t*>(&digest), sizeof(digest)));
+}
+
+bool PieceIndex::Place::Decode(Decoder& decoder) {
+  ByteView raw;
+  digest = {};
+  if (!decoder.Get(&offset)) return false;
+  if (offset == 0) return true;
+  if (offset > uint64_t{1} << 32 || !decoder.GetRaw(sizeof(digest), &raw)) return false;
+  digest = Load<PieceDigest>(raw.data());
+  return true;
+}
+
+size_t PieceIndex::PlaceOf(const PieceDigest& digest) const {
+  const size_t mask = places_.size() - 1;
+  for (size_t step = 0, at = digest.low & mask; step < places_.size(); ++step, at = (at + 1) & mask) {
+    const Place& place = places_[at];
+    if (place.offset == 0 || place.digest == digest) return at;
+  }
+  return places_.size();
+}
+
+void PieceIndex::Reserve(size_t count) {
+  size_t wanted = 16;
+  while (3 * wanted < 4 * count) wanted *= 2;
+  if (wanted <= places_.size()) return;
+  PagedTable<Place, 1024> old = std::move(places_);
+  places_ = {};
+  places_.resize(wanted);
+  for (const Place& place : std::as_const(old)) {
+    if (place.offset != 0) places_[PlaceOf(place.digest)] = place;
+  }
+}
+
+std::optional<uint32_t> PieceIndex::Find(const PieceDigest& digest) const {
+  const size_t at = PlaceOf(digest);
+  if (at == places_.size() || places_[at].offset == 0) return std::nullopt;
+  return static_cast<uint32_t>(places_[at].offset - 1);
+}
+
+void PieceIndex::Add(const PieceDigest& digest, uint32_t offset) {
+  Reserve(count_ + 1);
+  const size_t at = PlaceOf(digest);
+  if (at == places_.size() || std::as_const(places_)[at].offset != 0) return;
+  places_[at] = {digest, uint64_t{offset} + 1};
+  ++count_;
+}
+
+bool PieceIndex::Decode(Decoder& decoder) {
+  return decoder.Get(&count_, &places_) && count_ <= places_.size() && (places_.size() & (places_.size() - 1)) == 0;
+}
+
+std::string PieceIndex::Schema() { return absl::StrCat("pieces(", SchemaOf<decltype(places_)>(), ")"); }
+
+}  // namespace kitlink

@@ -1,0 +1,60 @@
+// Which strings and constants a merged section has, and where.
+#ifndef CORE_SESSION_PIECE_INDEX_H_
+#define CORE_SESSION_PIECE_INDEX_H_
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "core/base/bytes.h"
+#include "core/base/codec.h"
+#include "core/base/paged_table.h"
+
+namespace kitlink {
+
+// 128 bits of BLAKE2b: two strings with one digest are taken to be the same.
+struct PieceDigest {
+  uint64_t low = 0, high = 0;
+  friend bool operator==(const PieceDigest& a, const PieceDigest& b) { return a.low == b.low && a.high == b.high; }
+  template <typename H>
+  friend H AbslHashValue(H h, const PieceDigest& d) {
+    return H::combine(std::move(h), d.low, d.high);
+  }
+};
+PieceDigest DigestPiece(ByteView bytes);
+
+// Digest -> offset in the section. An open-addressing table, so that it can be used as it lies on disk. Not thread safe.
+class PieceIndex {
+ public:
+  // Makes room for so many.
+  void Reserve(size_t count);
+  // Where the piece is; nothing when it is not there.
+  std::optional<uint32_t> Find(const PieceDigest& digest) const;
+  // Adds a piece, unless it is there.
+  void Add(const PieceDigest& digest, uint32_t offset);
+  size_t size() const { return count_; }
+  uint64_t bytes() const { return places_.bytes(); }
+
+  void Encode(Encoder& encoder) const { encoder.Put(count_, places_); }
+  bool Decode(Decoder& decoder);
+  static std::string Schema();
+
+ private:
+  struct Place {
+    PieceDigest digest;
+    uint64_t offset = 0;  // plus one; 0: free
+
+    void Encode(Encoder& encoder) const;
+    bool Decode(Decoder& decoder);
+    static std::string Schema() { return "piece"; }
+  };
+  // The place of `digest`, or the free one where it belongs; places_.size() when there is neither.
+  size_t PlaceOf(const PieceDigest& digest) const;
+
+  uint64_t count_ = 0;
+  PagedTable<Place, 1024> places_;  // a power of two of them
+};
+
+}  // namespace kitlink
+
+#endif  // CORE_SESSION_PIECE_INDEX_H_

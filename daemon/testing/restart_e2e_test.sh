@@ -1,0 +1,162 @@
+#!/usr/bin/env bash
+# A real daemon that is killed, and the one after it, which takes up the session that the first one left on disk.
+set -u
+
+here=$(cd "$(dirname "$0")" && pwd)
+root=${TEST_SRCDIR:-$here}/${TEST_WORKSPACE:-}
+find_program() {
+  local path
+  for path in "$root/$1" "${PROGRAMS:-}/$(basename "$1")"; do
+    [[ -x $path ]] && { readlink -f "$path"; return; }
+  done
+  echo "no $1" >&2
+  exit 1
+}
+ld_kit=$(find_program client/ld.kit)
+kitlinkc=$(find_program client/kitlinkc)
+daemon=$(find_program daemon/kitlinkd)
+
+top=$(mktemp -d /tmp/kitlink-restart-XXXXXX)
+unset XDG_RUNTIME_DIR XDG_STATE_HOME KITLINK_DAEMON KITLINK_DETECT
+mkdir -p "$top/prefix/bin" "$top/prefix/libexec/kitlink" "$top/src" "$top/run"
+chmod 700 "$top/run"
+cp "$ld_kit" "$top/prefix/bin/ld.kit"
+cp "$daemon" "$top/prefix/bin/kitlinkd"
+ln -s ../../bin/ld.kit "$top/prefix/libexec/kitlink/ld"
+export KITLINK_SOCKET=$top/run/s KITLINK_STATE_DIR=$top/state KITLINK_DAEMON=auto
+trap '"$kitlinkc" stop >/dev/null 2>&1; rm -rf "$top"' EXIT
+cd "$top/src" || exit 1
+
+failures=0
+fail() {
+  echo "FAIL: $*" >&2
+  failures=$((failures + 1))
+}
+daemon_pid() { "$kitlinkc" version --json | sed -n 's/.*"pid":\([0-9]*\)}/\1/p'; }
+link() { gcc -B "$top/prefix/libexec/kitlink" main.o f.o -o program || fail "does not link"; }
+# OUTCOME [REASON]: of the last link
+expect() {
+  local last
+  last=$("$kitlinkc" explain program --json | tail -n 1)
+  [[ $last == *"\"outcome\":\"$1\""* ]] || fail "expected $1: $last"
+  [[ $last == *"\"reason\":\"${2:-none}\""* || $last == *"\"reason\":\"${2:-}\""* ]] || fail "expected ${2:-none}: $last"
+}
+expect_output() { [[ $(./program) == "$1" ]] || fail "prints $(./program), not $1"; }
+# Waits until a manifest is on disk that is newer than the output.
+await_state() {
+  local i
+  for i in $(seq 2000); do
+    [[ -n $(find "$KITLINK_STATE_DIR/store/sessions" -type f -newer program ! -name '*.new*' 2>/dev/null) ]] && return
+    sleep 0.01
+  done
+  fail "no state appears"
+}
+kill_daemon() {
+  local pid
+  pid=$(daemon_pid)
+  kill -9 "$pid"
+  timeout 20 tail --pid="$pid" -f /dev/null || fail "the daemon does not die"
+}
+
+cat >main.c <<'END'
+#include <stdio.h>
+int f(int);
+int main(void) {
+  printf("%d\n", f(1));
+  return 0;
+}
+END
+echo 'int f(int x) { return x + 1; }' >f.c
+gcc -g -c main.c f.c
+link
+expect FULL first-link
+expect_output 2
+await_state
+
+kill_daemon
+echo 'int f(int x) { return x + 10; }' >f.c
+gcc -g -c f.c
+link
+expect PATCHED
+expect_output 11
+"$kitlinkc" verify program >/dev/null || fail "verify finds a difference"
+await_state
+
+# An orderly end writes what waits to be written.
+echo 'int g(int x) { return x * 2; } int f(int x) { return g(x) + 100; }' >f.c
+gcc -g -c f.c
+link
+expect PATCHED
+"$kitlinkc" stop >/dev/null
+for i in $(seq 1000); do [[ -e $KITLINK_SOCKET ]] || break; sleep 0.01; done
+sleep 0.5
+echo 'int g(int x) { return x * 2; } int f(int x) { return g(x) + 1000; }' >f.c
+gcc -g -c f.c
+link
+expect PATCHED
+expect_output 1002
+await_state
+
+# Nobody knows the patch of a daemon that dies with it.
+kill_daemon
+strip program
+link
+expect FELL_BACK_FULL state-stale
+expect_output 1002
+await_state
+
+kill_daemon
+for manifest in "$KITLINK_STATE_DIR"/store/sessions/*; do truncate -s 100 "$manifest"; done
+link
+expect FELL_BACK_FULL state-unusable
+expect_output 1002
+await_state
+
+kill_daemon
+rm -rf "$KITLINK_STATE_DIR/store"
+link
+expect FULL first-link
+expect_output 1002
+
+# A copy of the tree in another place: nothing of it has the stamps that were seen, so contents are compared, once.
+await_portable() {
+  local i
+  for i in $(seq 2000); do
+    (($(find "$KITLINK_STATE_DIR/store/sessions" -type f -newer program ! -name '*.new*' | wc -l) >= 2)) && return
+    sleep 0.01
+  done
+  fail "no portable state appears"
+}
+cd "$top/src" || exit 1
+await_state
+await_portable
+kill_daemon
+mkdir "$top/elsewhere"
+cp main.c f.c main.o f.o program "$top/elsewhere"
+cd "$top/elsewhere" || exit 1
+sed 's/1000/2000/' f.c >g.c && mv g.c f.c
+gcc -g -c -fdebug-prefix-map="$top/elsewhere=$top/src" f.c
+cp "$top/src/program" before
+link
+expect PATCHED
+expect_output 2002
+"$kitlinkc" verify program >/dev/null || fail "verify finds a difference in the copy"
+cmp "$top/src/program" before || fail "the original has changed"
+# The original is what it was, and so is its state.
+cd "$top/src" || exit 1
+link
+expect PATCHED
+expect_output 1002
+
+# A copy that is not one.
+kill_daemon
+mkdir "$top/other"
+cp main.c f.c main.o f.o program "$top/other"
+cd "$top/other" || exit 1
+printf x | dd of=program bs=1 seek=5000 conv=notrunc status=none
+link
+expect FULL first-link
+expect_output 1002
+
+[[ $failures == 0 ]] || exit 1
+echo "all passed"
