@@ -44,13 +44,20 @@ TEST(FrozenStateTest, AllLoadOrAreRefusedByVersion) {
       manifest << file.rdbuf();
       FrozenState frozen(&files, manifest.str());
       absl::StatusOr<RestoredState> state = LoadState(manifest.str(), &frozen);
+      if (absl::IsDataLoss(state.status())) {
+        // Under its name elsewhere the output's digest follows.
+        const std::string text = manifest.str();
+        state = LoadState(text.substr(0, text.size() - sizeof(ContentId)), &frozen);
+      }
       if (!state.ok()) {
         EXPECT_TRUE(absl::IsFailedPrecondition(state.status())) << sample << ": " << state.status();
         continue;
       }
       Memory& memory = *state->memory;
       EXPECT_FALSE(memory.units.empty()) << sample;
-      for (const UnitMemory& unit : std::as_const(memory).units) EXPECT_LT(unit.file, memory.files.size() + 1);
+      for (const UnitMemory& unit : std::as_const(memory).units) {
+        if (unit.captured) EXPECT_LT(unit.file, memory.files.size()) << sample;
+      }
       EXPECT_TRUE(memory.names.Find("main").valid()) << sample;
       EXPECT_FALSE(state->source->damaged()) << sample << ": " << state->source->what();
     }
