@@ -56,7 +56,7 @@ TEST(FrozenStateTest, AllLoadOrAreRefusedByVersion) {
       Memory& memory = *state->memory;
       EXPECT_FALSE(memory.units.empty()) << sample;
       for (const UnitMemory& unit : std::as_const(memory).units) {
-        if (unit.captured) EXPECT_LT(unit.file, memory.files.size()) << sample;
+        EXPECT_TRUE(!unit.captured || unit.file < memory.files.size()) << sample;
       }
       EXPECT_TRUE(memory.names.Find("main").valid()) << sample;
       EXPECT_FALSE(state->source->damaged()) << sample << ": " << state->source->what();

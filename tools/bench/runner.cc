@@ -207,7 +207,7 @@ class Bench {
   // Lets the daemon finish what it does after its answer: a person does not edit within a second either.
   void Settle() { usleep(program_ == "n1000" ? 300'000 : 1'500'000); }
 
-  bool Edits() const { return workload_ != "cold" && workload_ != "null" && workload_ != "restart"; }
+  bool Edits() const { return workload_ != "cold" && workload_ != "null"; }
 
   void Round(int round) {
     const Edit& edit = edits_[static_cast<size_t>(round)];
