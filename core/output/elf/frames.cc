@@ -13,6 +13,8 @@
 namespace kitlink::elf {
 namespace {
 
+constexpr size_t kRowsOfFiller = 16;
+
 constexpr uint8_t kEncodingPcRelSData4 = 0x1b;
 constexpr uint8_t kEncodingUData4 = 0x03;
 constexpr uint8_t kEncodingDataRelSData4 = 0x3b;
@@ -105,11 +107,18 @@ void WriteFrameHeader(MutableBytes at, uint64_t address, uint64_t eh_frame, std:
   at[2] = kEncodingUData4;
   at[3] = kEncodingDataRelSData4;
   Store(&at[4], static_cast<int32_t>(eh_frame - (address + 4)));
-  Store(&at[8], static_cast<uint32_t>(rows.size()));
+  const size_t spare = (at.size() - kFrameHeaderSize) / 8 - rows.size();
+  size_t fillers = std::min(spare / 2, rows.size() / kRowsOfFiller);
+  size_t to = kFrameHeaderSize;
   for (size_t i = 0; i < rows.size(); ++i) {
-    Store(&at[kFrameHeaderSize + i * 8], static_cast<int32_t>(rows[i].function - address));
-    Store(&at[kFrameHeaderSize + i * 8 + 4], static_cast<int32_t>(rows[i].record - address));
+    const bool twice = fillers != 0 && (i + 1) % kRowsOfFiller == 0;
+    if (twice) --fillers;
+    for (int n = 0; n < (twice ? 2 : 1); ++n, to += 8) {
+      Store(&at[to], static_cast<int32_t>(rows[i].function - address));
+      Store(&at[to + 4], static_cast<int32_t>(rows[i].record - address));
+    }
   }
+  Store(&at[8], static_cast<uint32_t>((to - kFrameHeaderSize) / 8));
 }
 
 bool DescribesNoCode(ByteView record, uint64_t field, uint64_t width) {

@@ -49,7 +49,7 @@ struct FrameRow {
 inline constexpr uint32_t kFrameHeaderSize = 12;
 
 // Writes .eh_frame_hdr: `rows` are sorted here. `at` holds header_rows rows; those behind the last are zeros that
-// nobody counts.
+// nobody counts. Where there is room, each 16th row is there twice: a row that comes later finds a place nearby.
 void WriteFrameHeader(MutableBytes at, uint64_t address, uint64_t eh_frame, std::vector<FrameRow> rows);
 
 // True when a frame description, relocated, is of a function without code. `field` is the offset of the function's
