@@ -49,6 +49,8 @@ class Linker {
   virtual void Distrust(const std::string& detail) { static_cast<void>(detail); }
   // Work that can wait until the answer is on its way. Called after every successful link, before the next one.
   virtual void Settle() = 0;
+  // Before Settle: what StopSettling said before counts no more.
+  virtual void BeginSettling() {}
   // Makes a running Settle return soon, because somebody waits. From any thread while Settle runs.
   virtual void StopSettling() {}
   virtual SessionStatus Status() const = 0;

@@ -44,7 +44,10 @@ bool Session::Enqueue(Job job) {
   absl::MutexLock lock(&mutex_);
   jobs_.push_back(std::move(job));
   last_used_ = absl::Now();
-  if (settling_ != nullptr) settling_->StopSettling();
+  if (settling_ != nullptr) {
+    settling_->StopSettling();
+    settle_stopped_ = true;
+  }
   if (running_) return false;
   running_ = true;
   return true;
@@ -68,16 +71,20 @@ void Session::SettleSoon() {
   pool_->Post([self = shared_from_this()] { self->Drain(); });
 }
 
-void Session::SettleIfNeeded() {
-  if (!settle_needed_ || linker_ == nullptr) return;
-  settle_needed_ = false;
+void Session::SettleIfNeeded(bool idle) {
+  const bool wanted = settle_needed_ || (idle && settle_unfinished_);
+  if (idle) settle_unfinished_ = false;
+  if (!wanted || linker_ == nullptr) return;
+  settle_needed_ = settle_unfinished_ = false;
   {
     absl::MutexLock lock(&mutex_);
+    linker_->BeginSettling();
     settling_ = linker_.get();
   }
   linker_->Settle();
   absl::MutexLock lock(&mutex_);
   settling_ = nullptr;
+  settle_unfinished_ = std::exchange(settle_stopped_, false);
 }
 
 void Session::Drain() {
@@ -85,7 +92,7 @@ void Session::Drain() {
     Job job;
     {
       absl::MutexLock lock(&mutex_);
-      if (jobs_.empty() && !settle_asked_) {
+      if (jobs_.empty() && !settle_asked_ && !settle_unfinished_) {
         running_ = false;
         return;
       }
@@ -95,7 +102,7 @@ void Session::Drain() {
         jobs_.pop_front();
       }
     }
-    SettleIfNeeded();
+    SettleIfNeeded(job == nullptr);
     if (job == nullptr) {
       Refresh();
       continue;

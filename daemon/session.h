@@ -86,7 +86,8 @@ class Session : public std::enable_shared_from_this<Session> {
   bool Enqueue(Job job);
   // Runs queued jobs until there are none. REQUIRES: the caller set running_.
   void Drain();
-  void SettleIfNeeded();
+  // Settles what the last link left to be done. What a job has stopped is done again once there are no jobs left (`idle`).
+  void SettleIfNeeded(bool idle);
   // Takes the linker's status over into the snapshot.
   void Refresh();
 
@@ -97,12 +98,14 @@ class Session : public std::enable_shared_from_this<Session> {
   // Owned by whoever set running_; no lock.
   std::unique_ptr<Linker> linker_;
   bool settle_needed_ = false;
+  bool settle_unfinished_ = false;  // it was stopped
 
   mutable absl::Mutex mutex_;
   std::deque<Job> jobs_ ABSL_GUARDED_BY(mutex_);
   bool running_ ABSL_GUARDED_BY(mutex_) = false;
   bool settle_asked_ ABSL_GUARDED_BY(mutex_) = false;
   Linker* settling_ ABSL_GUARDED_BY(mutex_) = nullptr;
+  bool settle_stopped_ ABSL_GUARDED_BY(mutex_) = false;  // settling_ was told to stop
   std::string output_ ABSL_GUARDED_BY(mutex_);
   SessionStatus status_ ABSL_GUARDED_BY(mutex_);
   std::string shadow_ ABSL_GUARDED_BY(mutex_);

@@ -164,6 +164,9 @@ class SessionLinker final : public Linker {
 
   void Distrust(const std::string& detail) override { session_.Distrust(detail); }
 
+  void BeginSettling() override {
+    if (kept_ != nullptr) kept_->Resume();
+  }
   void Settle() override { session_.Settle(); }
   void StopSettling() override {
     sink_.StopSettling();

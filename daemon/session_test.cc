@@ -92,6 +92,21 @@ TEST_F(SessionTest, EveryLinkSettlesBeforeTheNext) {
   EXPECT_FALSE(world_.overlapped.load());
 }
 
+// What asks for nothing but a look must not keep the last link from being settled for good.
+TEST_F(SessionTest, WhatAJobHasStoppedIsSettledAgain) {
+  auto session = std::make_shared<Session>("", &factory_, pool_.get());
+  const std::string go = folder_ + "/go";
+  LinkAndWait(*session, {"-o", "out", "--fake-settle=" + go});
+  while (world_.running.load() == 0) absl::SleepFor(absl::Milliseconds(1));
+  absl::Notification looked;
+  session->Post([&](Session::Turn&) { looked.Notify(); });
+  std::ofstream(go) << "go";
+  looked.WaitForNotification();
+  pool_.reset();  // waits for everything
+  EXPECT_EQ(world_.settles.load(), 2);
+  EXPECT_FALSE(world_.overlapped.load());
+}
+
 TEST_F(SessionTest, HistoryIsBounded) {
   auto session = std::make_shared<Session>("", &factory_, pool_.get());
   for (size_t i = 0; i < Session::kHistoryLimit + 10; ++i) LinkAndWait(*session, {"-o", "out"});

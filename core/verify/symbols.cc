@@ -145,12 +145,12 @@ bool SameTarget(Walk& walk, const ImageSymbol& cold, const ImageSymbol& here) {
 }
 
 // By row: the name of the source file that a local symbol belongs to, that of the last STT_FILE row before it. Rows
-// without a name are room for more.
+// without a name are room for more, behind which another unit begins, perhaps one whose file is not told.
 std::vector<absl::string_view> FilesOf(const Image& image) {
   std::vector<absl::string_view> files;
   absl::string_view file;
   for (const ImageSymbol& s : image.symtab()) {
-    if (s.type() == STT_FILE && !s.name.empty()) file = s.name;
+    if (s.type() == STT_FILE) file = s.name;
     files.push_back(s.binding() == STB_LOCAL ? file : absl::string_view());
   }
   return files;

@@ -198,12 +198,13 @@ void HotSymtab::FillLocals(uint32_t first, uint32_t count, std::vector<Mutation>
   mutations->push_back(std::move(table));
 }
 
-// Sees to it that `rows` has room for `used`: what does not fit moves to where there is more.
+// Sees to it that `rows` has room for `used`, and for one row without a name behind them: what follows is not of this
+// unit's file. What does not fit moves to where there is more.
 absl::Status HotSymtab::PlaceLocals(uint32_t used, LocalRows* rows, std::vector<Mutation>* mutations) {
-  if (used <= rows->capacity) return absl::OkStatus();
+  if (used == 0 || used < rows->capacity) return absl::OkStatus();
   uint32_t capacity = LocalCapacity(true, used);
   uint64_t first = staged_free_locals_.Take(capacity);
-  if (first == FreeRooms::kNone) first = staged_free_locals_.Take(capacity = used);
+  if (first == FreeRooms::kNone) first = staged_free_locals_.Take(capacity = used + 1);
   if (first == FreeRooms::kNone) {
     return absl::ResourceExhaustedError(".symtab: no free rows for more local symbols");
   }
