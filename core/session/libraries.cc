@@ -195,8 +195,9 @@ Refusal LibraryUpdate::CheckCopies(const LibraryMemory& was, const SharedFile& n
   }
   for (const auto& [id, digest] : was.copies) {
     const auto it = index.find(memory_.names.Name(id));
+    const uint64_t address = memory_.symbols[id.value].address;
     const auto aligned = [&](const SharedSymbol& object) {
-      return memory_.symbols[id.value].address % std::max<uint32_t>(object.alignment, 1) == 0;
+      return address % std::max<uint32_t>(object.alignment, 1) == 0;
     };
     if (it == index.end() || CopyDigest(now, it->second) != digest || !aligned(now.defined[it->second])) {
       return GateRefusal{GateReason::kSharedLibraryChanged,
