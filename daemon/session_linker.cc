@@ -92,11 +92,11 @@ class ReproSaver {
 
 class SessionLinker final : public Linker {
  public:
-  // `state`: where sessions are kept; nullptr for nowhere.
+  // `state` keeps sessions for later daemons; nullptr: they end with this one.
   SessionLinker(const std::string& output, StateFiles* state)
       : kept_(state == nullptr ? nullptr : std::make_unique<KeptOutput>(state, output, 022, PublishPolicy::kAuto)),
         unkept_(state == nullptr ? std::make_unique<FileSink>(output, 022, PublishPolicy::kAuto) : nullptr),
-        sink_(kept_ != nullptr ? *kept_ : *unkept_), files_("/"), session_(&sink_, &watch_) {}
+        sink_(kept_ != nullptr ? *kept_ : *unkept_), files_("/"), session_(&sink_, &watch_, kept_.get()) {}
 
   absl::StatusOr<LinkReport> Link(const SharedOptions& options, const ClientView& client,
                                   Diagnostics& diagnostics) override {

@@ -216,7 +216,7 @@ class Decoder {
     } else if constexpr (HasFields<T>) {
       VisitAllFields(*value, [this](const char*, auto&... fields) {
         CheckFieldCount<T, sizeof...(fields)>();
-        (GetOne(&fields) && ...);
+        (this->GetOne(&fields) && ...);
       });
       return !failed_;
     } else if constexpr (std::is_same_v<T, bool>) {

@@ -114,7 +114,7 @@ TEST_F(CommandLine, UnknownKeywordsAreWarnedOf) {
 
 TEST_F(CommandLine, Values) {
   const LinkOptions o = Parse({"--build-id=0xAB-cd", "--defsym", "a=b+1", "--wrap=malloc", "--exclude-libs", "a.a,b.a:ALL",
-                               "--sysroot=/root/", "-L=/lib", "-L$SYSROOT/usr", "-z", "stack-size=0x100000",
+                               "--sysroot=/base/", "-L=/lib", "-L$SYSROOT/usr", "-z", "stack-size=0x100000",
                                "--incremental=off", "--move=thunk", "--gate=exact", "--publish=exchange",
                                "--session-key=k", "--image-base=0x10000", "--unresolved-symbols=ignore-all",
                                "--threads=3", "-no-pie", "--demangle=gnu-v3"});
@@ -122,8 +122,8 @@ TEST_F(CommandLine, Values) {
   EXPECT_EQ(o.build_id_hex, "abcd");
   EXPECT_THAT(o.defsym, ElementsAre(std::make_pair("a", "b+1")));
   EXPECT_EQ(o.exclude_libs.size(), 3u);
-  EXPECT_EQ(o.library_paths[0], "/root/lib");
-  EXPECT_EQ(o.library_paths[1], "/root/usr");
+  EXPECT_EQ(o.library_paths[0], "/base/lib");
+  EXPECT_EQ(o.library_paths[1], "/base/usr");
   EXPECT_EQ(o.stack_size, 0x100000u);
   EXPECT_FALSE(o.incremental);
   EXPECT_EQ(o.move, MovePolicy::kThunk);

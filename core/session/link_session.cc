@@ -14,8 +14,8 @@
 #include "core/session/detect.h"
 #include "core/session/diff.h"
 #include "core/session/gate.h"
-#include "core/session/libraries.h"
 #include "core/session/growth.h"
+#include "core/session/libraries.h"
 #include "core/session/memory.h"
 #include "core/session/plan.h"
 #include "core/session/referrers.h"
@@ -83,8 +83,8 @@ const char* OutcomeName(Outcome outcome) {
 }
 
 struct LinkSession::Impl {
-  Impl(ImageSink* image_sink, InputWatch* watch)
-      : sink(image_sink), watched(watch), store(dynamic_cast<StateStore*>(image_sink)) {}
+  Impl(ImageSink* image_sink, InputWatch* watch, StateStore* state_store)
+      : sink(image_sink), watched(watch), store(state_store) {}
 
   absl::StatusOr<LinkReport> Link(const LinkRequest& request, FileSource& files, Diagnostics& diagnostics);
   absl::StatusOr<std::variant<LinkReport, GateRefusal>> Patch(const LinkRequest& request, FileSource& files);
@@ -113,7 +113,7 @@ struct LinkSession::Impl {
 
   ImageSink* const sink;
   WatchedInputs watched;
-  StateStore* const store;  // the sink, when it keeps sessions; nullptr: this one ends with the process
+  StateStore* const store;  // nullptr: the session ends with the process
   std::unique_ptr<Memory> memory;  // nullptr: nothing to patch, `why_cold` says why
   GateRefusal why_cold{GateReason::kFirstLink, ""};
   bool linked_before = false;      // an incremental link was published: the next full one is a fall-back
@@ -527,7 +527,8 @@ void LinkSession::Impl::CaptureLink() {
   }
 }
 
-LinkSession::LinkSession(ImageSink* sink, InputWatch* watch) : impl_(std::make_unique<Impl>(sink, watch)) {}
+LinkSession::LinkSession(ImageSink* sink, InputWatch* watch, StateStore* store)
+    : impl_(std::make_unique<Impl>(sink, watch, store)) {}
 LinkSession::~LinkSession() = default;
 
 absl::StatusOr<LinkReport> LinkSession::Link(const LinkRequest& request, FileSource& files, Diagnostics& diagnostics) {

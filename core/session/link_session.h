@@ -24,6 +24,8 @@
 
 namespace kitlink {
 
+class StateStore;
+
 // An input that a client says has changed, and what it says its content is now.
 struct ChangedInput {
   std::string path;
@@ -58,7 +60,9 @@ struct SessionStatus {
 // every relink looks at every input.
 class LinkSession {
  public:
-  explicit LinkSession(ImageSink* sink, InputWatch* watch = nullptr);
+  // `store` keeps what the session remembers for later processes, of the output that `sink` publishes; nullptr: it ends with
+  // this one. All must outlive the session.
+  explicit LinkSession(ImageSink* sink, InputWatch* watch = nullptr, StateStore* store = nullptr);
   ~LinkSession();
   LinkSession(const LinkSession&) = delete;
   LinkSession& operator=(const LinkSession&) = delete;

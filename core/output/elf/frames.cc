@@ -14,7 +14,6 @@ namespace kitlink::elf {
 namespace {
 
 constexpr size_t kRowsOfFiller = 16;
-
 constexpr uint8_t kEncodingPcRelSData4 = 0x1b;
 constexpr uint8_t kEncodingUData4 = 0x03;
 constexpr uint8_t kEncodingDataRelSData4 = 0x3b;

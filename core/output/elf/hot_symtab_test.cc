@@ -227,6 +227,22 @@ TEST_F(HotSymtabTest, SaysWhenThereIsNoRoom) {
   EXPECT_EQ(Locals(0, 40, "l").code(), absl::StatusCode::kResourceExhausted);
 }
 
+// Else what follows would seem to be of its file.
+TEST_F(HotSymtabTest, ARowWithoutANameIsBehindTheLocalsOfAUnit) {
+  for (uint32_t count = 1; count < 6; ++count) {
+    ASSERT_TRUE(Locals(0, count, "first").ok());
+    ASSERT_TRUE(Locals(1, 6 - count, "second").ok());
+    Commit();
+    const auto name = [&](uint32_t row) {
+      return absl::string_view(reinterpret_cast<const char*>(&file_[home_.strtab + Load<Elf64_Sym>(At(row)).st_name]));
+    };
+    for (uint32_t row = 1; row + 1 < plan_.first_global; ++row) {
+      if (name(row).empty() || name(row + 1).empty()) continue;
+      EXPECT_EQ(name(row)[0], name(row + 1)[0]) << count;
+    }
+  }
+}
+
 TEST_F(HotSymtabTest, NamesOfWhatIsGoneAreReused) {
   for (int round = 0; round < 100; ++round) {
     ASSERT_TRUE(hot_->Add(New(30, "a_rather_long_name")).ok());

@@ -65,6 +65,26 @@ TEST(FrameHeader, AFunctionWithoutCodeAloneHasARow) {
   EXPECT_EQ(Word(bytes, 16), 0x2010 - 0x1000);
 }
 
+// Rows that come later find a place near by.
+TEST(FrameHeader, WhereThereIsRoomEachSixteenthRowIsThereTwice) {
+  std::vector<FrameRow> rows;
+  for (uint64_t i = 0; i < 100; ++i) rows.push_back({0x5000 + 16 * i, 0x2000 + 24 * i, false});
+  for (const auto& [spare, twice] : {std::make_pair(0, 0), std::make_pair(7, 3), std::make_pair(256, 6)}) {
+    std::vector<uint8_t> bytes(kFrameHeaderSize + (rows.size() + static_cast<size_t>(spare)) * 8);
+    WriteFrameHeader(absl::MakeSpan(bytes), 0x1000, 0x2000, rows);
+    ASSERT_EQ(Word(bytes, 8), 100 + twice);
+    int copies = 0;
+    for (int i = 0; i + 1 < 100 + twice; ++i) {
+      const int at = kFrameHeaderSize + 8 * i;
+      EXPECT_LE(Word(bytes, at), Word(bytes, at + 8)) << i;
+      if (Word(bytes, at) != Word(bytes, at + 8)) continue;
+      EXPECT_EQ(Word(bytes, at + 4), Word(bytes, at + 12)) << i;
+      ++copies;
+    }
+    EXPECT_EQ(copies, twice);
+  }
+}
+
 TEST(FrameHeader, NoCodeMeansALengthOfZero) {
   std::vector<uint8_t> record(24, 0xff);
   std::fill(record.begin() + 12, record.begin() + 16, uint8_t{0});

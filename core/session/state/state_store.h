@@ -12,8 +12,8 @@
 
 namespace kitlink {
 
-// Blobs, the one manifest that says which of them are this session's state, and the output that they describe. A session
-// whose ImageSink is also one of these is kept. Thread safe as BlobStore says.
+// Blobs, the one manifest that says which of them are this session's state, and the output that they describe. Thread safe
+// as BlobStore says.
 class StateStore : public BlobStore {
  public:
   // The manifest that was written last. NotFound when there is none.

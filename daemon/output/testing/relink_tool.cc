@@ -37,7 +37,7 @@ namespace {
 
 struct Output {
   Output(const std::string& path, daemon::StateFiles* files)
-      : sink(files, path, 022, PublishPolicy::kAuto), session(&sink) {}
+      : sink(files, path, 022, PublishPolicy::kAuto), session(&sink, nullptr, &sink) {}
   daemon::KeptOutput sink;
   LinkSession session;
   std::string folder;
