@@ -7,9 +7,8 @@
 #include <type_traits>
 #include <utility>
 
-// Inside a struct: lists its fields, in the order in which they are written. Whoever adds a field adds it here; for an
-// aggregate the compiler insists (core/base/codec.h), for a class with private fields a static_assert on its size beside
-// it reminds. What is made anew and not written is left out, and a class says so where it is declared.
+// Inside a struct: lists its fields, in the order in which they are written. Whoever adds a field adds it here: the
+// compiler insists (core/base/codec.h).
 #define KITLINK_FIELDS(...)                            \
   template <typename Visitor>                          \
   void VisitFields(Visitor&& visit) {                  \
@@ -19,6 +18,24 @@
   void VisitFields(Visitor&& visit) const {            \
     visit(#__VA_ARGS__, __VA_ARGS__);                  \
   }
+
+// Inside a class with private fields: the same, of all fields.
+#define KITLINK_ALL_FIELDS(...) \
+  KITLINK_FIELDS(__VA_ARGS__)   \
+  KITLINK_COUNT_FIELDS(__VA_ARGS__)
+
+// The same, but for those in parentheses: what is made anew, or means something to a plan only.
+#define KITLINK_FIELDS_BUT(left_out, ...) \
+  KITLINK_FIELDS(__VA_ARGS__)             \
+  KITLINK_COUNT_FIELDS(__VA_ARGS__, KITLINK_UNWRAP left_out)
+
+// Inside a class: does not compile with another number of fields than it has. For what writes them by hand, beside that.
+#define KITLINK_COUNT_FIELDS(...)                       \
+  static constexpr bool kAllFieldsNamed = true;         \
+  void CountFields() const {                            \
+    [[maybe_unused]] const auto& [__VA_ARGS__] = *this; \
+  }
+#define KITLINK_UNWRAP(...) __VA_ARGS__
 
 // The same for an aggregate of a header that everybody includes: stands outside of it, in its namespace. Does not compile
 // with another number of fields than it has.
@@ -94,12 +111,14 @@ constexpr size_t FieldsElsewhere() {
   }
 }
 
-// Fails to compile when an aggregate has another number of fields than it lists.
+// Fails to compile when a struct has another number of fields than it lists.
 template <typename T, size_t kListed>
 constexpr void CheckFieldCount() {
-  if constexpr (std::is_aggregate_v<T> && HasFieldsInside<T>) {
+  if constexpr (HasFieldsInside<T> && std::is_aggregate_v<T>) {
     static_assert(FieldCount<T>() == kListed + FieldsElsewhere<T>(),
                   "a field is missing in KITLINK_FIELDS: it would not be written to disk");
+  } else if constexpr (HasFieldsInside<T>) {
+    static_assert(T::kAllFieldsNamed, "a class with private fields says what it leaves out: KITLINK_FIELDS_BUT");
   }
 }
 

@@ -35,6 +35,7 @@ class PieceIndex {
   size_t size() const { return count_; }
   uint64_t bytes() const { return places_.bytes(); }
 
+  KITLINK_COUNT_FIELDS(count_, places_)
   void Encode(Encoder& encoder) const { encoder.Put(count_, places_); }
   bool Decode(Decoder& decoder);
   static std::string Schema();

@@ -37,7 +37,7 @@ class References {
   // What `symbol` is defined in; kOwn when it is not among the definitions.
   uint32_t HomeOf(SymbolId symbol) const;
 
-  KITLINK_FIELDS(begin_, targets_, definitions_)
+  KITLINK_ALL_FIELDS(begin_, targets_, definitions_)
 
   // The same with sections numbered anew: `numbers` is beside them, kOwn for those that are left out.
   References Renumbered(const std::vector<uint32_t>& numbers, uint32_t count) const;
@@ -46,7 +46,6 @@ class References {
   std::vector<uint32_t> begin_, targets_;
   std::vector<std::pair<SymbolId, uint32_t>> definitions_;
 };
-static_assert(sizeof(References) == 72, "a new field belongs in KITLINK_FIELDS");
 
 // What each loaded section of `object` refers to. `global` gives the id behind one of its global symbols; `frames` are its
 // unwind records.

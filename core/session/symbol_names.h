@@ -36,6 +36,7 @@ class SymbolNames {
   // Brings the names of the link into the form that is written; ids stay. O(names), the first time. Views that were
   // given before are void. False, and nothing has happened, when `stop` becomes true.
   bool Freeze(absl::FunctionRef<bool()> stop);
+  KITLINK_COUNT_FIELDS(taken_, names_, slots_, later_, table_, later_ids_)
   // REQUIRES: frozen.
   void Encode(Encoder& encoder) const { encoder.Put(taken_, names_, slots_, later_); }
   bool Decode(Decoder& decoder);

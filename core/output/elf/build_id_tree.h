@@ -56,7 +56,7 @@ class BuildIdTree {
   absl::StatusOr<Delta> Stage(const std::vector<Mutation>& mutations, const ImageReader& read) const;
   void Apply(Delta delta);
 
-  KITLINK_FIELDS(pieces_, id_, root_)
+  KITLINK_ALL_FIELDS(pieces_, id_, root_)
 
  private:
   struct Piece {
@@ -70,7 +70,6 @@ class BuildIdTree {
   ByteRange id_;
   uint64_t root_ = 0;
 };
-static_assert(sizeof(BuildIdTree) == 48, "a new field belongs in KITLINK_FIELDS");
 
 }  // namespace kitlink::elf
 

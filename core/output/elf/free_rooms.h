@@ -55,7 +55,7 @@ class FreeRooms {
   }
   uint64_t bytes_held() const { return rooms_.size() * 18; }
 
-  KITLINK_FIELDS(rooms_)
+  KITLINK_ALL_FIELDS(rooms_)
 
  private:
   absl::btree_map<uint64_t, uint64_t> rooms_;  // first -> count

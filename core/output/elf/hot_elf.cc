@@ -265,8 +265,9 @@ class HotElf : public HotTables {
            exports_.bytes_held() + build_id_tree_.bytes_held();
   }
 
-  KITLINK_FIELDS(values_, cells_, dynsym_, exports_, symtab_, build_id_, rela_, frames_, has_rela_, build_id_offset_,
-                 rela_count_offset_, address_fields_, row_sizes_, build_id_tree_, growth_)
+  KITLINK_FIELDS_BUT((options_, arch_, added_, stale_, staged_build_id_, staged_tree_), values_, cells_, dynsym_, exports_,
+                     symtab_, build_id_, rela_, frames_, has_rela_, build_id_offset_, rela_count_offset_, address_fields_,
+                     row_sizes_, build_id_tree_, growth_)
 
  private:
   static uint64_t Offset(const ElfImage& image, Synthetic which) {
@@ -488,7 +489,6 @@ class HotElf : public HotTables {
   BuildIdTree build_id_tree_;
   std::optional<BuildIdTree::Delta> staged_tree_;
 };
-static_assert(sizeof(HotElf) == sizeof(LinkOptions) + 3312, "a new field that a plan does not stage belongs in KITLINK_FIELDS");
 
 }  // namespace
 

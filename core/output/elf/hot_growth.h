@@ -31,7 +31,7 @@ class HotGrowth {
   // Bytes of the file with what is published, in this plan too.
   uint64_t image_size() const { return staged_ == 0 ? file_size_ : entries_[staged_ - 1].file_end; }
 
-  KITLINK_FIELDS(page_, file_size_, section_headers_, sections_, first_header_, spare_, names_offset_, names_, entries_,
+  KITLINK_FIELDS_BUT((staged_), page_, file_size_, section_headers_, sections_, first_header_, spare_, names_offset_, names_, entries_,
                  segments_, next_address_, next_offset_, published_)
 
  private:

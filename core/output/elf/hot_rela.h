@@ -5,6 +5,7 @@
 #ifndef CORE_OUTPUT_ELF_HOT_RELA_H_
 #define CORE_OUTPUT_ELF_HOT_RELA_H_
 
+#include <array>
 #include <cstdint>
 #include <vector>
 
@@ -58,7 +59,7 @@ class HotRela {
   void Accept();
   uint64_t bytes_held() const;
 
-  KITLINK_FIELDS(file_offset_, types_, parts_[0], parts_[1])
+  KITLINK_FIELDS_BUT((staged_), file_offset_, types_, parts_)
 
  private:
   struct Filled {
@@ -97,10 +98,9 @@ class HotRela {
 
   uint64_t file_offset_ = 0;
   DynamicTypes types_{};
-  Part parts_[2];  // relative, others
+  std::array<Part, 2> parts_;  // relative, others
   Staged staged_[2];
 };
-static_assert(sizeof(HotRela) == 568, "a new field that a plan does not stage belongs in KITLINK_FIELDS");
 
 }  // namespace kitlink::elf
 
