@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "core/base/chunks.h"
 #include "core/base/codec.h"
 #include "core/base/digest.h"
 #include "core/output/saved_tables.h"
@@ -14,7 +15,6 @@ namespace {
 
 constexpr char kMagic[] = "KITSTATE";
 constexpr size_t kMagicSize = 8;
-constexpr size_t kRootChunk = 32 << 10;
 
 // What the bytes mean: any change of a struct that is written makes it another.
 ContentId SchemaDigest() {
@@ -76,11 +76,14 @@ std::string WriteManifestText(const Manifest& manifest) {
 
 bool Consistent(const Memory& memory, const Manifest& manifest) {
   const size_t inputs = memory.options->inputs.size();
-  return memory.library_found.size() == inputs && memory.input_ranks.size() == inputs && memory.files.size() == memory.files_here.size() && memory.sections.size() == manifest.sections && memory.units.size() == manifest.units &&
-         memory.symbols.size() == manifest.symbols && memory.names.count() <= memory.symbols.size();
+  return memory.library_found.size() == inputs && memory.input_ranks.size() == inputs &&
+         memory.files.size() == memory.files_here.size() && memory.sections.size() == manifest.sections &&
+         memory.units.size() == manifest.units && memory.symbols.size() == manifest.symbols &&
+         memory.names.count() <= memory.symbols.size();
 }
 
-absl::StatusOr<std::unique_ptr<Memory>> ReadMemory(const Manifest& manifest, const std::shared_ptr<PageSource>& source) {
+absl::StatusOr<std::unique_ptr<Memory>> ReadMemory(const Manifest& manifest,
+                                                   const std::shared_ptr<PageSource>& source) {
   auto memory = std::make_unique<Memory>();
   memory->arch = ArchFor(manifest.machine);
   if (memory->arch == nullptr) return absl::DataLossError("it is of an unknown machine");
@@ -97,7 +100,9 @@ absl::StatusOr<std::unique_ptr<Memory>> ReadMemory(const Manifest& manifest, con
     root += *chunk;
   }
   Decoder decoder(AsBytes(root), source);
-  if (!decoder.Get(memory.get()) || !Consistent(*memory, manifest)) return absl::DataLossError("what it says makes no sense");
+  if (!decoder.Get(memory.get()) || !Consistent(*memory, manifest)) {
+    return absl::DataLossError("what it says makes no sense");
+  }
   absl::StatusOr<std::unique_ptr<HotTables>> tables = LoadTables(memory->options, *memory->arch, &decoder);
   if (!tables.ok()) return tables.status();
   if (!decoder.Done()) return absl::DataLossError("there is more than what it says");
@@ -147,8 +152,7 @@ absl::Status SaveState(const SessionFacts& facts, Memory* memory, StateStore* st
   Encoder options;
   options.Put(*memory->options);
   manifest.options = root.PutBlob(AsBytes(options.bytes()));
-  const ByteView bytes = AsBytes(root.bytes());
-  for (size_t at = 0; at < bytes.size(); at += kRootChunk) manifest.root.push_back(root.PutBlob(bytes.subspan(at, kRootChunk)));
+  for (ByteView chunk : CutByContent(AsBytes(root.bytes()))) manifest.root.push_back(root.PutBlob(chunk));
   if (!root.status().ok()) return root.status();
   return store->WriteManifest(WriteManifestText(manifest), facts.image);
 }
@@ -170,7 +174,8 @@ absl::StatusOr<RestoredState> LoadState(absl::string_view text, BlobStore* store
     file.settled = here.settled;
     if (!file.gone) known.file_of.emplace(file.path, f);
   }
-  state.facts = {manifest->generation, std::move(manifest->output), std::move(manifest->image), std::move(manifest->folder)};
+  state.facts = {manifest->generation, std::move(manifest->output), std::move(manifest->image),
+                 std::move(manifest->folder)};
   return state;
 }
 

@@ -39,8 +39,8 @@ struct RestoredState {
   std::shared_ptr<PageSource> source;  // of the memory's tables: damaged() when they turned out to be
 };
 
-// The state that `manifest` leads to in `store`, which must outlive the result. Chunks are looked at when they are needed first. FailedPrecondition when another version wrote it, DataLoss when it is damaged; the message says
-// more.
+// The state that `manifest` leads to in `store`, which must outlive the result. Chunks are looked at when they are needed
+// first. FailedPrecondition when another version wrote it, DataLoss when it is damaged; the message says more.
 absl::StatusOr<RestoredState> LoadState(absl::string_view manifest, BlobStore* store);
 
 // The blobs that `manifest` leads to. Fails as LoadState does.
