@@ -43,6 +43,7 @@ bool AnswerQuestions(const Arguments& arguments) {
             "Usage: ld.kit [options of GNU ld] FILE...\n"
             "       [--incremental={on,off}] [--move={auto,reapply,thunk,got}] [--gate={exact,strict}]\n"
             "       [--publish={auto,inplace,exchange}] [--session-key=KEY]\n"
+            "       [--session-salt=TEXT]\n"
             "Links in the daemon kitlinkd, which it starts when needed; see KITLINK_DAEMON={auto,off,require}.\n"
             "ld.kit: supported targets: elf64-x86-64\n"
             "ld.kit: supported emulations: elf_x86_64\n");

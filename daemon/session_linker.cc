@@ -106,7 +106,7 @@ class SessionLinker final : public Linker {
     watch_.SetFolder(client.folder);
     environment_ = client.environment;
     if (kept_ != nullptr) {
-      kept_->SetNames(options->session_key, client.folder);
+      kept_->SetNames(options->session_key, options->session_salt, client.folder);
       kept_->Resume();
     }
     LinkRequest request;

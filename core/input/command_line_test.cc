@@ -116,7 +116,7 @@ TEST_F(CommandLine, Values) {
   const LinkOptions o = Parse({"--build-id=0xAB-cd", "--defsym", "a=b+1", "--wrap=malloc", "--exclude-libs", "a.a,b.a:ALL",
                                "--sysroot=/base/", "-L=/lib", "-L$SYSROOT/usr", "-z", "stack-size=0x100000",
                                "--incremental=off", "--move=thunk", "--gate=exact", "--publish=exchange",
-                               "--session-key=k", "--image-base=0x10000", "--unresolved-symbols=ignore-all",
+                               "--session-key=k", "--session-salt=cc 3", "--image-base=0x10000", "--unresolved-symbols=ignore-all",
                                "--threads=3", "-no-pie", "--demangle=gnu-v3"});
   EXPECT_EQ(o.build_id, BuildIdStyle::kHex);
   EXPECT_EQ(o.build_id_hex, "abcd");
@@ -129,6 +129,8 @@ TEST_F(CommandLine, Values) {
   EXPECT_EQ(o.move, MovePolicy::kThunk);
   EXPECT_EQ(o.gate, GatePolicy::kExact);
   EXPECT_EQ(o.publish, PublishPolicy::kExchange);
+  EXPECT_EQ(o.session_key, "k");
+  EXPECT_EQ(o.session_salt, "cc 3");
   EXPECT_EQ(o.image_base, 0x10000u);
   EXPECT_EQ(o.unresolved, UnresolvedPolicy::kIgnore);
   EXPECT_EQ(o.threads, 3);

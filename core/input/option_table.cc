@@ -197,6 +197,7 @@ constexpr OptionSpec kRunning[] = {
     Special("gate", S::kGate, kRequired),
     Special("publish", S::kPublish, kRequired),
     Text("session-key", &O::session_key),
+    Text("session-salt", &O::session_salt),
 };
 
 constexpr OptionSpec kWithoutEffect[] = {

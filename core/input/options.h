@@ -127,6 +127,7 @@ struct LinkOptions {
   GatePolicy gate = GatePolicy::kExact;
   PublishPolicy publish = PublishPolicy::kAuto;
   std::string session_key;
+  std::string session_salt;  // what produced the inputs: state of another producer is not looked at
   int threads = 0;  // 0: one a processor
 
   std::vector<std::string> response_files;  // absolute or relative paths of @files that were read

@@ -10,7 +10,8 @@ namespace {
 auto Shape(const LinkOptions& o) {
   return std::tie(o.kind, o.is_static, o.no_dynamic_linker, o.emulation, o.library_paths, o.sysroot, o.dynamic_linker,
                   o.soname, o.rpaths, o.runpath, o.entry, o.init, o.fini, o.eh_frame_hdr, o.hash_style, o.build_id,
-                  o.build_id_hex, o.max_page_size, o.stack_size, o.image_base, o.strip, o.incremental, o.move);
+                  o.build_id_hex, o.max_page_size, o.stack_size, o.image_base, o.strip, o.incremental, o.move,
+                  o.session_salt);
 }
 
 auto Symbols(const LinkOptions& o) {

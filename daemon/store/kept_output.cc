@@ -8,7 +8,7 @@
 
 namespace kitlink::daemon {
 
-void KeptOutput::SetNames(const std::string& key, const std::string& folder) {
+void KeptOutput::SetNames(const std::string& key, const std::string& salt, const std::string& folder) {
   folder_ = folder;
   key_ = key.empty() ? path() : absl::StrCat("key ", key);
   portable_.clear();
@@ -17,6 +17,10 @@ void KeptOutput::SetNames(const std::string& key, const std::string& folder) {
   } else if (absl::StartsWith(path(), absl::StrCat(folder, "/"))) {
     portable_ = absl::StrCat("portable ", path().substr(folder.size() + 1));
   }
+  if (salt.empty()) return;
+  const std::string prefix = absl::StrCat("salt ", salt.size(), " ", salt, " ");
+  key_ = prefix + key_;
+  if (!portable_.empty()) portable_ = prefix + portable_;
 }
 
 absl::Status KeptOutput::WriteManifest(absl::string_view manifest, absl::string_view image) {

@@ -19,8 +19,8 @@ class KeptOutput : public FileSink, public StateStore {
       : FileSink(path, umask, policy), files_(files), key_(path) {}
 
   // Before each link. The session is known by `key`, the build system's, else by its output. Elsewhere it is known by the
-  // key, or by where the output lies in `folder`, in which the link runs.
-  void SetNames(const std::string& key, const std::string& folder);
+  // key, or by where the output lies in `folder`, in which the link runs. With a `salt`, by that as well.
+  void SetNames(const std::string& key, const std::string& salt, const std::string& folder);
   // Makes a running save stop soon, until Resume. From any thread.
   void Interrupt() { interrupted_.store(true, std::memory_order_relaxed); }
   void Resume() { interrupted_.store(false, std::memory_order_relaxed); }

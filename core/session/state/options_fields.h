@@ -18,7 +18,7 @@ KITLINK_FIELDS_OF(LinkOptions, output, kind, is_static, no_dynamic_linker, emula
                   z_ibt, z_shstk, max_page_size, stack_size, image_base, unresolved, allow_multiple_definition,
                   allow_shlib_undefined, warn_common, fatal_warnings, demangle, strip, discard_locals, discard_all,
                   relax, error_limit, trace, map_file, dependency_file, print_version, print_help, incremental, move,
-                  gate, publish, session_key, threads, response_files, arguments)
+                  gate, publish, session_key, session_salt, threads, response_files, arguments)
 
 }  // namespace kitlink
 

@@ -1,9 +1,11 @@
 // Keeps the sessions of some outputs hot for test scripts, without a daemon or a protocol: relink_tool IN OUT
 // reads commands from IN and answers on OUT (FIFOs, or files such as /dev/stdin). One command a line:
 //
-//   link FOLDER ARGUMENTS   links as `ld` would in FOLDER; ARGUMENTS names a file of arguments that end in
-//   NUL restart OUTPUT forgets the session, as the end of a daemon does; its state stays relink OUTPUT [PATH[=CONTENT_ID]]...   links again with the last options; with paths, exactly those
-//   changed verify OUTPUT           compares the output with a cold link of the same inputs quit
+//   link FOLDER ARGUMENTS                  links as `ld` would in FOLDER; ARGUMENTS names a file of arguments that end in NUL
+//   restart OUTPUT                         forgets the session, as the end of a daemon does; its state stays
+//   relink OUTPUT [PATH[=CONTENT_ID]]...   links again with the last options; with paths, exactly those changed
+//   verify OUTPUT                          compares the output with a cold link of the same inputs
+//   quit
 //
 // An answer is some lines that start with "ld: " or "difference: ", and one that starts with "result: ", of
 // key=value fields; detail=, which may hold blanks, and output= are the last. The process ends with the one
@@ -109,7 +111,7 @@ class Tool {
     output->folder = folder;
     path_ = path;
     output->sink.set_policy(options->publish);
-    output->sink.SetNames(options->session_key, folder);
+    output->sink.SetNames(options->session_key, options->session_salt, folder);
     Report(output->session.Link({*options, std::nullopt}, files_, diagnostics), diagnostics);
     output->session.Settle();
   }
