@@ -1,5 +1,7 @@
 #include "client/commands.h"
 
+#include <poll.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <climits>
@@ -13,6 +15,9 @@
 
 namespace kitlink::client {
 namespace {
+
+// How long a daemon that ends may take to write what its sessions remember.
+constexpr int kStopSeconds = 10;
 
 void Put(const std::string& text) {
   fwrite(text.data(), 1, text.size(), stdout);
@@ -211,7 +216,15 @@ int Stop(const Command& command) {
     if (status == 0) Put("no daemon is running\n");
     return status;
   }
+  v1::VersionResponse daemon;
+  const bool known = CallOnce(connection, "Version", v1::VersionRequest(), &daemon);
+  const int process = known ? static_cast<int>(syscall(SYS_pidfd_open, static_cast<pid_t>(daemon.pid()), 0)) : -1;
   ReplaceDaemon(&connection, "kitlinkc stop");
+  if (process < 0) return 0;
+  // It may have to write what its sessions remember.
+  pollfd ended = {process, POLLIN, 0};
+  poll(&ended, 1, kStopSeconds * 1000);
+  close(process);
   return 0;
 }
 

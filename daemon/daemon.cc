@@ -66,6 +66,7 @@ class Daemon {
  public:
   Daemon(const DaemonOptions& options, LinkerFactory& factory, std::unique_ptr<Listener> listener)
       : options_(options),
+        factory_(factory),
         listener_(std::move(listener)),
         signals_(TakeSignals()),
         wake_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
@@ -81,8 +82,10 @@ class Daemon {
     if (server_ != nullptr) server_->Shutdown(std::chrono::system_clock::now() + std::chrono::milliseconds(100));
     // It waits for the pool at times.
     shadow_ = nullptr;
-    // Ends its threads, which use everything else.
+    // Ends its threads, which use everything else, after they have settled what was linked.
     pool_ = nullptr;
+    // The successor waits for the listener's lock, and looks for what sessions have left.
+    factory_.Flush();
     log_->Info("ended");
     close(signals_);
     close(wake_);
@@ -172,6 +175,7 @@ class Daemon {
   }
 
   const DaemonOptions& options_;
+  LinkerFactory& factory_;
   std::unique_ptr<Listener> listener_;
   const int signals_;
   const int wake_;

@@ -66,6 +66,8 @@ class LinkerFactory {
   virtual absl::StatusOr<SharedOptions> Parse(absl::Span<const std::string> args, const ClientView& client,
                                               Diagnostics& diagnostics) = 0;
   virtual std::unique_ptr<Linker> Create(absl::string_view output) = 0;
+  // Writes what waits to be written: the daemon ends, and another may begin.
+  virtual void Flush() {}
 };
 
 }  // namespace kitlink::daemon

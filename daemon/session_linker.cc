@@ -232,6 +232,10 @@ SessionLinkerFactory::SessionLinkerFactory(const std::string& state_folder)
 
 SessionLinkerFactory::~SessionLinkerFactory() = default;
 
+void SessionLinkerFactory::Flush() {
+  if (state_ != nullptr) state_->Flush();
+}
+
 std::unique_ptr<Linker> SessionLinkerFactory::Create(absl::string_view output) {
   return std::make_unique<SessionLinker>(std::string(output), state_.get());
 }

@@ -20,6 +20,7 @@ class SessionLinkerFactory final : public LinkerFactory {
   absl::StatusOr<SharedOptions> Parse(absl::Span<const std::string> args, const ClientView& client,
                                     Diagnostics& diagnostics) override;
   std::unique_ptr<Linker> Create(absl::string_view output) override;
+  void Flush() override;
 
  private:
   OptionCache cache_;
