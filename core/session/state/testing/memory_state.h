@@ -5,7 +5,11 @@
 #include <cstdint>
 #include <map>
 #include <string>
+#include <utility>
 
+#include "absl/strings/match.h"
+#include "absl/strings/str_replace.h"
+#include "core/base/digest.h"
 #include "core/session/state/state_store.h"
 
 namespace kitlink::testing {
@@ -34,6 +38,28 @@ class MemoryState : public StateStore {
   absl::StatusOr<std::string> Record() override { return std::string("record"); }
   absl::Status TakeUp(absl::string_view image) override {
     return image == "record" ? absl::OkStatus() : absl::FailedPreconditionError("another image");
+  }
+
+  // Makes `bytes` what is kept as `id`, and everything that leads there lead to them, as somebody would who can compute
+  // digests.
+  void Forge(const std::string& id, std::string bytes) {
+    const std::string old_digest(AsString(ContentId::FromHex(id)->bytes));
+    const ContentId fresh = HashContent(AsBytes(bytes));
+    const std::string digest(AsString(fresh.bytes));
+    blobs.erase(id);
+    blobs[fresh.ToHex()] = std::move(bytes);
+    std::map<std::string, std::string> leading;
+    for (const auto& [other, text] : blobs) {
+      if (absl::StrContains(text, old_digest)) leading[other] = absl::StrReplaceAll(text, {{old_digest, digest}});
+    }
+    for (auto& [other, text] : leading) Forge(other, std::move(text));
+    if (absl::StrContains(manifest, old_digest)) ForgeManifest(absl::StrReplaceAll(Body(), {{old_digest, digest}}));
+  }
+  // The manifest without the digest at its end.
+  std::string Body() const { return manifest.substr(0, manifest.size() - sizeof(ContentId)); }
+  void ForgeManifest(std::string body) {
+    const ContentId digest = HashContent(AsBytes(body));
+    manifest = std::move(body) + std::string(AsString(digest.bytes));
   }
 
   std::map<std::string, std::string> blobs;  // by hexadecimal id
