@@ -132,6 +132,23 @@ std::string Table(const std::vector<Row>& rows) {
   return text;
 }
 
+// How much memory there is for how many bytes of objects; empty when the daemon does not know.
+std::string MemoryText(const v1::StatusResponse& status) {
+  if (status.anonymous_bytes() == 0) return "";
+  uint64_t inputs = 0;
+  bool known = status.sessions_size() != 0;
+  for (const v1::SessionInfo& session : status.sessions()) {
+    inputs += session.input_bytes();
+    known = known && session.input_bytes() != 0;
+  }
+  std::string text = Bytes(status.anonymous_bytes()) + " of memory";
+  if (known) {
+    text += Printf(", %.2f of the ", static_cast<double>(status.anonymous_bytes()) / static_cast<double>(inputs)) +
+            Bytes(inputs) + " of objects linked";
+  }
+  return text + "\n";
+}
+
 }  // namespace
 
 std::string JsonString(std::string_view text) {
@@ -213,7 +230,7 @@ std::string ResultJson(const v1::LinkResult& result) {
   return object.Close() + "\n";
 }
 
-std::string SessionJson(const v1::SessionInfo& session) {
+std::string SessionJson(const v1::SessionInfo& session, uint64_t anonymous_bytes) {
   Object object;
   object.AddString("output", session.output())
       .AddString("session_key", session.session_key())
@@ -222,6 +239,8 @@ std::string SessionJson(const v1::SessionInfo& session) {
       .Add("atoms", session.atoms())
       .Add("symbols", session.symbols())
       .Add("bytes_held", session.bytes_held())
+      .Add("input_bytes", session.input_bytes())
+      .Add("daemon_anonymous_bytes", anonymous_bytes)
       .Add("hot", session.hot())
       .Add("busy", session.busy())
       .Add("queued", session.queued())
@@ -250,7 +269,7 @@ std::string ResultText(const v1::LinkResult& result) { return result.output() + 
 std::string StatusText(const v1::StatusResponse& status) {
   std::string text = "kitlinkd " + status.daemon().version() + " (process " + std::to_string(status.daemon().pid()) +
                      "), up " + Uptime(status.uptime_ms()) + ", " + Plural(status.links_running(), "request") +
-                     " running\n";
+                     " running\n" + MemoryText(status);
   if (status.sessions_size() == 0) return text + "no sessions\n";
   std::vector<Row> rows = {{"OUTPUT", "GENERATION", "UNITS", "ATOMS", "SYMBOLS", "MEMORY", "STATE"}};
   for (const v1::SessionInfo& session : status.sessions()) {

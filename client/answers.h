@@ -14,7 +14,8 @@ std::string FormatDiagnostic(std::string_view program, const v1::Diagnostic& dia
 
 // One line of the --json contract, newline included: docs/protocol.md lists the keys.
 std::string ResultJson(const v1::LinkResult& result);
-std::string SessionJson(const v1::SessionInfo& session);
+// `anonymous_bytes`: of the daemon, as all its sessions share its memory.
+std::string SessionJson(const v1::SessionInfo& session, uint64_t anonymous_bytes);
 std::string VerifyJson(const v1::VerifyResponse& response);
 
 // One line for people, newline included.

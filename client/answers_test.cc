@@ -106,10 +106,24 @@ TEST(Answers, VerifyAndSessionJson) {
             R"({"output":"o","equivalent":false,"differences":["a \"b\""],"atoms_compared":0,"sites_compared":0,)"
             R"("debug_bytes_compared":0})"
             "\n");
-  EXPECT_EQ(SessionJson(v1::SessionInfo()),
-            R"({"output":"","session_key":"","generation":0,"units":0,"atoms":0,"symbols":0,"bytes_held":0,)"
-            R"("hot":false,"busy":false,"queued":0,"shadow":""})"
+  EXPECT_EQ(SessionJson(v1::SessionInfo(), 0),
+            R"({"output":"","session_key":"","generation":0,"units":0,"atoms":0,"symbols":0,"bytes_held":0,"input_bytes":0,)"
+            R"("daemon_anonymous_bytes":0,"hot":false,"busy":false,"queued":0,"shadow":""})"
             "\n");
+}
+
+TEST(Answers, StatusSaysWhatMemoryIsFor) {
+  v1::StatusResponse status;
+  EXPECT_EQ(StatusText(status).find("memory"), std::string::npos);
+  status.set_anonymous_bytes(30'000'000);
+  EXPECT_NE(StatusText(status).find("\n30 MB of memory\n"), std::string::npos) << StatusText(status);
+  status.add_sessions()->set_input_bytes(20'000'000);
+  status.add_sessions()->set_input_bytes(40'000'000);
+  EXPECT_NE(StatusText(status).find("\n30 MB of memory, 0.50 of the 60 MB of objects linked\n"), std::string::npos)
+      << StatusText(status);
+  // Of a session that was taken up from disk it is not known.
+  status.add_sessions();
+  EXPECT_NE(StatusText(status).find("\n30 MB of memory\n"), std::string::npos) << StatusText(status);
 }
 
 }  // namespace

@@ -164,7 +164,9 @@ int Status(const Command& command) {
     Put(StatusText(response));
     return 0;
   }
-  for (const v1::SessionInfo& session : response.sessions()) Put(SessionJson(session));
+  for (const v1::SessionInfo& session : response.sessions()) {
+    Put(SessionJson(session, response.anonymous_bytes()));
+  }
   return 0;
 }
 

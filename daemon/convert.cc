@@ -85,6 +85,7 @@ v1::SessionInfo ToProto(const SessionSnapshot& snapshot) {
   info.set_atoms(snapshot.status.atoms);
   info.set_symbols(snapshot.status.symbols);
   info.set_bytes_held(snapshot.status.bytes_held);
+  info.set_input_bytes(snapshot.status.input_bytes);
   info.set_hot(snapshot.status.hot);
   info.set_busy(snapshot.busy);
   info.set_queued(snapshot.queued);

@@ -11,6 +11,7 @@
 #include "daemon/convert.h"
 #include "daemon/event_stream.h"
 #include "daemon/output_path.h"
+#include "daemon/process_memory.h"
 
 namespace kitlink::daemon {
 namespace {
@@ -226,6 +227,7 @@ grpc::ServerUnaryReactor* LinkerService::Status(grpc::CallbackServerContext* con
   FillVersion(response->mutable_daemon());
   response->set_links_running(parts_.lifecycle->running());
   response->set_uptime_ms(static_cast<uint64_t>(absl::ToInt64Milliseconds(absl::Now() - started_)));
+  response->set_anonymous_bytes(AnonymousBytes());
   if (!request->has_session()) {
     for (const std::shared_ptr<Session>& session : parts_.sessions->List()) {
       *response->add_sessions() = ToProto(session->Snapshot());

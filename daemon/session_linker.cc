@@ -16,6 +16,7 @@
 #include "daemon/file_source.h"
 #include "daemon/file_watch.h"
 #include "daemon/output/file_sink.h"
+#include "daemon/process_memory.h"
 #include "daemon/repro.h"
 #include "daemon/store/kept_output.h"
 
@@ -167,7 +168,10 @@ class SessionLinker final : public Linker {
   void BeginSettling() override {
     if (kept_ != nullptr) kept_->Resume();
   }
-  void Settle() override { session_.Settle(); }
+  void Settle() override {
+    session_.Settle();
+    if (std::exchange(linked_in_full_, false)) ReturnFreeMemory();
+  }
   void StopSettling() override {
     sink_.StopSettling();
     if (kept_ != nullptr) kept_->Interrupt();
@@ -202,6 +206,8 @@ class SessionLinker final : public Linker {
     const bool first = session_.options() == nullptr;
     absl::StatusOr<LinkReport> report = link();
     if (report.ok()) taken_up_ = report->outcome == Outcome::kPatched && (first || taken_up_);
+    // Also one that failed: it parsed everything.
+    linked_in_full_ = linked_in_full_ || !report.ok() || report->outcome != Outcome::kPatched;
     if (!report.ok()) files_.TakeOpened();
     if (!report.ok() || report->outcome == Outcome::kPatched) files_.RestoreOpened(std::move(before));
     return report;
@@ -216,6 +222,7 @@ class SessionLinker final : public Linker {
   LinkSession session_;
   std::vector<std::string> environment_;  // of the last client
   bool taken_up_ = false;  // from disk, and not linked in full since
+  bool linked_in_full_ = false;  // since the last Settle
 };
 
 }  // namespace

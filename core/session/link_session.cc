@@ -137,6 +137,7 @@ struct LinkSession::Impl {
   FileSource* last_files = nullptr;    // of the last link
   uint64_t generation = 0;
   uint64_t bytes_held = 0;  // by `memory`, about: measured after a full link, followed by relinks
+  uint64_t input_bytes = 0;  // of the units of the last full link; not known to a session that was taken up
   uint64_t full_resolves = 0;
   int64_t started_ns = 0;  // when the current link began, since the epoch
 };
@@ -420,6 +421,8 @@ absl::StatusOr<LinkReport> LinkSession::Impl::LinkInFull(const LinkRequest& requ
   for (const Atom& atom : link->program->atoms) report.atoms.total += atom.state == Atom::kLive && !atom.eh_frame;
   inputs.clear();
   for (const OpenedFile& opened : link->program->opened) inputs.push_back(opened.path);
+  input_bytes = 0;
+  for (const Unit& unit : link->program->units) input_bytes += unit.object->image.size();
   linked_before = request.options->incremental;
   if (request.options->incremental) {
     pending = Pending{*std::move(link), *std::move(written), started_ns, &files};
@@ -568,6 +571,7 @@ SessionStatus LinkSession::Status() const {
     status.atoms = impl_->memory->atom_count;
     status.symbols = impl_->memory->symbols.size();
     status.bytes_held = impl_->bytes_held;
+    status.input_bytes = impl_->input_bytes;
   }
   return status;
 }

@@ -52,6 +52,7 @@ struct SessionStatus {
   uint64_t atoms = 0;
   uint64_t symbols = 0;
   uint64_t bytes_held = 0;  // estimate of the hot state's size
+  uint64_t input_bytes = 0;  // of the objects and archive members that took part in the last full link; 0: not known
   bool hot = false;         // a relink can be patched
 };
 

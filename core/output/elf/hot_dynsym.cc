@@ -70,10 +70,10 @@ void HotDynsym::ReadVersions(const DynamicTables& tables) {
   }
 }
 
-void HotDynsym::Begin() { staged_ = plan_; }
+void HotDynsym::Begin() { staged_.reset(); }
 
 absl::StatusOr<uint32_t> HotDynsym::AddString(absl::string_view text, std::vector<Mutation>* mutations) {
-  const uint64_t at = staged_.strings.Take(text.size() + 1);
+  const uint64_t at = Stage().strings.Take(text.size() + 1);
   if (at == FreeRooms::kNone) return absl::ResourceExhaustedError(".dynstr: no room for more names");
   Mutation name;
   name.offset = home_.dynstr + at;
@@ -86,9 +86,9 @@ absl::StatusOr<uint32_t> HotDynsym::AddString(absl::string_view text, std::vecto
 
 absl::StatusOr<HotDynsym::Name> HotDynsym::AddName(SymbolId symbol, absl::string_view text,
                                                    std::vector<Mutation>* mutations) {
-  if (auto it = staged_.names.find(symbol); it != staged_.names.end()) {
+  if (auto it = Stage().names.find(symbol); it != Stage().names.end()) {
     const uint32_t offset = it->second;
-    staged_.names.erase(it);
+    Stage().names.erase(it);
     return Name{offset, 0};
   }
   const absl::StatusOr<uint32_t> offset = AddString(text, mutations);
@@ -98,9 +98,9 @@ absl::StatusOr<HotDynsym::Name> HotDynsym::AddName(SymbolId symbol, absl::string
 
 void HotDynsym::GiveName(SymbolId symbol, const Name& name) {
   if (name.bytes != 0) {
-    staged_.strings.Give(name.offset, name.bytes);
+    Stage().strings.Give(name.offset, name.bytes);
   } else {
-    staged_.names[symbol] = name.offset;
+    Stage().names[symbol] = name.offset;
   }
 }
 
@@ -120,7 +120,7 @@ void HotDynsym::WriteLinks(const Needed& needed, std::vector<Mutation>* mutation
 // Writes the list of libraries, and how many there are.
 void HotDynsym::WriteLibraries(std::vector<Mutation>* mutations) const {
   absl::btree_map<uint32_t, uint32_t> files;  // by place
-  for (const auto& [soname, library] : staged_.needed) files[library.at] = needed_.at(soname);
+  for (const auto& [soname, library] : now().needed) files[library.at] = needed_.at(soname);
   for (auto it = files.begin(); it != files.end(); ++it) {
     const auto next = std::next(it);
     const uint64_t at = home_.verneed + it->first;
@@ -134,10 +134,10 @@ void HotDynsym::WriteLibraries(std::vector<Mutation>* mutations) const {
 // The versions that are needed of the import's library; a list of its own if there is none yet.
 absl::StatusOr<HotDynsym::Needed*> HotDynsym::LibraryOf(const NewImport& import, std::vector<Mutation>* mutations) {
   const std::string soname(import.soname);
-  if (auto it = staged_.needed.find(soname); it != staged_.needed.end()) return &it->second;
-  const uint64_t at = staged_.needed.empty() ? FreeRooms::kNone : staged_.verneed.Take(sizeof(Elf64_Verneed));
+  if (auto it = Stage().needed.find(soname); it != Stage().needed.end()) return &it->second;
+  const uint64_t at = Stage().needed.empty() ? FreeRooms::kNone : Stage().verneed.Take(sizeof(Elf64_Verneed));
   if (at == FreeRooms::kNone) return absl::NotFoundError(absl::StrCat(".gnu.version_r: no versions of ", import.soname));
-  Needed& library = staged_.needed[soname];
+  Needed& library = Stage().needed[soname];
   library.at = static_cast<uint32_t>(at);
   WriteLibraries(mutations);
   return &library;
@@ -156,8 +156,8 @@ absl::StatusOr<uint16_t> HotDynsym::VersionOf(const NewImport& import, std::vect
     ++version.users;
     return version.aux.vna_other;
   }
-  const uint64_t at = staged_.verneed.TakeBehind(needed.at, sizeof(Elf64_Vernaux));
-  if (at == FreeRooms::kNone || staged_.next_version > kMaxVersion) {
+  const uint64_t at = Stage().verneed.TakeBehind(needed.at, sizeof(Elf64_Vernaux));
+  if (at == FreeRooms::kNone || Stage().next_version > kMaxVersion) {
     return absl::NotFoundError(absl::StrCat(".gnu.version_r: no room for ", import.version, " of ", import.soname));
   }
   absl::StatusOr<uint32_t> name = AddString(import.version, mutations);
@@ -166,7 +166,7 @@ absl::StatusOr<uint16_t> HotDynsym::VersionOf(const NewImport& import, std::vect
   version.name = std::string(import.version);
   version.users = 1;
   version.aux.vna_hash = SysvHash(import.version);
-  version.aux.vna_other = staged_.next_version++;
+  version.aux.vna_other = Stage().next_version++;
   version.aux.vna_name = *name;
   needed.versions[static_cast<uint32_t>(at)] = version;
   WriteLinks(needed, mutations);
@@ -175,7 +175,7 @@ absl::StatusOr<uint16_t> HotDynsym::VersionOf(const NewImport& import, std::vect
 
 // One user of a version less: a version that nobody uses must not be there.
 absl::Status HotDynsym::Release(uint16_t number, std::vector<Mutation>* mutations) {
-  for (auto& [soname, needed] : staged_.needed) {
+  for (auto& [soname, needed] : Stage().needed) {
     for (auto it = needed.versions.begin(); it != needed.versions.end(); ++it) {
       if (it->second.aux.vna_other != number) continue;
       if (--it->second.users != 0) return absl::OkStatus();
@@ -183,14 +183,14 @@ absl::Status HotDynsym::Release(uint16_t number, std::vector<Mutation>* mutation
       if (needed.versions.size() == 1 && needed.at == 0) {
         return absl::UnimplementedError(absl::StrCat(".gnu.version_r: nothing is needed of ", soname, " any more"));
       }
-      staged_.verneed.Give(it->first, sizeof(Elf64_Vernaux));
+      Stage().verneed.Give(it->first, sizeof(Elf64_Vernaux));
       needed.versions.erase(it);
       if (!needed.versions.empty()) {
         WriteLinks(needed, mutations);
         return absl::OkStatus();
       }
-      staged_.verneed.Give(needed.at, sizeof(Elf64_Verneed));
-      staged_.needed.erase(soname);
+      Stage().verneed.Give(needed.at, sizeof(Elf64_Verneed));
+      Stage().needed.erase(soname);
       WriteLibraries(mutations);
       return absl::OkStatus();
     }
@@ -238,7 +238,7 @@ absl::StatusOr<uint32_t> HotDynsym::Add(const NewImport& import, std::vector<Mut
   if (!name.ok()) return name.status();
   fresh.row.st_name = name->offset;
   fresh.name_bytes = name->bytes;
-  staged_.imports.push_back(fresh);
+  Stage().imports.push_back(fresh);
   const uint32_t row = first_row();
   SetKind(row, import);
   WriteRow(row, mutations);
@@ -257,7 +257,7 @@ absl::StatusOr<HotDynsym::Moved> HotDynsym::Remove(uint32_t row, std::vector<Mut
     At(row) = At(first);
     WriteRow(row, mutations);
   }
-  staged_.imports.pop_back();
+  Stage().imports.pop_back();
   PutField(home_.dynsym + uint64_t{first} * sizeof(Elf64_Sym), FillerRow(), mutations);
   if (has_versym_) PutField(home_.versym + uint64_t{first} * 2, uint16_t{VER_NDX_LOCAL}, mutations);
   PutField(home_.info_field, Elf64_Word{first + 1}, mutations);
@@ -265,8 +265,8 @@ absl::StatusOr<HotDynsym::Moved> HotDynsym::Remove(uint32_t row, std::vector<Mut
 }
 
 uint64_t HotDynsym::bytes_held() const {
-  uint64_t total = 2 * plan_.imports.capacity() * sizeof(Import) + needed_.size() * 40;
-  for (const auto& [soname, needed] : plan_.needed) total += 2 * (sizeof(Needed) + needed.versions.size() * 72);
+  uint64_t total = plan_.imports.capacity() * sizeof(Import) + needed_.size() * 40;
+  for (const auto& [soname, needed] : plan_.needed) total += sizeof(Needed) + needed.versions.size() * 72;
   return total;
 }
 

@@ -8,6 +8,7 @@
 #include <elf.h>
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -64,7 +65,9 @@ class HotDynsym {
   void GiveName(SymbolId symbol, const Name& name);
   // Makes an import's row say what kind of symbol it is, and of which version. As for Add and Remove.
   absl::Status Rewrite(uint32_t row, const NewImport& import, std::vector<Mutation>* mutations);
-  void Accept() { plan_ = staged_; }
+  void Accept() {
+    if (staged_) plan_ = *std::exchange(staged_, std::nullopt);
+  }
   uint64_t bytes_held() const;
 
   KITLINK_FIELDS_BUT((staged_), home_, has_versym_, has_verdef_, first_defined_, needed_, plan_)
@@ -99,8 +102,12 @@ class HotDynsym {
     KITLINK_FIELDS(imports, strings, verneed, next_version, needed, names)
   };
 
-  uint32_t first_row() const { return first_defined_ - static_cast<uint32_t>(staged_.imports.size()); }
-  Import& At(uint32_t row) { return staged_.imports[first_defined_ - 1 - row]; }
+  // What holds after the plan so far.
+  const Plan& now() const { return staged_ ? *staged_ : plan_; }
+  // The same, to be changed. Most patches change no import and copy nothing.
+  Plan& Stage() { return staged_ ? *staged_ : staged_.emplace(plan_); }
+  uint32_t first_row() const { return first_defined_ - static_cast<uint32_t>(now().imports.size()); }
+  Import& At(uint32_t row) { return Stage().imports[first_defined_ - 1 - row]; }
   void ReadVersions(const DynamicTables& tables);
   void WriteLinks(const Needed& needed, std::vector<Mutation>* mutations) const;
   void WriteLibraries(std::vector<Mutation>* mutations) const;
@@ -115,7 +122,8 @@ class HotDynsym {
   bool has_versym_ = false, has_verdef_ = false;
   uint32_t first_defined_ = 1;
   absl::btree_map<std::string, uint32_t> needed_;  // DT_NEEDED -> offset in .dynstr
-  Plan plan_, staged_;
+  Plan plan_;
+  std::optional<Plan> staged_;  // once it differs
 };
 
 }  // namespace kitlink::elf

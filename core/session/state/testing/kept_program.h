@@ -86,7 +86,7 @@ class KeptProgram {
 
   // One link by a session that takes up what `sink` has kept, and leaves its own state there.
   absl::StatusOr<LinkReport> Link(KeptSink* sink) {
-    LinkSession session(sink);
+    LinkSession session(sink, nullptr, sink);
     Diagnostics diagnostics;
     absl::StatusOr<LinkReport> report = session.Link({options_, std::nullopt}, files_, diagnostics);
     session.Settle();
