@@ -49,9 +49,11 @@ class Linker {
   virtual void Distrust(const std::string& detail) { static_cast<void>(detail); }
   // Work that can wait until the answer is on its way. Called after every successful link, before the next one.
   virtual void Settle() = 0;
-  // Before Settle: what StopSettling said before counts no more.
+  // Writes what a later process needs to go on. Called when nobody has wanted anything for a while.
+  virtual void Keep() {}
+  // Before Settle and Keep: what StopSettling said before counts no more.
   virtual void BeginSettling() {}
-  // Makes a running Settle return soon, because somebody waits. From any thread while Settle runs.
+  // Makes a running Settle or Keep return soon, because somebody waits. From any thread while it runs.
   virtual void StopSettling() {}
   virtual SessionStatus Status() const = 0;
   // Absolute paths of the files that the last link opened, sorted.

@@ -23,7 +23,7 @@ Linker& Session::Turn::LinkerFor(absl::string_view output) {
 }
 
 void Session::Turn::Record(const LinkReport& report) {
-  session_->settle_needed_ = true;
+  session_->settle_needed_ = session_->keep_needed_ = true;
   // Whoever gets the answer may ask for the status next.
   session_->Refresh();
   absl::MutexLock lock(&session_->mutex_);
@@ -34,7 +34,7 @@ void Session::Turn::Record(const LinkReport& report) {
 
 void Session::Turn::Close() {
   session_->linker_ = nullptr;
-  session_->settle_needed_ = false;
+  session_->settle_needed_ = session_->keep_needed_ = false;
   absl::MutexLock lock(&session_->mutex_);
   session_->exists_ = false;
   session_->history_.clear();
@@ -75,34 +75,64 @@ void Session::SettleIfNeeded(bool idle) {
   const bool wanted = settle_needed_ || (idle && settle_unfinished_);
   if (idle) settle_unfinished_ = false;
   if (!wanted || linker_ == nullptr) return;
-  settle_needed_ = settle_unfinished_ = false;
+  settle_needed_ = false;
+  settle_unfinished_ = !RunUntilStopped(&Linker::Settle);
+}
+
+void Session::KeepIfNeeded() {
+  if (keep_needed_ && linker_ != nullptr) keep_needed_ = !RunUntilStopped(&Linker::Keep);
+}
+
+bool Session::RunUntilStopped(void (Linker::*work)()) {
   {
     absl::MutexLock lock(&mutex_);
     linker_->BeginSettling();
     settling_ = linker_.get();
   }
-  linker_->Settle();
+  (linker_.get()->*work)();
   absl::MutexLock lock(&mutex_);
   settling_ = nullptr;
-  settle_unfinished_ = std::exchange(settle_stopped_, false);
+  return !std::exchange(settle_stopped_, false);
+}
+
+void Session::KeepWhenCalm() {
+  const bool ending = pool_->ending();
+  {
+    absl::MutexLock lock(&mutex_);
+    if (const absl::Time due = last_used_ + kCalm; !ending && absl::Now() < due) {
+      pool_->PostAt(due, [self = shared_from_this()] { self->KeepWhenCalm(); });
+      return;
+    }
+    keep_posted_ = false;
+    keep_asked_ = true;
+    if (running_) return;  // whoever runs finds the wish
+    running_ = true;
+  }
+  Drain();
 }
 
 void Session::Drain() {
   for (;;) {
     Job job;
+    bool keep = false;
     {
       absl::MutexLock lock(&mutex_);
-      if (jobs_.empty() && !settle_asked_ && !settle_unfinished_) {
+      if (jobs_.empty() && !settle_asked_ && !settle_unfinished_ && !keep_asked_) {
         running_ = false;
+        if (!keep_needed_ || std::exchange(keep_posted_, true)) return;
+        pool_->PostAt(last_used_ + kCalm, [self = shared_from_this()] { self->KeepWhenCalm(); });
         return;
       }
       settle_asked_ = false;
       if (!jobs_.empty()) {
         job = std::move(jobs_.front());
         jobs_.pop_front();
+      } else {
+        keep = std::exchange(keep_asked_, false);
       }
     }
     SettleIfNeeded(job == nullptr);
+    if (keep) KeepIfNeeded();
     if (job == nullptr) {
       Refresh();
       continue;

@@ -40,6 +40,9 @@ struct SessionSnapshot {
 class Session : public std::enable_shared_from_this<Session> {
  public:
   static constexpr size_t kHistoryLimit = 64;
+  // How long nothing must have been asked of a session before it is written to disk. Whoever links again and again does not
+  // wait for that, nor for a processor that is busy with it.
+  static constexpr absl::Duration kCalm = absl::Milliseconds(200);
 
   // `key` is the output's absolute path, or the build system's key. `factory` and `pool` must outlive the session.
   Session(std::string key, LinkerFactory* factory, WorkerPool* pool);
@@ -54,6 +57,8 @@ class Session : public std::enable_shared_from_this<Session> {
     Linker* linker() { return session_->linker_.get(); }
     // Remembers a successful link; the linker settles before the next job.
     void Record(const LinkReport& report);
+    // Writes to disk what is not there yet, calm or not.
+    void KeepNow() { session_->KeepIfNeeded(); }
     // Forgets linker and history.
     void Close();
 
@@ -88,6 +93,11 @@ class Session : public std::enable_shared_from_this<Session> {
   void Drain();
   // Settles what the last link left to be done. What a job has stopped is done again once there are no jobs left (`idle`).
   void SettleIfNeeded(bool idle);
+  void KeepIfNeeded();
+  // Runs `work` of the linker, which a job that comes stops. False when one did.
+  bool RunUntilStopped(void (Linker::*work)());
+  // Asks for KeepIfNeeded when it has been calm, else looks again later.
+  void KeepWhenCalm();
   // Takes the linker's status over into the snapshot.
   void Refresh();
 
@@ -99,12 +109,15 @@ class Session : public std::enable_shared_from_this<Session> {
   std::unique_ptr<Linker> linker_;
   bool settle_needed_ = false;
   bool settle_unfinished_ = false;  // it was stopped
+  bool keep_needed_ = false;
 
   mutable absl::Mutex mutex_;
   std::deque<Job> jobs_ ABSL_GUARDED_BY(mutex_);
   bool running_ ABSL_GUARDED_BY(mutex_) = false;
   bool settle_asked_ ABSL_GUARDED_BY(mutex_) = false;
-  Linker* settling_ ABSL_GUARDED_BY(mutex_) = nullptr;
+  bool keep_asked_ ABSL_GUARDED_BY(mutex_) = false;
+  bool keep_posted_ ABSL_GUARDED_BY(mutex_) = false;  // KeepWhenCalm is to come
+  Linker* settling_ ABSL_GUARDED_BY(mutex_) = nullptr;  // it settles, or keeps
   bool settle_stopped_ ABSL_GUARDED_BY(mutex_) = false;  // settling_ was told to stop
   std::string output_ ABSL_GUARDED_BY(mutex_);
   SessionStatus status_ ABSL_GUARDED_BY(mutex_);

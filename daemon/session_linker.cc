@@ -72,8 +72,10 @@ class ReproSaver {
     if (!before_.empty()) std::filesystem::remove(before_, code);
   }
 
+  // Nothing is to be collected for Save when it is not.
+  bool wanted() const { return !folder_.empty(); }
   absl::Status Save(const LinkOptions& options, const absl::StatusOr<LinkReport>& report, std::vector<std::string> inputs) const {
-    if (folder_.empty() || options.arguments == nullptr) return absl::OkStatus();
+    if (options.arguments == nullptr) return absl::OkStatus();
     absl::StatusOr<std::string> folder = NextReproFolder(folder_, output_);
     if (!folder.ok()) return folder.status();
     Repro repro;
@@ -120,8 +122,10 @@ class SessionLinker final : public Linker {
     request.output = sink_.path();
     ReproSaver repro(client, sink_.path());
     absl::StatusOr<LinkReport> report = Tracked([&] { return session_.Link(request, files_, diagnostics); });
-    if (absl::Status status = repro.Save(*options, report, Inputs()); !status.ok()) {
-      diagnostics.Warning(absl::StrCat("KITLINK_SAVE_REPRO: ", status.message()));
+    if (repro.wanted()) {
+      if (absl::Status status = repro.Save(*options, report, Inputs()); !status.ok()) {
+        diagnostics.Warning(absl::StrCat("KITLINK_SAVE_REPRO: ", status.message()));
+      }
     }
     if (report.ok()) {
       if (absl::Status status = WriteSideFiles(report->side_files, client.folder, diagnostics); !status.ok()) return status;
@@ -172,6 +176,7 @@ class SessionLinker final : public Linker {
     session_.Settle();
     if (std::exchange(linked_in_full_, false)) ReturnFreeMemory();
   }
+  void Keep() override { session_.Keep(); }
   void StopSettling() override {
     sink_.StopSettling();
     if (kept_ != nullptr) kept_->Interrupt();

@@ -77,7 +77,10 @@ std::vector<std::string> SessionRegistry::Trim(const Session* keep) {
   for (auto& [snapshot, session] : idle) {
     if (held <= memory_limit_) break;
     held -= std::min(held, snapshot.status.bytes_held);
-    session->Post([](Session::Turn& turn) { turn.Close(); });
+    session->Post([](Session::Turn& turn) {
+      turn.KeepNow();
+      turn.Close();
+    });
     closed.push_back(snapshot.output);
   }
   return closed;

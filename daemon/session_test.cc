@@ -107,6 +107,45 @@ TEST_F(SessionTest, WhatAJobHasStoppedIsSettledAgain) {
   EXPECT_FALSE(world_.overlapped.load());
 }
 
+// Links one after the other are not held up by writing what the next one changes again.
+TEST_F(SessionTest, IsKeptOnceItIsCalm) {
+  auto session = std::make_shared<Session>("", &factory_, pool_.get());
+  absl::Time last = absl::Now();
+  int calm = 1;  // times, if this machine was held up for long enough
+  for (int i = 0; i < 20; ++i) {
+    LinkAndWait(*session, {"-o", "out"});
+    calm += absl::Now() - last > Session::kCalm / 2;
+    last = absl::Now();
+  }
+  while (world_.keeps.load() == 0) absl::SleepFor(absl::Milliseconds(1));
+  EXPECT_TRUE(calm > 1 || absl::Now() - last >= Session::kCalm / 2);
+  absl::SleepFor(2 * Session::kCalm);
+  EXPECT_LE(world_.keeps.load(), calm);
+  LinkAndWait(*session, {"-o", "out"});
+  const int before = world_.keeps.load();
+  while (world_.keeps.load() == before) absl::SleepFor(absl::Milliseconds(1));
+  EXPECT_FALSE(world_.overlapped.load());
+}
+
+TEST_F(SessionTest, KeepingThatAJobHasStoppedIsDoneAgain) {
+  auto session = std::make_shared<Session>("", &factory_, pool_.get());
+  const std::string go = folder_ + "/go";
+  LinkAndWait(*session, {"-o", "out", "--fake-keep=" + go});
+  while (world_.settles.load() == 0 || world_.running.load() == 0) absl::SleepFor(absl::Milliseconds(1));
+  Flush(*session);  // does not wait for the file
+  EXPECT_EQ(world_.keeps.load(), 0);
+  std::ofstream(go) << "go";
+  while (world_.keeps.load() == 0) absl::SleepFor(absl::Milliseconds(1));
+  EXPECT_FALSE(world_.overlapped.load());
+}
+
+TEST_F(SessionTest, IsKeptBeforeTheDaemonEnds) {
+  auto session = std::make_shared<Session>("", &factory_, pool_.get());
+  LinkAndWait(*session, {"-o", "out"});
+  pool_.reset();
+  EXPECT_EQ(world_.keeps.load(), 1);
+}
+
 TEST_F(SessionTest, HistoryIsBounded) {
   auto session = std::make_shared<Session>("", &factory_, pool_.get());
   for (size_t i = 0; i < Session::kHistoryLimit + 10; ++i) LinkAndWait(*session, {"-o", "out"});
@@ -161,6 +200,37 @@ TEST_F(SessionTest, LeastRecentlyUsedGoesWhenMemoryIsShort) {
   EXPECT_EQ(registry.Find({folder_ + "/a", ""}), nullptr);
   EXPECT_NE(registry.Find({folder_ + "/b", ""}), nullptr);
   EXPECT_THAT(registry.Trim(newest.get()), testing::IsEmpty());
+}
+
+TEST(WorkerPool, RunsWhatIsDueAndNotBefore) {
+  const absl::Time begin = absl::Now();
+  std::vector<absl::Duration> ran(3);
+  WorkerPool pool(2);
+  absl::BlockingCounter done(3);
+  const absl::Duration due[] = {absl::Milliseconds(60), absl::Milliseconds(20), absl::Milliseconds(40)};
+  for (size_t i = 0; i < 3; ++i) {
+    pool.PostAt(begin + due[i], [&, i] {
+      ran[i] = absl::Now() - begin;
+      done.DecrementCount();
+    });
+  }
+  done.Wait();
+  for (size_t i = 0; i < 3; ++i) EXPECT_GE(ran[i], due[i]);
+}
+
+TEST(WorkerPool, DoesNotWaitForWhatIsDueWhenItEnds) {
+  const absl::Time begin = absl::Now();
+  std::atomic<int> ran{0};
+  {
+    WorkerPool pool(2);
+    pool.PostAt(begin + absl::Hours(1), [&] {
+      ++ran;
+      pool.PostAt(absl::InfiniteFuture(), [&] { ++ran; });
+    });
+    pool.PostAt(begin + absl::Hours(2), [&] { ++ran; });
+  }
+  EXPECT_EQ(ran.load(), 3);
+  EXPECT_LT(absl::Now() - begin, absl::Minutes(30));
 }
 
 TEST(WorkerPool, RunsEverythingAndNoMoreThreadsThanAllowed) {

@@ -4,11 +4,13 @@
 
 #include <deque>
 #include <functional>
+#include <map>
 #include <thread>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
 
 namespace kitlink::daemon {
 
@@ -16,23 +18,33 @@ namespace kitlink::daemon {
 class WorkerPool {
  public:
   explicit WorkerPool(size_t max_threads) : max_threads_(max_threads) {}
-  // Runs what is queued, then ends the threads.
+  // Runs what is queued, also what is not due yet, then ends the threads.
   ~WorkerPool();
   WorkerPool(const WorkerPool&) = delete;
   WorkerPool& operator=(const WorkerPool&) = delete;
 
   // Runs `job` on some thread, soon. Jobs begin in the order they were posted.
   void Post(std::function<void()> job);
+  // The same, not before `due` unless the pool ends.
+  void PostAt(absl::Time due, std::function<void()> job);
+  // True when nothing can wait any longer.
+  bool ending() const;
 
  private:
   void Work();
+  // Queues what is due.
+  void TakeDue() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Until there may be something to do. Of those who wait one watches the clock.
+  void Wait() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   const size_t max_threads_;
-  absl::Mutex mutex_;
+  mutable absl::Mutex mutex_;
   absl::CondVar wake_;
   std::deque<std::function<void()>> jobs_ ABSL_GUARDED_BY(mutex_);
   std::vector<std::thread> threads_ ABSL_GUARDED_BY(mutex_);
+  std::multimap<absl::Time, std::function<void()>> later_ ABSL_GUARDED_BY(mutex_);
   size_t idle_ ABSL_GUARDED_BY(mutex_) = 0;
+  bool clock_watched_ ABSL_GUARDED_BY(mutex_) = false;
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
 };
 

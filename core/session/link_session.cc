@@ -559,8 +559,9 @@ void LinkSession::Settle() {
   impl_->CaptureLink();
   if (impl_->memory != nullptr && impl_->last_files != nullptr) impl_->watched.Start(*impl_->memory, *impl_->last_files);
   impl_->sink->Settle();
-  impl_->Persist();
 }
+
+void LinkSession::Keep() { impl_->Persist(); }
 
 SessionStatus LinkSession::Status() const {
   SessionStatus status;

@@ -82,6 +82,9 @@ class LinkSession {
 
   // Work that only later relinks need, to be called after the reply was sent and before the next Link.
   void Settle();
+  // Writes what is not in the store yet, so that a later process can patch. O(what links since the last time touched), and the
+  // root of the state, which is encoded anew. Returns early when the store says that somebody waits.
+  void Keep();
 
   SessionStatus Status() const;
   // Paths of the files that the last successful link opened, as they were given.

@@ -73,6 +73,20 @@ class FakeLinker final : public Linker {
     Leave();
   }
 
+  void Keep() override {
+    Enter();
+    const std::string path = Fake(options_, "keep");
+    struct stat info;
+    while (!stopped_ && !path.empty() && stat(path.c_str(), &info) != 0) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
+    if (!stopped_) ++world_->keeps;
+    Leave();
+  }
+
+  void BeginSettling() override { stopped_ = false; }
+  void StopSettling() override { stopped_ = true; }
+
   SessionStatus Status() const override {
     SessionStatus status;
     status.generation = generation_;
@@ -144,6 +158,7 @@ class FakeLinker final : public Linker {
   std::string text_;
   uint64_t generation_ = 0;
   std::atomic<bool> inside_{false};
+  std::atomic<bool> stopped_{false};
   bool unsettled_ = false;
 };
 

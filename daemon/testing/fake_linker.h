@@ -14,6 +14,7 @@ namespace kitlink::daemon {
 struct FakeWorld {
   std::atomic<int> links{0};
   std::atomic<int> settles{0};
+  std::atomic<int> keeps{0};        // that were not stopped
   std::atomic<int> running{0};      // links and settles right now
   std::atomic<int> most_running{0};
   std::atomic<bool> overlapped{false};  // two of one linker ran at once, or a link began before the last one settled
@@ -24,6 +25,7 @@ struct FakeWorld {
 //   --fake-warning=TEXT  the link warns
 //   --fake-wait=PATH     the link goes on only once PATH exists
 //   --fake-settle=PATH   likewise settling
+//   --fake-keep=PATH     likewise keeping, which can be stopped
 //   --fake-began=PATH    the link makes PATH when it begins
 //   --fake-die           the process is killed during the link
 //   --fake-bytes=N       the session says that it holds N bytes

@@ -114,6 +114,7 @@ class Tool {
     output->sink.SetNames(options->session_key, options->session_salt, folder);
     Report(output->session.Link({*options, std::nullopt}, files_, diagnostics), diagnostics);
     output->session.Settle();
+    output->session.Keep();
   }
 
   void Restart(const std::string& path) {
@@ -150,6 +151,7 @@ class Tool {
     path_ = words[1];
     Report(output->session.Relink(std::move(changed), files_, diagnostics), diagnostics);
     output->session.Settle();
+    output->session.Keep();
   }
 
   void Verify(const std::string& path) {

@@ -90,6 +90,7 @@ class KeptProgram {
     Diagnostics diagnostics;
     absl::StatusOr<LinkReport> report = session.Link({options_, std::nullopt}, files_, diagnostics);
     session.Settle();
+    session.Keep();
     return report;
   }
 
