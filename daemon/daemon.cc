@@ -27,6 +27,7 @@
 #include "daemon/worker_pool.h"
 #include "grpcpp/grpcpp.h"
 #include "grpcpp/health_check_service_interface.h"
+#include "grpcpp/server_posix.h"
 
 namespace kitlink::daemon {
 namespace {
@@ -100,8 +101,6 @@ class Daemon {
     // A Unix socket has neither delay nor loss: no probing, no pings, and windows that a request fits into.
     builder.AddChannelArgument(GRPC_ARG_HTTP2_BDP_PROBE, 0);
     builder.AddChannelArgument(GRPC_ARG_HTTP2_STREAM_LOOKAHEAD_BYTES, 4 << 20);
-    acceptor_ = builder.experimental().AddExternalConnectionAcceptor(
-        grpc::ServerBuilder::experimental_type::ExternalConnectionType::FROM_FD, grpc::InsecureServerCredentials());
     server_ = builder.BuildAndStart();
     if (server_ == nullptr) return false;
     log_->Info(absl::StrCat("kitlinkd ", options_.version, " serves ", options_.rendezvous.socket));
@@ -153,10 +152,8 @@ class Daemon {
       return;
     }
     lifecycle_.Touch();
-    grpc::experimental::ExternalConnectionAcceptor::NewConnectionParameters connection;
-    connection.listener_fd = listener_->fd();
-    connection.fd = fd;
-    acceptor_->HandleNewConnection(&connection);
+    // There is no handshake to be had: a user's own socket needs none.
+    grpc::AddInsecureChannelFromFd(server_.get(), fd);
   }
 
   // Milliseconds until the daemon may have been idle for too long; -1 while it ends. What runs now may be over a moment
@@ -185,7 +182,6 @@ class Daemon {
   SessionRegistry sessions_;
   std::unique_ptr<ShadowScheduler> shadow_;
   LinkerService service_;
-  std::unique_ptr<grpc::experimental::ExternalConnectionAcceptor> acceptor_;
   std::unique_ptr<grpc::Server> server_;
 };
 

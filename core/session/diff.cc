@@ -32,7 +32,11 @@ UnitDiff DiffUnit(const Memory& memory, UnitId unit, std::unique_ptr<ObjectFile>
   diff.unit = unit;
   diff.kept_and_lost = groups != nullptr ? *groups : UnitGroups{old.kept_groups, old.lost_groups};
   NormalizeObject(object.get());
-  diff.globals = GlobalsOf(*object, [&](absl::string_view name) { return memory.names.Find(name); });
+  std::vector<SymbolId> symbols;  // of the object's globals
+  diff.globals = GlobalsOf(*object, [&](absl::string_view name) {
+    symbols.push_back(memory.names.Find(name));
+    return symbols.back();
+  });
   for (const SectionGroup& group : object->groups) {
     if (group.comdat) diff.groups.push_back(memory.names.Find(group.signature));
   }
@@ -78,7 +82,7 @@ UnitDiff DiffUnit(const Memory& memory, UnitId unit, std::unique_ptr<ObjectFile>
     global.lost = global.role == GlobalMemory::kDefined && section < diff.sections.size() &&
                   diff.sections[section].fate == SectionDiff::kDiscarded;
   }
-  const auto symbol_of = [&](uint32_t index) { return memory.names.Find(object->symbols[index].name); };
+  const auto symbol_of = [&](uint32_t index) { return symbols[index - object->first_global]; };
   NoteCopies(memory, *object, symbol_of, [&](uint32_t s) { return diff.sections[s].fate != SectionDiff::kDead; }, &diff.globals);
   if (memory.options->gc_sections) {
     diff.references = ReferencesOf(*object, FramesOf(*object), symbol_of);

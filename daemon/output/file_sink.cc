@@ -63,6 +63,7 @@ void FileSink::ForgetSpareContents() {
 absl::StatusOr<MutableBytes> FileSink::BeginImage(uint64_t size) {
   stop_.store(false, std::memory_order_relaxed);
   image_.reset();
+  reading_.Close();
   struct stat info;
   if (ops_.Lstat(path_, &info) == 0 && S_ISDIR(info.st_mode)) return FileError("write", path_, EISDIR);
   special_ = IsSpecialFile(ops_, path_);
@@ -139,6 +140,7 @@ absl::Status FileSink::CheckPublished() const {
 
 absl::Status FileSink::CheckPatchable() {
   stop_.store(false, std::memory_order_relaxed);
+  reading_.Close();
   if (absl::Status status = CheckPublished(); !status.ok()) return status;
   const OutputState state = Examine();
   if (state == OutputState::kChanged) {
@@ -160,6 +162,7 @@ absl::Status FileSink::CheckPatchable() {
 
 absl::Status FileSink::Commit(const ImagePatch& patch) {
   stop_.store(false, std::memory_order_relaxed);
+  reading_.Close();  // a lease is for a file that nobody has open
   if (absl::Status status = CheckPublished(); !status.ok()) return status;
   if (absl::Status status = CheckPatch(patch, std::max<uint64_t>(published_->size, patch.image_size)); !status.ok()) return status;
   const OutputState state = Examine();
@@ -311,11 +314,12 @@ absl::Status FileSink::ReadBack(uint64_t offset, MutableBytes into) {
     return absl::OutOfRangeError(
         absl::StrCat(path_, ": reading ", into.size(), " bytes at ", offset, " of ", published_->size));
   }
-  OpenFile file(&ops_, ops_.Open(path_, O_RDONLY | O_NOFOLLOW | O_NONBLOCK, 0));
+  if (!reading_.is_open()) reading_ = OpenFile(&ops_, ops_.Open(path_, O_RDONLY | O_NOFOLLOW | O_NONBLOCK, 0));
   struct stat info;
-  if (file.is_open() && ops_.Fstat(file.fd(), &info) == 0 && FileIdentity::Of(info) == *published_) {
-    return ReadExactly(ops_, file.fd(), path_, offset, into.size(), into.data());
+  if (reading_.is_open() && ops_.Fstat(reading_.fd(), &info) == 0 && FileIdentity::Of(info) == *published_) {
+    return ReadExactly(ops_, reading_.fd(), path_, offset, into.size(), into.data());
   }
+  reading_.Close();
   if (!spare_.IsUsable()) {
     return absl::FailedPreconditionError(
         absl::StrCat(path_, " is gone or changed, and there is no spare of it"));
@@ -327,6 +331,7 @@ absl::Status FileSink::ReadBack(uint64_t offset, MutableBytes into) {
 
 void FileSink::Settle() {
   replaced_.Close();
+  reading_.Close();
   if (policy_ == PublishPolicy::kInPlace || !CheckPublished().ok()) ForgetSpareContents();
   if (spare_.state() == Spare::State::kGarbage) spare_.Discard();
   if (policy_ == PublishPolicy::kInPlace || !CheckPublished().ok()) return;

@@ -131,6 +131,7 @@ class FileSink : public ImageSink {
 
   Spare spare_;
   PatchJournal journal_;  // what the spare lacks
+  OpenFile reading_;      // the output, for the reads of one plan
   OpenFile replaced_;     // delays freeing a replaced output's blocks until Settle
   std::atomic<bool> stop_{false};
 };
