@@ -23,7 +23,6 @@ namespace kitlink::daemon {
 namespace {
 
 constexpr char kTemporary[] = ".new";
-constexpr off_t kLargeOutput = 64 << 20;  // to hash it takes about 0.1 s
 
 absl::Status Errno(absl::string_view what, absl::string_view path) {
   return absl::ErrnoToStatus(errno, absl::StrCat("cannot ", what, " ", path));
@@ -203,6 +202,7 @@ void StateFiles::WriteManifest(const std::string& key, Waiting waiting) {
   absl::MutexLock lock(&mutex_);
   waiting.due = absl::Now() + limits_.delay;
   waiting_[key] = std::move(waiting);
+  added_ = true;
 }
 
 void StateFiles::Remove(const std::string& key, const std::string& portable) {
@@ -224,59 +224,59 @@ void StateFiles::Flush() {
   hurry_ = false;
 }
 
-void StateFiles::WriteNow(const std::string& key, const Waiting& waiting) {
+void StateFiles::WriteHere(const std::string& key, const Waiting& waiting) {
   SyncOutput(waiting.output);
   const std::string path = ManifestPath(key);
   // What cannot be written is a full link later, nothing worse.
   Replace(path, absl::StrCat(path, kTemporary, getpid(), "-", ++written_), AsBytes(waiting.manifest), /*sync=*/true)
       .IgnoreError();
-  if (waiting.portable.empty()) return;
-  absl::Time& hashed = hashed_.try_emplace(waiting.output, absl::InfinitePast()).first->second;
-  if (absl::Now() - hashed < limits_.hash_every) return;
+}
+
+void StateFiles::WriteElsewhere(const Waiting& waiting) {
   // The digest must be of the bytes that the manifest describes.
   if (!IsRecorded(waiting.output, waiting.image)) return;
   const absl::StatusOr<ContentId> content = HashFile(waiting.output);
   if (!content.ok() || !IsRecorded(waiting.output, waiting.image)) return;
-  struct stat info;
-  if (stat(waiting.output.c_str(), &info) == 0 && info.st_size > kLargeOutput) hashed = absl::Now();
-  const std::string elsewhere = ManifestPath(waiting.portable);
+  const std::string path = ManifestPath(waiting.portable);
   const std::string bytes = absl::StrCat(waiting.manifest, AsString(content->bytes));
-  Replace(elsewhere, absl::StrCat(elsewhere, kTemporary, getpid(), "-", ++written_), AsBytes(bytes), /*sync=*/true)
-      .IgnoreError();
+  Replace(path, absl::StrCat(path, kTemporary, getpid(), "-", ++written_), AsBytes(bytes), /*sync=*/true).IgnoreError();
+}
+
+std::map<std::string, StateFiles::Waiting>::iterator StateFiles::Next() {
+  added_ = false;
+  auto next = waiting_.end();
+  for (auto it = waiting_.begin(); it != waiting_.end(); ++it) {
+    if (next == waiting_.end() || it->second.due < next->second.due) next = it;
+  }
+  if (next == waiting_.end() || ending_ || hurry_ || next->second.due <= absl::Now()) return next;
+  const auto called = [](StateFiles* files) ABSL_EXCLUSIVE_LOCKS_REQUIRED(files->mutex_) {
+    return files->ending_ || files->hurry_ || files->added_;
+  };
+  mutex_.AwaitWithDeadline(absl::Condition(+called, this), next->second.due);
+  return waiting_.end();
 }
 
 void StateFiles::Work() {
   absl::Time swept = absl::Now();
   absl::MutexLock lock(&mutex_);
   while (!ending_ || !waiting_.empty()) {
-    mutex_.AwaitWithTimeout(
-        absl::Condition(
-            +[](StateFiles* files) ABSL_EXCLUSIVE_LOCKS_REQUIRED(files->mutex_) {
-              return files->ending_ || !files->waiting_.empty();
-            },
-            this),
-        limits_.sweep_every);
-    absl::Time due = absl::InfiniteFuture();
-    std::string key;
-    for (const auto& [name, waiting] : waiting_) {
-      if (waiting.due < due) due = waiting.due, key = name;
-    }
-    if (!waiting_.empty() && !ending_ && !hurry_ && due > absl::Now()) {
-      mutex_.AwaitWithDeadline(
-          absl::Condition(
-              +[](StateFiles* files) ABSL_EXCLUSIVE_LOCKS_REQUIRED(files->mutex_) { return files->ending_ || files->hurry_; },
-              this),
-          due);
-      continue;
-    }
-    if (!waiting_.empty()) {
-      const Waiting waiting = std::move(waiting_[key]);
-      waiting_.erase(key);
+    const auto called = [](StateFiles* files) ABSL_EXCLUSIVE_LOCKS_REQUIRED(files->mutex_) {
+      return files->ending_ || !files->waiting_.empty();
+    };
+    mutex_.AwaitWithTimeout(absl::Condition(+called, this), limits_.sweep_every);
+    if (const auto next = Next(); next != waiting_.end()) {
+      const std::string key = next->first;
+      Waiting waiting = std::move(next->second);
+      waiting_.erase(next);
       writing_ = true;
       mutex_.Unlock();
-      WriteNow(key, waiting);
+      waiting.elsewhere ? WriteElsewhere(waiting) : WriteHere(key, waiting);
       mutex_.Lock();
       writing_ = false;
+      if (!waiting.portable.empty() && !std::exchange(waiting.elsewhere, true)) {
+        waiting.due = absl::Now() + limits_.elsewhere_delay;
+        waiting_.try_emplace(key, std::move(waiting));  // a newer one counts
+      }
     }
     if (!ending_ && !hurry_ && absl::Now() - swept > limits_.sweep_every) {
       mutex_.Unlock();

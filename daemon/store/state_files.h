@@ -25,8 +25,9 @@ struct StateLimits {
   absl::Duration age = absl::Hours(24 * 30);  // of a session that nobody links
   absl::Duration grace = absl::Minutes(10);   // a younger blob may belong to a manifest that is yet to come
   absl::Duration sweep_every = absl::Minutes(10);
-  absl::Duration hash_every = absl::Seconds(10);  // outputs of more than 64 MiB
   absl::Duration delay = absl::Milliseconds(200);  // between the last link and its manifest
+  // Between that and the manifest for other folders, for which the whole output is hashed: 30 ms for 20 MB.
+  absl::Duration elsewhere_delay = absl::Seconds(5);
 };
 
 // The digest of a regular file's bytes.
@@ -53,9 +54,10 @@ class StateFiles {
     std::string output;    // absolute
     std::string portable;  // the session's name elsewhere
     absl::Time due;
+    bool elsewhere = false;  // it was written, and is to be written under its other name
   };
-  // Writes it soon, after the bytes of the output have reached the disk; under its other name, too, with the output's
-  // digest.
+  // Writes it soon, after the bytes of the output have reached the disk; some time later, unless there is a newer one then,
+  // under its other name, too, with the output's digest.
   void WriteManifest(const std::string& key, Waiting waiting);
   absl::StatusOr<StateStore::Portable> ReadPortable(const std::string& portable);
   // Forgets a session, under both names.
@@ -69,16 +71,19 @@ class StateFiles {
   std::string BlobPath(const ContentId& id) const;
   std::string ManifestPath(const std::string& key) const;
   void Work();
-  void WriteNow(const std::string& key, const Waiting& waiting);
+  void WriteHere(const std::string& key, const Waiting& waiting);
+  void WriteElsewhere(const Waiting& waiting);
+  // The next to be written; waiting_.end() after a wait, or when there is none.
+  std::map<std::string, Waiting>::iterator Next() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   const std::string folder_;
   const StateLimits limits_;
   absl::Mutex mutex_;
   std::map<std::string, Waiting> waiting_ ABSL_GUARDED_BY(mutex_);
   bool writing_ ABSL_GUARDED_BY(mutex_) = false;
+  bool added_ ABSL_GUARDED_BY(mutex_) = false;  // to waiting_, since the thread looked
   bool hurry_ ABSL_GUARDED_BY(mutex_) = false;  // somebody flushes
   bool ending_ ABSL_GUARDED_BY(mutex_) = false;
-  std::map<std::string, absl::Time> hashed_;  // outputs; the thread's own
   std::atomic<uint64_t> written_{0};  // counts names of temporary files
   std::thread thread_;
 };

@@ -5,12 +5,15 @@
 
 #include <cstdlib>
 #include <filesystem>
+#include <fstream>
 #include <string>
 
+#include "absl/time/clock.h"
 #include "core/base/digest.h"
 #include "core/input/testing/obj_builder.h"
 #include "core/session/state/state.h"
 #include "core/session/testing/hot_memory.h"
+#include "daemon/output/recorded.h"
 #include "daemon/store/kept_output.h"
 #include "gtest/gtest.h"
 
@@ -114,6 +117,30 @@ TEST_F(StateFilesTest, TheLastManifestCounts) {
   EXPECT_EQ(*files.ReadManifest("other"), "third");
   EXPECT_TRUE(absl::IsNotFound(files.ReadManifest("nobody's").status()));
   EXPECT_EQ(CountFiles("/sessions"), 2u);
+}
+
+// To hash a large output after each link would disturb the next.
+TEST_F(StateFilesTest, TheNameElsewhereComesLaterAndHoldsNothingUp) {
+  StateLimits limits = Quick();
+  limits.elsewhere_delay = absl::Hours(1);
+  StateFiles files(folder_, limits);
+  fs::create_directories(folder_);
+  StateFiles::Waiting waiting = Manifest("one");
+  std::ofstream(waiting.output) << "bytes of the output";
+  struct stat info;
+  ASSERT_EQ(stat(waiting.output.c_str(), &info), 0);
+  waiting.image = WriteRecord(FileIdentity::Of(info));
+  waiting.portable = "portable out";
+  files.WriteManifest("key", waiting);
+  while (CountFiles("/sessions") == 0) absl::SleepFor(absl::Milliseconds(1));
+  files.WriteManifest("other", Manifest("two"));  // is not kept waiting for an hour
+  while (CountFiles("/sessions") < 2) absl::SleepFor(absl::Milliseconds(1));
+  EXPECT_TRUE(absl::IsNotFound(files.ReadPortable("portable out").status()));
+  files.Flush();
+  const absl::StatusOr<StateStore::Portable> portable = files.ReadPortable("portable out");
+  ASSERT_TRUE(portable.ok());
+  EXPECT_EQ(portable->manifest, "one");
+  EXPECT_EQ(portable->output, HashContent(AsBytes("bytes of the output")));
 }
 
 TEST_F(StateFilesTest, SessionsShareWhatIsEqual) {
