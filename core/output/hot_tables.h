@@ -124,6 +124,16 @@ struct NewImport {
   bool weak = false;  // all references are
 };
 
+// An import that gets an address in the image: of its copy, or of its PLT entry.
+struct FixedImport {
+  SymbolId symbol;
+  absl::string_view name;
+  bool copy = false;
+  uint64_t address = 0;         // of the copy
+  uint64_t size = 0;            // of the copy
+  uint32_t output_section = 0;  // that the copy lies in
+};
+
 // Cells that a symbol lacks.
 struct CellRequest {
   SymbolId symbol;
@@ -174,6 +184,10 @@ class HotTables {
   // binding anew. The row of an exported definition stays until DropStaleRows. ResourceExhausted when there is no room,
   // NotFound when the image does not depend on the library, or on none of its versions.
   virtual absl::Status AddImport(const NewImport& import, std::vector<Mutation>* mutations) = 0;
+  // Makes other modules find an import's address in the image, and has the loader fill its copy; without one, gives it a
+  // PLT entry, which AddCells tells from then on. It stays so. Call it after AddImport and before Update.
+  // ResourceExhausted when there is no room, FailedPrecondition for what is no import.
+  virtual absl::Status FixImport(const FixedImport& import, std::vector<Mutation>* mutations) = 0;
   // Takes away the rows of .dynsym that AddSymbol and AddImport left, once Update was called for all units that refer to
   // their symbols. Unimplemented while a word refers to one, and when a library would be left without versions.
   virtual absl::Status DropStaleRows(std::vector<Mutation>* mutations) = 0;

@@ -24,6 +24,14 @@ uint64_t BindingDigest(const SharedSymbol& symbol) {
   return Digest(symbol.version, 1 + 2 * static_cast<uint64_t>(symbol.type) + IsFunction(symbol));
 }
 
+// What one name of an object adds to the digest of its copy.
+uint64_t NameDigest(const SharedSymbol& name) {
+  return Digest(name.name, BindingDigest(name) + name.size * 8 + static_cast<uint64_t>(name.binding));
+}
+
+// A name that a reference to the object may have.
+bool NamesObject(const SharedSymbol& symbol) { return symbol.default_version && symbol.type != SymbolType::kTls; }
+
 template <typename T>
 const T* FindIn(const std::vector<std::pair<SymbolId, T>>& list, SymbolId symbol) {
   const auto it = std::lower_bound(list.begin(), list.end(), symbol,
@@ -56,9 +64,27 @@ Refusal Differences(const std::vector<std::pair<SymbolId, T>>& was, const std::v
   return std::nullopt;
 }
 
+// All objects that go by one name alone.
+std::vector<std::pair<SymbolId, CopyShape>> ObjectsOf(const SharedFile& file,
+                                                      absl::FunctionRef<SymbolId(absl::string_view)> intern) {
+  absl::flat_hash_map<uint64_t, uint32_t> names;  // by value
+  for (const SharedSymbol& symbol : file.defined) names[symbol.value] += NamesObject(symbol);
+  std::vector<std::pair<SymbolId, CopyShape>> objects;
+  for (const SharedSymbol& symbol : file.defined) {
+    if (!NamesObject(symbol) || IsFunction(symbol) || symbol.size == 0) continue;
+    CopyShape shape{symbol.size, std::max<uint32_t>(symbol.alignment, 1), symbol.readonly, 0};
+    shape.digest = symbol.size * 2 + symbol.readonly + NameDigest(symbol);
+    if (names[symbol.value] != 1) shape.size = 0;
+    objects.push_back({intern(symbol.name), shape});
+  }
+  return objects;
+}
+
 }  // namespace
 
 bool LibraryMemory::Defines(SymbolId symbol) const { return FindIn(defined, symbol) != nullptr; }
+
+const CopyShape* LibraryMemory::ObjectNamed(SymbolId symbol) const { return FindIn(objects, symbol); }
 
 bool LibraryMemory::LeavesOpen(SymbolId symbol, bool strongly) const {
   const bool* strong = FindIn(undefined, symbol);
@@ -78,6 +104,9 @@ LibraryMemory RememberLibrary(const SharedFile& file, absl::FunctionRef<SymbolId
   }
   for (absl::string_view name : file.undefined_strong) memory.undefined.push_back({intern(name), true});
   for (absl::string_view name : file.undefined) memory.undefined.push_back({intern(name), false});
+  memory.objects = ObjectsOf(file, intern);
+  SortFirst(&memory.objects);
+  std::erase_if(memory.objects, [](const auto& object) { return object.second.size == 0; });
   SortFirst(&memory.defined);
   SortFirst(&memory.undefined);
   return memory;
@@ -87,8 +116,7 @@ uint64_t CopyDigest(const SharedFile& file, uint32_t index) {
   const SharedSymbol& object = file.defined[index];
   uint64_t digest = object.size * 2 + object.readonly;
   for (const SharedSymbol& other : file.defined) {
-    if (other.value != object.value || !other.default_version || other.type == SymbolType::kTls) continue;
-    digest += Digest(other.name, BindingDigest(other) + other.size * 8 + static_cast<uint64_t>(other.binding));
+    if (other.value == object.value && NamesObject(other)) digest += NameDigest(other);
   }
   return digest;
 }

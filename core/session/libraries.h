@@ -21,6 +21,16 @@ namespace kitlink {
 struct Memory;
 struct LibraryOffer;
 
+// What a copy of a library's object takes.
+struct CopyShape {
+  uint64_t size = 0;
+  uint32_t alignment = 1;
+  bool readonly = false;  // belongs in RELRO
+  uint64_t digest = 0;    // as CopyDigest
+
+  KITLINK_FIELDS(size, alignment, readonly, digest)
+};
+
 // What a library says of names. Digests are 64 bits of FNV; sorted by symbol.
 struct LibraryMemory {
   uint32_t file = 0;  // index in Memory::files
@@ -31,10 +41,13 @@ struct LibraryMemory {
   std::vector<std::pair<SymbolId, uint64_t>> defined;  // all others, with a digest of version and kind
   std::vector<std::pair<SymbolId, bool>> undefined;    // left to others; true: they must be found
   std::vector<std::pair<SymbolId, uint64_t>> copies;   // objects that live in the image, with a digest of all that a copy needs
+  std::vector<std::pair<SymbolId, CopyShape>> objects;  // that may be copied, and have one name
 
-  KITLINK_FIELDS(file, soname, as_needed, needed, dependencies, versioned, defined, undefined, copies)
+  KITLINK_FIELDS(file, soname, as_needed, needed, dependencies, versioned, defined, undefined, copies, objects)
 
   bool Defines(SymbolId symbol) const;
+  // nullptr for what is no object, or has other names, too.
+  const CopyShape* ObjectNamed(SymbolId symbol) const;
   bool LeavesOpen(SymbolId symbol, bool strongly) const;
 };
 

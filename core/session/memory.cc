@@ -729,7 +729,8 @@ uint64_t Memory::bytes_held() const {
   for (const MergedMemory& m : merged) total += m.offsets.bytes();
   total += pinned.capacity() * (sizeof(SymbolId) + 1);
   for (const LibraryMemory& library : libraries) {
-    total += library.defined.capacity() * sizeof(library.defined[0]) + library.undefined.capacity() * sizeof(library.undefined[0]);
+    total += library.defined.capacity() * sizeof(library.defined[0]) + library.undefined.capacity() * sizeof(library.undefined[0]) +
+             library.objects.capacity() * sizeof(library.objects[0]);
   }
   total += library_offers.capacity() * (sizeof(SymbolId) + sizeof(LibraryOffer) + 1);
   total += offers.capacity() * (sizeof(SymbolId) + sizeof(MemberOffer) + 1) + input_ranks.capacity() * sizeof(uint64_t);

@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "core/session/commons.h"
 #include "core/session/debug_tables.h"
+#include "core/session/fixed_imports.h"
 #include "core/session/growth.h"
 #include "core/session/site_writer.h"
 #include "core/session/sites.h"
@@ -258,6 +259,8 @@ std::variant<Plan, GateRefusal> PlanPatch(const GatePass& pass, const Memory& me
   std::vector<Mutation> mutations;
   std::vector<PlacedUnit> units(pass.units().size());
   if (auto refusal = PlaceCommons(pass, &state)) return *refusal;
+  std::vector<FixedImport> fixed;
+  if (auto refusal = PlaceFixedImports(pass, &state, &fixed)) return *refusal;
   if (auto refusal = PlaceUnits(pass, &state, &units, &mutations)) return *refusal;
   if (auto refusal = MoveEnds(memory, rules, &state)) return *refusal;
   // Beyond this point no address changes.
@@ -270,6 +273,7 @@ std::variant<Plan, GateRefusal> PlanPatch(const GatePass& pass, const Memory& me
   plan.grown = *grown;
   if (auto refusal = UpdateRows(memory, state, read, &mutations)) return *refusal;
   if (auto refusal = UpdateNames(pass, memory, &mutations)) return *refusal;
+  if (auto refusal = WriteFixedImports(fixed, &state, &mutations)) return *refusal;
   if (auto refusal = UpdateAbsolutes(pass, memory, &mutations)) return *refusal;
   if (auto refusal = UpdateCommons(pass, state, &mutations)) return *refusal;
   for (const PlacedUnit& unit : units) {
@@ -294,6 +298,10 @@ std::variant<Plan, GateRefusal> PlanPatch(const GatePass& pass, const Memory& me
 
   plan.patch.mutations = *std::move(trimmed);
   plan.atoms.total = memory.atom_count;
+  NoteFixedImports(state, fixed, &units);
+  for (const FixedImport& import : fixed) {
+    if (import.copy) plan.copies.push_back(import.symbol);
+  }
   for (PlacedUnit& unit : units) {
     plan.atoms.moved += unit.atoms.moved;
     plan.atoms.added += unit.atoms.added;
@@ -341,6 +349,7 @@ void AdoptPlan(Plan plan, Memory* memory) {
     else if (symbol.import_group != SymbolMemory::kNoImportGroup) --memory->import_uses[symbol.import_group];
   }
   for (auto& [id, symbol] : plan.symbols) memory->symbols[id.value] = symbol;
+  AdoptCopies(plan.copies, memory);
   for (UnitId unit : written) memory->NoteSites(unit);
   for (const NameChanges::Imported& import : plan.imported) {
     if (!import.weak && !import.open) ++memory->import_uses[memory->symbols[import.symbol.value].import_group];

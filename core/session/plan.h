@@ -46,6 +46,7 @@ struct Plan {
   std::vector<SymbolId> idle, revived;             // as in NameChanges
   std::vector<NameChanges::Imported> imported;     // as in NameChanges
   std::vector<SymbolId> unimported;                // as in NameChanges
+  std::vector<SymbolId> copies;                    // imports that are copied from now on
   absl::btree_map<SectionId, Space> spaces;
   RowLayouts rows;
   absl::flat_hash_map<SymbolId, CommonMemory> commons;  // of an invalid section: no longer

@@ -167,6 +167,14 @@ absl::Status HotCells::AddPlt(SymbolId symbol, std::vector<Mutation>* mutations)
   return absl::OkStatus();
 }
 
+absl::Status HotCells::MakeCanonical(SymbolId symbol, std::vector<Mutation>* mutations) {
+  if (Stage(symbol).plt < 0) {
+    if (absl::Status status = AddPlt(symbol, mutations); !status.ok()) return status;
+  }
+  Stage(symbol).canonical_plt = true;
+  return absl::OkStatus();
+}
+
 absl::Status HotCells::Need(const CellRequest& request, HotRela* rela, std::vector<Mutation>* mutations) {
   const TargetTraits& traits = request.traits;
   const CellSet* known = Find(request.symbol);

@@ -52,6 +52,8 @@ class HotCells {
   void MoveResolver(const CellSet& set, uint64_t address, std::vector<Mutation>* mutations);
   // A symbol is bound at run time from now on: so are the cells that it has.
   absl::Status Import(SymbolId symbol, uint32_t dynsym, HotRela* rela, std::vector<Mutation>* mutations);
+  // An import's PLT entry, which it gets if it has none, is its address from now on. ResourceExhausted.
+  absl::Status MakeCanonical(SymbolId symbol, std::vector<Mutation>* mutations);
   // An import has another row in .dynsym, or none any more (0).
   void Renumber(SymbolId symbol, uint32_t dynsym, std::vector<Mutation>* mutations);
   // A symbol is gone: nobody refers to its cells, but the loader still visits them.

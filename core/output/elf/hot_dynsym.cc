@@ -250,6 +250,10 @@ absl::StatusOr<HotDynsym::Moved> HotDynsym::Remove(uint32_t row, std::vector<Mut
   const Import gone = At(row);
   if (absl::Status status = Release(gone.version, mutations); !status.ok()) return status;
   GiveName(gone.symbol, {gone.row.st_name, gone.name_bytes});
+  return Forget(row, mutations);
+}
+
+HotDynsym::Moved HotDynsym::Forget(uint32_t row, std::vector<Mutation>* mutations) {
   Moved moved;
   const uint32_t first = first_row();
   if (row != first) {

@@ -55,6 +55,15 @@ class HotDynsym {
   };
   // Takes an import's row away. Unimplemented when its library would be left without versions.
   absl::StatusOr<Moved> Remove(uint32_t row, std::vector<Mutation>* mutations);
+  // What a definition's row takes over of an import's.
+  struct Kind {
+    Elf64_Sym row{};
+    uint16_t version = VER_NDX_GLOBAL;
+    uint32_t name_bytes = 0;  // as in Name
+  };
+  Kind KindOf(uint32_t row) { return {At(row).row, At(row).version, At(row).name_bytes}; }
+  // Takes away the row of an import whose name and version are a definition's now.
+  Moved Forget(uint32_t row, std::vector<Mutation>* mutations);
   // A place in .dynstr for a symbol's name: where it is already, or out of the reserve. ResourceExhausted.
   struct Name {
     uint32_t offset = 0;

@@ -188,6 +188,33 @@ class HotElf : public HotTables {
     return symtab_.Add(symbol);
   }
 
+  absl::Status FixImport(const FixedImport& import, std::vector<Mutation>* mutations) override {
+    SettleExports(mutations);
+    const uint32_t known = RowOf(import.symbol);
+    if (known == 0 || !dynsym_.IsImport(known)) return absl::FailedPreconditionError(".dynsym: no row of an import");
+    HotExports::Row row;
+    row.symbol = import.symbol;
+    const HotDynsym::Kind kind = dynsym_.KindOf(known);
+    row.row = kind.row;
+    row.version = kind.version;
+    row.name_bytes = kind.name_bytes;
+    if (import.copy) {
+      row.row.st_shndx = static_cast<uint16_t>(import.output_section + 1);
+      row.row.st_value = import.address;
+      row.row.st_size = import.size;
+    } else {
+      // Undefined all the same: the address is for pointers.
+      if (absl::Status status = cells_.MakeCanonical(import.symbol, mutations); !status.ok()) return status;
+      TargetValue value;
+      cells_.AddCells(import.symbol, &value);
+      row.row.st_value = value.plt;
+    }
+    if (absl::Status status = exports_.AddFixed(import.name, row); !status.ok()) return status;
+    SettleExports(mutations);  // whoever names the row of the import follows before another gets that
+    FollowImport(dynsym_.Forget(known, mutations), mutations);
+    return import.copy ? Copy(import) : absl::OkStatus();
+  }
+
   absl::Status DropStaleRows(std::vector<Mutation>* mutations) override {
     SettleExports(mutations);
     for (const auto& [symbol, added] : added_) {
@@ -418,13 +445,30 @@ class HotElf : public HotTables {
     absl::StatusOr<HotDynsym::Moved> moved = dynsym_.Remove(row, mutations);
     if (!moved.ok()) return moved.status();
     if (const CellSet* set = cells_.Find(symbol); set != nullptr && set->dynsym == row) cells_.Renumber(symbol, 0, mutations);
-    if (!moved->symbol.valid()) return absl::OkStatus();
-    if (auto it = stale_.find(moved->symbol); it != stale_.end() && it->second == moved->from) it->second = moved->to;
-    if (const CellSet* set = cells_.Find(moved->symbol); set != nullptr && set->dynsym == moved->from) {
-      cells_.Renumber(moved->symbol, moved->to, mutations);
-    }
-    rela_.Renumber({{moved->from, moved->to}});
+    FollowImport(*moved, mutations);
     return absl::OkStatus();
+  }
+
+  // An import has taken the place of one that went: whatever names its row follows.
+  void FollowImport(const HotDynsym::Moved& moved, std::vector<Mutation>* mutations) {
+    if (!moved.symbol.valid()) return;
+    if (auto it = stale_.find(moved.symbol); it != stale_.end() && it->second == moved.from) it->second = moved.to;
+    if (const CellSet* set = cells_.Find(moved.symbol); set != nullptr && set->dynsym == moved.from) {
+      cells_.Renumber(moved.symbol, moved.to, mutations);
+    }
+    rela_.Renumber({{moved.from, moved.to}});
+  }
+
+  // The loader fills the copy of a library's object.
+  absl::Status Copy(const FixedImport& import) {
+    SymbolUpdate update;
+    update.symbol = import.symbol;
+    update.body = import.address;
+    update.size = import.size;
+    update.output_section = import.output_section;
+    symtab_.Define(update);
+    if (!has_rela_) return absl::ResourceExhaustedError("the image has no dynamic relocations");
+    return rela_.Add(import.address, false, ELF64_R_INFO(uint64_t{RowOf(import.symbol)}, arch_.dynamic_types().copy), 0);
   }
 
   absl::Status UpdateWords(const UnitUpdate& update) {

@@ -147,7 +147,6 @@ absl::StatusOr<uint32_t> HotExports::Add(const NewSymbol& symbol, uint32_t name,
   if (rows().size() >= capacity_) return absl::ResourceExhaustedError(".dynsym: no free rows for definitions");
   const absl::StatusOr<uint16_t> version = VersionOf(symbol);
   if (!version.ok()) return version.status();
-  Reorder();
   Row fresh;
   fresh.symbol = symbol.symbol;
   fresh.gnu_hash = GnuHash(symbol.name);
@@ -157,7 +156,20 @@ absl::StatusOr<uint32_t> HotExports::Add(const NewSymbol& symbol, uint32_t name,
   fresh.row = MakeGlobalRow(symbol.type, symbol.binding, symbol.visibility);
   fresh.row.st_name = name;
   staged_unique_ += Unique(fresh.row);
+  return Insert(fresh);
+}
 
+absl::Status HotExports::AddFixed(absl::string_view name, Row row) {
+  if (rows().size() >= capacity_) return absl::ResourceExhaustedError(".dynsym: no free rows for definitions");
+  row.gnu_hash = GnuHash(name);
+  row.sysv_hash = SysvHash(name);
+  Insert(row);
+  return absl::OkStatus();
+}
+
+// Puts a row behind the others of its bucket; its number.
+uint32_t HotExports::Insert(const Row& fresh) {
+  Reorder();
   std::vector<Row>& rows = *staged_rows_;
   const auto same = [&](const Row& row) { return BucketOf(row) == BucketOf(fresh); };
   const auto begin = std::find_if(rows.begin(), rows.end(), same);

@@ -63,6 +63,8 @@ class HotExports {
   std::vector<Moved> TakeMoved();
   // Adds a definition. ResourceExhausted when no row is free, NotFound when the image defines no such version.
   absl::StatusOr<uint32_t> Add(const NewSymbol& symbol, uint32_t name, uint32_t name_bytes);
+  // Adds an import that has an address in the image: `row` says all but the hashes of its `name`. ResourceExhausted.
+  absl::Status AddFixed(absl::string_view name, Row row);
   // Takes away the definition in `row`; what it was.
   Row Remove(uint32_t row);
   // Makes a definition another kind of symbol. NotFound as in Add.
@@ -80,6 +82,7 @@ class HotExports {
   uint32_t BucketOf(const Row& row) const { return row.gnu_hash % shape_.buckets; }
   const std::vector<Row>& rows() const { return staged_rows_ ? *staged_rows_ : rows_; }
   Row& Stage(uint32_t row);
+  uint32_t Insert(const Row& fresh);
   void Reorder();
   void Place(size_t index, const Row& row);
   void MoveDown(size_t from, size_t count);
