@@ -65,11 +65,19 @@ struct GrowthRequest {
   std::string name;             // of the section that is used up
   uint32_t flags = 0;           // SectionFlag
   bool nobits = false;
+  bool moves = false;  // though it is loaded, it is the section itself that goes into the new segment
   uint32_t alignment = 1;
   uint64_t size = 0;
 };
 struct GrowthPlace {
   uint64_t address = 0, offset = 0;
+};
+
+// A table that is to move to where there is more room.
+struct TableRoom {
+  uint32_t output_section = 0;  // SectionId value
+  uint64_t size = 0;            // that it wants to have
+  uint64_t kept = 0;            // bytes at its beginning that are to be copied; the table writes the others
 };
 
 // A published slot of a function that holds jumps now.
@@ -156,7 +164,11 @@ class HotTables {
   // Sets room aside behind everything that is in the image or was set aside: not part of a plan, and of no effect on the
   // image until a plan publishes it. Nothing when no header is free.
   virtual std::optional<GrowthPlace> Grow(const GrowthRequest& request) = 0;
-  // Brings all room that was set aside into the image: headers, names, its size.
+  // Tables that had no room left when the last plan was made: more than one plan may be needed to find all.
+  virtual std::vector<TableRoom> Cramped() const = 0;
+  // A table gets the room that was set aside for it. Each plan moves it there until one is accepted.
+  virtual void MoveTable(const TableRoom& room, const GrowthPlace& place) = 0;
+  // Brings all room that was set aside into the image: headers, names, its size; and what tables write where they move to.
   virtual void PublishGrowth(std::vector<Mutation>* mutations) = 0;
   // Bytes of the image, as this plan makes it.
   virtual uint64_t image_size() const = 0;

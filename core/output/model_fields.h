@@ -19,7 +19,7 @@ KITLINK_FIELDS_OF(TargetTraits, imported, absolute, undefined_weak, ifunc, tls, 
 KITLINK_FIELDS_OF(OutputTraits, pic, shared, is_static, relax, keep_cells, copy_relocs, text_relocs)
 KITLINK_FIELDS_OF(ImageValues, got_base, tls_begin, tls_pointer, tlsld)
 KITLINK_FIELDS_OF(ByteRange, offset, length)
-KITLINK_FIELDS_OF(GrowthRequest, output_section, name, flags, nobits, alignment, size)
+KITLINK_FIELDS_OF(GrowthRequest, output_section, name, flags, nobits, moves, alignment, size)
 KITLINK_FIELDS_OF(GrowthPlace, address, offset)
 
 }  // namespace kitlink

@@ -72,11 +72,12 @@ bool GrowUnloaded(SectionId id, uint64_t bytes, Memory* memory) {
   return true;
 }
 
-// What is not loaded has its new place already, as far as plans are concerned.
+// What moves has its new place already, as far as plans are concerned.
 bool Uses(const SectionMemory& section, SectionId id, const PlacementState& state) {
   if (!section.announced) return false;
+  if (!section.growth_of.valid()) return true;
   const auto it = state.spaces().find(id);
-  return !section.alloc() || (it != state.spaces().end() && it->second.tail().offset != 0);
+  return it != state.spaces().end() && it->second.tail().offset != 0;
 }
 
 bool UsesAny(const Memory& memory, const PlacementState& state) {
@@ -91,6 +92,30 @@ bool GrowSection(SectionId id, uint64_t bytes, Memory* memory) {
   return memory->sections[id.value].alloc() ? GrowLoaded(id, bytes, memory) : GrowUnloaded(id, bytes, memory);
 }
 
+bool GrowTables(Memory* memory) {
+  bool grown = false;
+  for (const TableRoom& room : memory->tables->Cramped()) {
+    SectionMemory& section = memory->sections[room.output_section];
+    GrowthRequest request;
+    request.output_section = room.output_section;
+    request.name = section.name;
+    request.flags = section.flags;
+    request.moves = true;
+    request.alignment = section.alignment;
+    request.size = room.size;
+    const std::optional<GrowthPlace> place = room.size <= kLargestMove ? memory->tables->Grow(request) : std::nullopt;
+    if (!place) return false;
+    memory->tables->MoveTable(room, *place);
+    if (!section.announced) section.moved_from = section.offset, section.moved_size = room.kept;
+    section.announced = true;
+    section.address = place->address;
+    section.offset = place->offset;
+    section.size = room.size;
+    grown = true;
+  }
+  return grown;
+}
+
 std::vector<LinkerEnd> GrowthEnds(const Memory& memory, const PlacementState& state) {
   std::vector<LinkerEnd> ends;
   const auto move = [&](std::initializer_list<const char*> names, uint32_t s) {
@@ -98,8 +123,10 @@ std::vector<LinkerEnd> GrowthEnds(const Memory& memory, const PlacementState& st
     for (const char* name : names) {
       const SymbolId id = memory.names.Find(name);
       if (!id.valid() || memory.symbols[id.value].kind != SymbolMemory::kLinker) continue;
-      std::erase_if(ends, [&](const LinkerEnd& end) { return end.symbol == id; });
-      ends.push_back({id, section.address + section.size, SectionId(s)});
+      const LinkerEnd fresh{id, section.address + section.size, SectionId(s)};
+      const auto known = std::find_if(ends.begin(), ends.end(), [&](const LinkerEnd& end) { return end.symbol == id; });
+      if (known == ends.end()) ends.push_back(fresh);
+      else if (known->address < fresh.address) *known = fresh;  // tables that move have numbers of old
     }
   };
   if (!UsesAny(memory, state)) return ends;
@@ -121,7 +148,7 @@ absl::StatusOr<bool> PublishGrowth(const Memory& memory, const PlacementState& s
   for (uint32_t s = 0; s < memory.sections.size(); ++s) {
     const SectionMemory& section = memory.sections[s];
     if (!section.announced) continue;
-    if (section.alloc()) {
+    if (section.growth_of.valid()) {
       if (section.flags & kSecExec) ClearSlot(memory, {SectionId(s), 0, section.size}, mutations);
       continue;
     }

@@ -18,6 +18,10 @@ namespace kitlink {
 // plan uses it. False when there is no way.
 bool GrowSection(SectionId id, uint64_t bytes, Memory* memory);
 
+// Gives the format's tables that the last plan found used up more room, by announcing that they move: to the end of the
+// file, and those that are loaded into a new segment. False when there is no way, or no need.
+bool GrowTables(Memory* memory);
+
 // The linker's names for ends that move because the plan that `state` belongs to uses new segments.
 std::vector<LinkerEnd> GrowthEnds(const Memory& memory, const PlacementState& state);
 

@@ -317,6 +317,7 @@ std::variant<Plan, GateRefusal> LinkSession::Impl::PlanWithReferrers(const LinkO
       if (!GrowSection(refusal->grow, refusal->grow_bytes, memory.get())) return planned;
       continue;
     }
+    if (exact && round < kMostRounds && GrowTables(memory.get())) continue;
     if (refusal->republish.empty() && refusal->rewrite.empty()) return planned;
     if ((!exact || round >= kMostRounds) && !preference) return planned;
     std::optional<ChangedUnits> more;

@@ -1,6 +1,7 @@
 #include "core/output/elf/hot_elf.h"
 
 #include <algorithm>
+#include <array>
 #include <optional>
 #include <utility>
 
@@ -61,6 +62,8 @@ class HotElf : public HotTables {
                                    {build_id_offset_, build_id_.size()});
     }
     rela_count_offset_ = DynamicField(image, tables.dynamic, DT_RELACOUNT);
+    rela_fields_ = {DynamicField(image, tables.dynamic, DT_RELA), DynamicField(image, tables.dynamic, DT_RELASZ)};
+    for (Synthetic which : {kRelaDyn, kSymtab, kStrtab}) table_sections_.push_back(image.synthetic[which].value);
   }
 
   void Begin() override {
@@ -88,7 +91,36 @@ class HotElf : public HotTables {
   }
 
   std::optional<GrowthPlace> Grow(const GrowthRequest& request) override { return growth_.Announce(request); }
-  void PublishGrowth(std::vector<Mutation>* mutations) override { growth_.Publish(mutations); }
+  std::vector<TableRoom> Cramped() const override {
+    TableRoom rooms[] = {{}, symtab_.MoreRows(), symtab_.MoreNames()};
+    if (has_rela_ && rela_fields_[0] != 0 && rela_fields_[1] != 0) rooms[0].size = rela_.Larger();
+    std::vector<TableRoom> cramped;
+    for (size_t t = 0; t < table_sections_.size(); ++t) {
+      rooms[t].output_section = table_sections_[t];
+      if (rooms[t].size != 0) cramped.push_back(rooms[t]);
+    }
+    return cramped;
+  }
+
+  void MoveTable(const TableRoom& room, const GrowthPlace& place) override {
+    if (room.output_section == table_sections_[0]) {
+      rela_.MoveTable(place.offset);
+      rela_address_ = place.address;
+    } else if (room.output_section == table_sections_[1]) {
+      symtab_.MoveRows(place.offset);
+    } else {
+      symtab_.MoveNames(place.offset);
+    }
+  }
+
+  void PublishGrowth(std::vector<Mutation>* mutations) override {
+    growth_.Publish(mutations);
+    symtab_.PublishMove(mutations);
+    if (!rela_.moves()) return;
+    Put(rela_fields_[0], rela_address_, mutations);
+    Put(rela_fields_[1], rela_.size(), mutations);
+  }
+
   uint64_t image_size() const override { return growth_.image_size(); }
 
   absl::Status Update(const UnitUpdate& update, std::vector<Mutation>* mutations) override {
@@ -293,8 +325,8 @@ class HotElf : public HotTables {
   }
 
   KITLINK_FIELDS_BUT((options_, arch_, added_, stale_, staged_build_id_, staged_tree_), values_, cells_, dynsym_, exports_,
-                     symtab_, build_id_, rela_, frames_, has_rela_, build_id_offset_, rela_count_offset_, address_fields_,
-                     row_sizes_, build_id_tree_, growth_)
+                     symtab_, build_id_, rela_, frames_, has_rela_, build_id_offset_, rela_count_offset_, rela_fields_,
+                     rela_address_, table_sections_, address_fields_, row_sizes_, build_id_tree_, growth_)
 
  private:
   static uint64_t Offset(const ElfImage& image, Synthetic which) {
@@ -391,6 +423,8 @@ class HotElf : public HotTables {
     if (image.Section(kSymtab) == nullptr) return home;
     home.symtab = Offset(image, kSymtab);
     home.strtab = Offset(image, kStrtab);
+    home.strtab_size = image.Section(kStrtab)->size;
+    home.info_field = SectionHeader(image, kSymtab) + offsetof(Elf64_Shdr, sh_info);
     home.size_field = SectionHeader(image, kSymtab) + offsetof(Elf64_Shdr, sh_size);
     home.tls_begin = image.values.tls_begin;
     return home;
@@ -489,6 +523,8 @@ class HotElf : public HotTables {
       }
     }
     rela_.RemoveOthers(update.stale_words, kept);
+    const auto relative = std::count_if(fresh.begin(), fresh.end(), [](const DynamicWord* word) { return !word->symbol.valid(); });
+    rela_.Expect(static_cast<uint32_t>(relative), static_cast<uint32_t>(fresh.size() - static_cast<size_t>(relative)));
     for (const DynamicWord* word : fresh) {
       uint64_t info = 0;
       if (absl::Status status = InfoOf(*word, &info); !status.ok()) return status;
@@ -519,6 +555,9 @@ class HotElf : public HotTables {
   HotGrowth growth_;
   bool has_rela_ = false;
   uint64_t build_id_offset_ = 0, rela_count_offset_ = 0;
+  std::array<uint64_t, 2> rela_fields_{};  // DT_RELA, DT_RELASZ: file offsets
+  uint64_t rela_address_ = 0;              // when the table moves
+  std::vector<uint32_t> table_sections_;   // of .rela.dyn, .symtab, .strtab
   std::vector<std::pair<uint32_t, uint64_t>> row_sizes_;      // output section -> file offset
   std::vector<std::pair<SymbolId, uint64_t>> address_fields_;  // symbol -> file offset
 

@@ -40,9 +40,25 @@ HotGrowth::HotGrowth(const ElfImage& image, uint64_t page)
   next_offset_ = AlignUp(file_size_, page_);
 }
 
+// The segment that a table has moved to before.
+HotGrowth::Entry* HotGrowth::PlaceOf(const GrowthRequest& request) {
+  if (!request.moves || (request.flags & kSecAlloc) == 0) return nullptr;
+  for (Entry& entry : entries_) {
+    if (!entry.left && entry.request.moves && entry.request.output_section == request.output_section) return &entry;
+  }
+  return nullptr;
+}
+
 std::optional<GrowthPlace> HotGrowth::Announce(const GrowthRequest& request) {
   const bool loaded = (request.flags & kSecAlloc) != 0;
-  if (loaded && segments_ == spare_) return std::nullopt;
+  Entry* former = PlaceOf(request);
+  if (loaded && former == nullptr && segments_ == spare_) return std::nullopt;
+  if (former != nullptr) {
+    // Headers of segments stand in order of address: those behind the former one move up.
+    former->left = true;
+    --segments_;
+    for (Entry& entry : entries_) entry.segment -= entry.segment > former->segment;
+  }
   Entry entry;
   entry.request = request;
   entry.place.address = loaded ? next_address_ : 0;
@@ -53,6 +69,7 @@ std::optional<GrowthPlace> HotGrowth::Announce(const GrowthRequest& request) {
   entry.file_end = in_file != 0 ? next_offset_ + in_file : file_end;
   if (loaded) {
     entry.segment = segments_++;
+    if (!request.moves) entry.section = new_sections_++;
     next_address_ = AlignUp(next_address_ + request.size, page_);
   }
   next_offset_ = AlignUp(next_offset_ + in_file, page_);
@@ -61,13 +78,14 @@ std::optional<GrowthPlace> HotGrowth::Announce(const GrowthRequest& request) {
 }
 
 void HotGrowth::Publish(std::vector<Mutation>* mutations) {
+  if (staged_ == entries_.size()) return;
+  for (const Entry& entry : entries_) {
+    if ((entry.request.flags & kSecAlloc) && !entry.left) PublishSegment(entry, mutations);
+  }
   for (; staged_ < entries_.size(); ++staged_) {
     const Entry& entry = entries_[staged_];
-    if (entry.request.flags & kSecAlloc) {
-      PublishSegment(entry, mutations);
-    } else {
-      PublishMove(entry, mutations);
-    }
+    if ((entry.request.flags & kSecAlloc) && !entry.request.moves) PublishSection(entry, mutations);
+    if (entry.request.moves || (entry.request.flags & kSecAlloc) == 0) PublishMove(entry, mutations);
   }
 }
 
@@ -84,9 +102,12 @@ void HotGrowth::PublishSegment(const Entry& entry, std::vector<Mutation>* mutati
   segment.p_memsz = request.size;
   segment.p_align = page_;
   Put(first_header_ + uint64_t{entry.segment} * sizeof(segment), segment, mutations);
+}
 
+void HotGrowth::PublishSection(const Entry& entry, std::vector<Mutation>* mutations) const {
+  const GrowthRequest& request = entry.request;
   Elf64_Shdr section{};
-  section.sh_name = names_ + entry.segment * kGrowthNameSize;
+  section.sh_name = names_ + entry.section * kGrowthNameSize;
   section.sh_type = request.nobits ? SHT_NOBITS : SHT_PROGBITS;
   section.sh_flags = SHF_ALLOC;
   if (request.flags & kSecWrite) section.sh_flags |= SHF_WRITE;
@@ -95,13 +116,13 @@ void HotGrowth::PublishSegment(const Entry& entry, std::vector<Mutation>* mutati
   section.sh_offset = entry.place.offset;
   section.sh_size = request.size;
   section.sh_addralign = request.alignment;
-  Put(section_headers_ + uint64_t{sections_ + entry.segment} * sizeof(section), section, mutations);
-  Put(offsetof(Elf64_Ehdr, e_shnum), static_cast<Elf64_Half>(sections_ + entry.segment + 1), mutations);
+  Put(section_headers_ + uint64_t{sections_ + entry.section} * sizeof(section), section, mutations);
+  Put(offsetof(Elf64_Ehdr, e_shnum), static_cast<Elf64_Half>(sections_ + entry.section + 1), mutations);
 
   Mutation name;
-  name.offset = names_offset_ + entry.segment * kGrowthNameSize;
+  name.offset = names_offset_ + entry.section * kGrowthNameSize;
   name.phase = PatchPhase::kTables;
-  const std::string text = absl::StrCat(request.name, ".", entry.segment + 1);
+  const std::string text = absl::StrCat(request.name, ".", entry.section + 1);
   name.bytes.assign(text.begin(), text.begin() + static_cast<ptrdiff_t>(std::min<size_t>(text.size(), kGrowthNameSize - 1)));
   name.bytes.resize(kGrowthNameSize);
   mutations->push_back(std::move(name));
@@ -109,6 +130,7 @@ void HotGrowth::PublishSegment(const Entry& entry, std::vector<Mutation>* mutati
 
 void HotGrowth::PublishMove(const Entry& entry, std::vector<Mutation>* mutations) const {
   const uint64_t header = section_headers_ + (uint64_t{entry.request.output_section} + 1) * sizeof(Elf64_Shdr);
+  if (entry.request.flags & kSecAlloc) Put(header + offsetof(Elf64_Shdr, sh_addr), entry.place.address, mutations);
   Put(header + offsetof(Elf64_Shdr, sh_offset), entry.place.offset, mutations);
   Put(header + offsetof(Elf64_Shdr, sh_size), entry.request.size, mutations);
 }

@@ -129,5 +129,43 @@ TEST_F(HotGrowthTest, WhatIsNotLoadedMoves) {
   EXPECT_EQ(growth_->image_size(), 0x7000u);
 }
 
+TEST_F(HotGrowthTest, ALoadedTableTakesItsSectionHeaderAlong) {
+  GrowthRequest table;
+  table.output_section = 0;
+  table.name = ".rela.dyn";
+  table.flags = kSecAlloc;
+  table.moves = true;
+  table.size = 0x3000;
+  const auto first = growth_->Announce(table);
+  ASSERT_TRUE(first);
+  EXPECT_EQ(first->address, 0x6000u);
+  const auto code = growth_->Announce(Text(0x1000));
+  ASSERT_TRUE(code) << "the last header";
+  EXPECT_EQ(code->address, 0x9000u);
+  table.size = 0x5000;
+  const auto second = growth_->Announce(table);
+  ASSERT_TRUE(second) << "its former segment is free";
+  EXPECT_EQ(second->address, 0xa000u);
+  EXPECT_FALSE(growth_->Announce(Text(0x1000)));
+  growth_->Begin();
+  std::vector<Mutation> mutations;
+  growth_->Publish(&mutations);
+  const uint64_t headers = sizeof(Elf64_Ehdr) + 3 * sizeof(Elf64_Phdr);
+  const auto one = At<Elf64_Phdr>(mutations, headers), two = At<Elf64_Phdr>(mutations, headers + sizeof(Elf64_Phdr));
+  ASSERT_TRUE(one && two);
+  EXPECT_EQ(one->p_vaddr, code->address) << "in order of address";
+  EXPECT_EQ(two->p_vaddr, second->address);
+  EXPECT_EQ(two->p_flags, uint32_t{PF_R});
+  std::optional<uint64_t> address;
+  for (const Mutation& mutation : mutations) {
+    if (mutation.offset == kHeaders + sizeof(Elf64_Shdr) + offsetof(Elf64_Shdr, sh_addr)) address = Load<uint64_t>(mutation.bytes.data());
+  }
+  EXPECT_EQ(address, second->address) << "later mutations win";
+  const auto section = At<Elf64_Shdr>(mutations, kHeaders + 3 * sizeof(Elf64_Shdr));
+  ASSERT_TRUE(section) << "the first new section, whatever its segment";
+  EXPECT_EQ(section->sh_addr, code->address);
+  EXPECT_EQ(At<Elf64_Half>(mutations, offsetof(Elf64_Ehdr, e_shnum)), Elf64_Half{4});
+}
+
 }  // namespace
 }  // namespace kitlink::elf

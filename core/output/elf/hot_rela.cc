@@ -7,6 +7,11 @@
 #include "absl/strings/str_cat.h"
 
 namespace kitlink::elf {
+namespace {
+
+constexpr uint32_t kMoreRows = 1024;
+
+}  // namespace
 
 HotRela::HotRela(const RelaPlan& plan, ByteView table, uint64_t file_offset, const DynamicTypes& types)
     : file_offset_(file_offset), types_(types) {
@@ -31,6 +36,30 @@ HotRela::HotRela(const RelaPlan& plan, ByteView table, uint64_t file_offset, con
 
 void HotRela::Begin() {
   for (Staged& staged : staged_) staged = Staged();
+  expected_ = {};
+  lacks_ = false;
+}
+
+void HotRela::Expect(uint32_t relative, uint32_t others) {
+  expected_[0] += relative;
+  expected_[1] += others;
+}
+
+uint32_t HotRela::LargerPart(int part) const {
+  const uint32_t count = parts_[part].count;
+  return std::max(parts_[part].capacity, count + 2 * expected_[part] + std::max(kMoreRows, count / 8));
+}
+
+uint64_t HotRela::Larger() const {
+  return lacks_ ? (uint64_t{LargerPart(0)} + LargerPart(1)) * sizeof(Elf64_Rela) : 0;
+}
+
+void HotRela::MoveTable(uint64_t offset) {
+  for (int p = 0; p < 2; ++p) parts_[p].capacity = LargerPart(p);
+  parts_[1].first = parts_[0].capacity;
+  file_offset_ = offset;
+  moves_ = true;
+  lacks_ = false;
 }
 
 std::pair<uint64_t, RelaRow> HotRela::RowAt(int part, uint32_t row) const {
@@ -177,6 +206,8 @@ absl::Status HotRela::Add(uint64_t address, bool relative, uint64_t info, uint64
   const int p = relative ? 0 : 1;
   const uint32_t row = Count(p);
   if (row >= parts_[p].capacity) {
+    lacks_ = true;
+    expected_[p] = std::max<uint32_t>(expected_[p], 1);
     return absl::ResourceExhaustedError(absl::StrCat(".rela.dyn: no free ", relative ? "RELATIVE" : "symbolic", " row"));
   }
   staged_[p].rows[row] = {address, {info, addend}};
@@ -185,20 +216,29 @@ absl::Status HotRela::Add(uint64_t address, bool relative, uint64_t info, uint64
   return absl::OkStatus();
 }
 
+void HotRela::EmitRow(int part, uint32_t row, uint64_t word, const RelaRow& content,
+                      std::vector<Mutation>* mutations) const {
+  Elf64_Rela rela{};
+  rela.r_offset = word;
+  rela.r_info = content.info;
+  rela.r_addend = static_cast<int64_t>(content.addend);
+  Mutation mutation;
+  mutation.offset = file_offset_ + (uint64_t{parts_[part].first} + row) * sizeof(rela);
+  mutation.phase = PatchPhase::kTables;
+  mutation.bytes.resize(sizeof(rela));
+  Store(mutation.bytes.data(), rela);
+  mutations->push_back(std::move(mutation));
+}
+
 void HotRela::Emit(std::vector<Mutation>* mutations) const {
   for (int p = 0; p < 2; ++p) {
-    for (const auto& [row, content] : staged_[p].rows) {
-      Elf64_Rela rela{};
-      rela.r_offset = content.first;
-      rela.r_info = content.second.info;
-      rela.r_addend = static_cast<int64_t>(content.second.addend);
-      Mutation mutation;
-      mutation.offset = file_offset_ + (uint64_t{parts_[p].first} + row) * sizeof(rela);
-      mutation.phase = PatchPhase::kTables;
-      mutation.bytes.resize(sizeof(rela));
-      Store(mutation.bytes.data(), rela);
-      mutations->push_back(std::move(mutation));
+    const Part& part = parts_[p];
+    // In a new place there are zeros until now.
+    for (uint32_t row = 0; moves_ && row < part.capacity; ++row) {
+      const bool used = row < part.count;
+      EmitRow(p, row, used ? part.rows[row].word : 0, used ? part.rows[row].row : RelaRow{types_.none, 0}, mutations);
     }
+    for (const auto& [row, content] : staged_[p].rows) EmitRow(p, row, content.first, content.second, mutations);
   }
 }
 
@@ -213,6 +253,7 @@ void HotRela::Accept() {
     for (const auto& [word, row] : staged_[p].row_of) part.later[word] = row;
     staged_[p] = Staged();
   }
+  moves_ = false;
 }
 
 uint64_t HotRela::bytes_held() const {

@@ -47,6 +47,14 @@ class HotRela {
   bool Rewrite(uint64_t address, bool relative, uint64_t info, uint64_t addend);
   // Adds a row. ResourceExhausted when its part is full.
   absl::Status Add(uint64_t address, bool relative, uint64_t info, uint64_t addend);
+  // So many rows will be added: should there be no room for all, Larger counts on them.
+  void Expect(uint32_t relative, uint32_t others);
+  // Bytes that the table should have; 0 where the plan found room.
+  uint64_t Larger() const;
+  // It gets them, at that place of the file.
+  void MoveTable(uint64_t offset);
+  bool moves() const { return moves_; }
+  uint64_t size() const { return (uint64_t{parts_[0].capacity} + parts_[1].capacity) * sizeof(Elf64_Rela); }
   // Makes all rows that name some rows of the dynamic symbol table name others: `to` by `from`. O(symbolic rows).
   void Renumber(const absl::flat_hash_map<uint32_t, uint32_t>& rows);
   // True when a row names row `symbol` of the dynamic symbol table. O(symbolic rows).
@@ -59,7 +67,7 @@ class HotRela {
   void Accept();
   uint64_t bytes_held() const;
 
-  KITLINK_FIELDS_BUT((staged_), file_offset_, types_, parts_)
+  KITLINK_FIELDS_BUT((staged_, expected_, lacks_), file_offset_, types_, parts_, moves_)
 
  private:
   struct Filled {
@@ -90,6 +98,8 @@ class HotRela {
 
   uint32_t Count(int part) const { return parts_[part].count + staged_[part].delta; }
   std::pair<uint64_t, RelaRow> RowAt(int part, uint32_t row) const;
+  uint32_t LargerPart(int part) const;
+  void EmitRow(int part, uint32_t row, uint64_t word, const RelaRow& content, std::vector<Mutation>* mutations) const;
   void RemoveRow(int part, uint64_t address, uint32_t row);
   std::vector<uint64_t> WordsIn(int part, WordRange range) const;
   size_t OrderBound(int part, uint64_t address) const;  // the first in `order` that is not before it
@@ -99,6 +109,9 @@ class HotRela {
   uint64_t file_offset_ = 0;
   DynamicTypes types_{};
   std::array<Part, 2> parts_;  // relative, others
+  bool moves_ = false;         // the next plan that is accepted moves the table
+  std::array<uint32_t, 2> expected_{};  // rows to be added
+  bool lacks_ = false;                  // some found no room
   Staged staged_[2];
 };
 

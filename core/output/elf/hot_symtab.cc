@@ -40,6 +40,9 @@ class NameSplit {
   uint64_t more_ = 0;
 };
 
+constexpr uint32_t kMoreRows = 1024;
+constexpr uint64_t kMoreNames = 64 << 10;
+
 Mutation Table(uint64_t offset, size_t size) {
   Mutation mutation;
   mutation.offset = offset;
@@ -85,6 +88,62 @@ void HotSymtab::Begin() {
   staged_count_ = static_cast<uint32_t>(rows_.size());
   staged_free_locals_ = free_locals_;
   staged_free_names_ = free_names_;
+  lack_ = Lack();
+}
+
+HotSymtab::Shape HotSymtab::Larger() const {
+  const uint32_t globals = static_cast<uint32_t>(rows_.size());
+  Shape shape;
+  shape.first_global = first_global_ + std::max(2 * lack_.locals + kMoreRows, first_global_ / 8);
+  shape.capacity = shape.first_global + globals + std::max(2 * lack_.globals + kMoreRows, globals / 8);
+  return shape;
+}
+
+uint64_t HotSymtab::LongerNames() const {
+  return home_.strtab_size + std::max({2 * lack_.names, home_.strtab_size / 8, kMoreNames});
+}
+
+TableRoom HotSymtab::MoreRows() const {
+  TableRoom room;
+  if (lack_.locals == 0 && lack_.globals == 0) return room;
+  room.size = uint64_t{Larger().capacity} * sizeof(Elf64_Sym);
+  room.kept = uint64_t{first_global_} * sizeof(Elf64_Sym);
+  return room;
+}
+
+TableRoom HotSymtab::MoreNames() const {
+  TableRoom room;
+  if (lack_.names == 0) return room;
+  room.size = LongerNames();
+  room.kept = home_.strtab_size;
+  return room;
+}
+
+void HotSymtab::MoveRows(uint64_t offset) {
+  const Shape shape = Larger();
+  if (!moves_) kept_rows_ = first_global_;
+  moves_ = true;
+  free_locals_.Give(first_global_, shape.first_global - first_global_);
+  first_global_ = shape.first_global;
+  capacity_ = shape.capacity;
+  home_.symtab = offset;
+  lack_.locals = lack_.globals = 0;
+}
+
+void HotSymtab::MoveNames(uint64_t offset) {
+  const uint64_t size = LongerNames();
+  free_names_.Give(home_.strtab_size, size - home_.strtab_size);
+  home_.strtab = offset;
+  home_.strtab_size = size;
+  lack_.names = 0;
+}
+
+void HotSymtab::PublishMove(std::vector<Mutation>* mutations) const {
+  if (!moves_) return;
+  FillLocals(kept_rows_, first_global_ - kept_rows_, mutations);
+  Mutation info = Table(home_.info_field, sizeof(Elf64_Word));
+  Store(info.bytes.data(), Elf64_Word{first_global_});
+  mutations->push_back(std::move(info));
 }
 
 int64_t HotSymtab::RowOf(SymbolId symbol) const {
@@ -109,10 +168,14 @@ absl::Status HotSymtab::Add(const NewSymbol& symbol) {
   int64_t row = RowOf(symbol.symbol);
   if (row < 0) {
     if (first_global_ + staged_count_ >= capacity_) {
+      ++lack_.globals;
       return absl::ResourceExhaustedError(".symtab: no free rows for more global symbols");
     }
     const uint64_t name = staged_free_names_.Take(symbol.name.size() + 1);
-    if (name == FreeRooms::kNone) return absl::ResourceExhaustedError(".strtab: no room for more names");
+    if (name == FreeRooms::kNone) {
+      lack_.names += symbol.name.size() + 1;
+      return absl::ResourceExhaustedError(".strtab: no room for more names");
+    }
     staged_names_[name] = std::string(symbol.name);
     row = staged_count_++;
     staged_row_of_[symbol.symbol] = row;
@@ -161,12 +224,14 @@ void HotSymtab::Emit(std::vector<Mutation>* mutations) const {
     std::copy(text.begin(), text.end(), names.bytes.begin());
     mutations->push_back(std::move(names));
   }
-  for (const auto& [row, content] : staged_rows_) {
+  const auto write = [&](uint32_t row, const Elf64_Sym& content) {
     Mutation table = Table(home_.symtab + (uint64_t{first_global_} + row) * sizeof(Elf64_Sym), sizeof(Elf64_Sym));
-    Store(table.bytes.data(), content.symbol);
+    Store(table.bytes.data(), content);
     mutations->push_back(std::move(table));
-  }
-  if (staged_count_ != rows_.size()) {
+  };
+  for (uint32_t row = 0; moves_ && row < rows_.size(); ++row) write(row, std::as_const(rows_)[row].symbol);
+  for (const auto& [row, content] : staged_rows_) write(row, content.symbol);
+  if (moves_ || staged_count_ != rows_.size()) {
     Mutation size = Table(home_.size_field, sizeof(Elf64_Xword));
     Store(size.bytes.data(), (uint64_t{first_global_} + staged_count_) * sizeof(Elf64_Sym));
     mutations->push_back(std::move(size));
@@ -188,6 +253,7 @@ void HotSymtab::Accept() {
   }
   free_locals_ = staged_free_locals_;
   free_names_ = staged_free_names_;
+  moves_ = false;
   Begin();
 }
 
@@ -206,6 +272,7 @@ absl::Status HotSymtab::PlaceLocals(uint32_t used, LocalRows* rows, std::vector<
   uint64_t first = staged_free_locals_.Take(capacity);
   if (first == FreeRooms::kNone) first = staged_free_locals_.Take(capacity = used + 1);
   if (first == FreeRooms::kNone) {
+    lack_.locals += capacity;
     return absl::ResourceExhaustedError(".symtab: no free rows for more local symbols");
   }
   FillLocals(rows->first, rows->capacity, mutations);
@@ -222,7 +289,10 @@ absl::Status HotSymtab::ReserveNames(uint64_t bytes, LocalRows* rows) {
   uint64_t room = 2 * bytes;
   uint64_t names = staged_free_names_.Take(room);
   if (names == FreeRooms::kNone) names = staged_free_names_.Take(room = bytes);
-  if (names == FreeRooms::kNone) return absl::ResourceExhaustedError(".strtab: no room for more names");
+  if (names == FreeRooms::kNone) {
+    lack_.names += 2 * bytes;
+    return absl::ResourceExhaustedError(".strtab: no room for more names");
+  }
   staged_free_names_.Give(rows->more_names, rows->more_name_bytes);
   rows->more_names = static_cast<uint32_t>(names);
   rows->more_name_bytes = static_cast<uint32_t>(room);

@@ -25,10 +25,12 @@ namespace kitlink::elf {
 struct SymtabHome {
   uint64_t symtab = 0;
   uint64_t strtab = 0;
+  uint64_t strtab_size = 0;
   uint64_t size_field = 0;  // sh_size of .symtab
+  uint64_t info_field = 0;  // sh_info of .symtab
   uint64_t tls_begin = 0;
 
-  KITLINK_FIELDS(symtab, strtab, size_field, tls_begin)
+  KITLINK_FIELDS(symtab, strtab, strtab_size, size_field, info_field, tls_begin)
 };
 
 class HotSymtab {
@@ -49,14 +51,23 @@ class HotSymtab {
   // Says where a symbol is, if it has a row.
   void Define(const SymbolUpdate& update);
   bool Has(SymbolId symbol) const { return RowOf(symbol) >= 0; }
+  // What the table and its names would need; of size 0 where the plan found room.
+  TableRoom MoreRows() const;
+  TableRoom MoreNames() const;
+  // They get it at that place of the file: there are more rows for locals, and globals stand behind these.
+  void MoveRows(uint64_t offset);
+  void MoveNames(uint64_t offset);
+  // Adds what is under all that a plan writes, where the table moves.
+  void PublishMove(std::vector<Mutation>* mutations) const;
   // Adds the mutations of all global rows that the plan touched.
   void Emit(std::vector<Mutation>* mutations) const;
   void Accept();
   uint64_t bytes_held() const;
 
   KITLINK_FIELDS_BUT((staged_locals_, staged_rows_, staged_row_of_, staged_names_, staged_count_, staged_free_locals_,
-                      staged_free_names_),
-                     present_, home_, first_global_, capacity_, locals_, rows_, row_of_, free_locals_, free_names_)
+                      staged_free_names_, lack_),
+                     present_, home_, first_global_, capacity_, locals_, rows_, row_of_, free_locals_, free_names_, moves_,
+                     kept_rows_)
 
  private:
   static constexpr uint32_t kNoRow = 0xffffffffu;
@@ -68,6 +79,18 @@ class HotSymtab {
     KITLINK_FIELDS(symbol, id, name_bytes)
   };
 
+  // What a plan did not find room for.
+  struct Lack {
+    uint32_t locals = 0, globals = 0;  // rows
+    uint64_t names = 0;                // bytes
+  };
+  // Rows, once there are more of them.
+  struct Shape {
+    uint32_t first_global = 0, capacity = 0;
+  };
+
+  Shape Larger() const;
+  uint64_t LongerNames() const;
   void ReserveRowOf(uint32_t symbol);
   int64_t RowOf(SymbolId symbol) const;  // in `rows_`; -1: none
   const Row& At(uint32_t row) const;
@@ -86,6 +109,9 @@ class HotSymtab {
   PagedTable<Row, 512> rows_;               // global ones
   PagedTable<uint32_t, 4096> row_of_;       // by SymbolId: in rows_, kNoRow for none
   FreeRooms free_locals_, free_names_;
+  bool moves_ = false;      // the next plan that is accepted moves the table
+  uint32_t kept_rows_ = 0;  // then: rows that are as they were
+  Lack lack_;
 
   absl::flat_hash_map<uint32_t, LocalRows> staged_locals_;
   absl::btree_map<uint32_t, Row> staged_rows_;            // later contents of rows
