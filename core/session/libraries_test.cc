@@ -3,6 +3,7 @@
 
 #include <elf.h>
 
+#include <algorithm>
 #include <optional>
 #include <string>
 #include <utility>
@@ -135,6 +136,40 @@ TEST_F(LibrariesTest, AWeakReferenceThatIsSatisfiedNow) {
   now_.defined.push_back(Symbol("maybe"));
   EXPECT_FALSE(Apply());
   EXPECT_THAT(reconsider_, ElementsAre(Id("maybe")));
+}
+
+TEST(RememberLibrary, ObjectsOfOneNameMayBeCopied) {
+  SharedFile file;
+  file.soname = "libS.so";
+  const auto add = [&](absl::string_view name, uint64_t value, uint64_t size, SymbolType type = SymbolType::kObject) {
+    SharedSymbol symbol = Symbol(name, "", type);
+    symbol.value = value;
+    symbol.size = size;
+    symbol.alignment = 16;
+    file.defined.push_back(symbol);
+  };
+  add("alone", 0x100, 40);
+  add("environ", 0x200, 8);
+  add("__environ", 0x200, 8);
+  add("empty", 0x300, 0);
+  add("function", 0x400, 8, SymbolType::kFunction);
+  add("thread", 0x500, 8, SymbolType::kTls);
+  file.defined[0].readonly = true;
+  std::vector<std::string> names;
+  const LibraryMemory memory = RememberLibrary(file, [&](absl::string_view name) {
+    const auto known = std::find(names.begin(), names.end(), name);
+    const SymbolId id(static_cast<uint32_t>(known - names.begin()));
+    if (known == names.end()) names.push_back(std::string(name));
+    return id;
+  });
+  ASSERT_EQ(memory.objects.size(), 1u);
+  const CopyShape& alone = memory.objects[0].second;
+  EXPECT_EQ(names[memory.objects[0].first.value], "alone");
+  EXPECT_EQ(alone.size, 40u);
+  EXPECT_EQ(alone.alignment, 16u);
+  EXPECT_TRUE(alone.readonly);
+  EXPECT_EQ(alone.digest, CopyDigest(file, 0)) << "what a library that is built anew is compared with";
+  EXPECT_EQ(memory.ObjectNamed(memory.objects[0].first), &alone);
 }
 
 TEST_F(LibrariesTest, WhatTheLoaderGoesBy) {

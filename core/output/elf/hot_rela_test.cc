@@ -101,6 +101,35 @@ TEST_F(HotRelaTest, SaysWhenAPartIsFull) {
   EXPECT_TRUE(rela_->Add(0x4000, true, kRelative, 0).ok());
 }
 
+TEST_F(HotRelaTest, AFullTableMovesToWhereThereIsMoreRoom) {
+  rela_->Begin();
+  EXPECT_EQ(rela_->Larger(), 0u) << "nothing is lacking";
+  rela_->Expect(0, 3000);
+  absl::Status status;
+  for (uint64_t i = 0; status.ok(); ++i) status = rela_->Add(0x4000 + 8 * i, false, kSymbolic, i);
+  const uint64_t size = rela_->Larger();
+  EXPECT_GE(size, (plan_.rows() + 3000) * sizeof(Elf64_Rela));
+  const uint64_t offset = file_.size();
+  rela_->MoveTable(offset);
+  EXPECT_EQ(rela_->size(), size);
+  file_.resize(offset + size);
+  for (bool accepted : {false, true}) {  // a plan that comes to nothing moves nothing
+    rela_->Begin();
+    EXPECT_EQ(rela_->Larger(), 0u);
+    EXPECT_TRUE(rela_->moves());
+    rela_->Remove({0x1008, 0x1010});
+    for (uint64_t i = 0; i < 3000; ++i) ASSERT_TRUE(rela_->Add(0x4000 + 8 * i, false, kSymbolic, i).ok());
+    if (!accepted) continue;
+    relative_.erase(0x1008);
+    for (uint64_t i = 0; i < 3000; ++i) other_[0x4000 + 8 * i] = {kSymbolic, i};
+    Commit();
+  }
+  EXPECT_FALSE(rela_->moves());
+  file_.erase(file_.begin() + kFileOffset, file_.begin() + static_cast<ptrdiff_t>(offset));  // where Check looks
+  plan_.other_capacity = static_cast<uint32_t>(size / sizeof(Elf64_Rela)) - plan_.relative_capacity;
+  Check();
+}
+
 TEST_F(HotRelaTest, WordsMoveAcrossEachOther) {
   rela_->Begin();
   // Three relative words: the second and third one go up by one place, the first one goes; so for the symbolic ones.

@@ -28,6 +28,7 @@ class HotSymtabTest : public ::testing::Test {
   HotSymtabTest() {
     plan_.present = true;
     home_.symtab = 16;
+    home_.info_field = 8;
     home_.tls_begin = 0x7000;
     std::string names(1, '\0');
     uint32_t row = 1;
@@ -47,6 +48,7 @@ class HotSymtabTest : public ::testing::Test {
     plan_.name_bytes = names.size();
     plan_.strtab_size = names.size() + 600;
     home_.strtab = home_.symtab + uint64_t{plan_.capacity} * sizeof(Elf64_Sym);
+    home_.strtab_size = plan_.strtab_size;
     file_.assign(home_.strtab + plan_.strtab_size, 0);
     std::copy(names.begin(), names.end(), file_.begin() + static_cast<ptrdiff_t>(home_.strtab));
     Store(&file_[0], uint64_t{plan_.rows} * sizeof(Elf64_Sym));
@@ -80,6 +82,14 @@ class HotSymtabTest : public ::testing::Test {
     Apply(mutations_);
     mutations_.clear();
     hot_->Accept();
+  }
+
+  // Makes room at the end of the file and copies what is kept, as a session does.
+  void Move(const TableRoom& room, uint64_t* at) {
+    const uint64_t from = *at;
+    *at = file_.size();
+    file_.resize(file_.size() + room.size);
+    std::copy_n(file_.begin() + static_cast<ptrdiff_t>(from), room.kept, file_.begin() + static_cast<ptrdiff_t>(*at));
   }
 
   NewSymbol New(uint32_t id, absl::string_view name) const {
@@ -183,6 +193,46 @@ TEST_F(HotSymtabTest, ASymbolWithALargeIdGetsARow) {
   EXPECT_TRUE(hot_->Has(SymbolId(100000)));
   globals_[100000] = {"fresh", ELF64_ST_INFO(STB_WEAK, STT_OBJECT), STV_HIDDEN, 7, 0x9000, 0x900};
   Check();
+}
+
+TEST_F(HotSymtabTest, FullTablesMoveToWhereThereIsMoreRoom) {
+  ASSERT_TRUE(Locals(1, 3, "before").ok());
+  Commit();
+  locals_[1] = LocalsOf(3, "before");
+  Check();
+  EXPECT_EQ(hot_->MoreRows().size, 0u);
+  EXPECT_EQ(hot_->MoreNames().size, 0u);
+  EXPECT_FALSE(Locals(2, 500, "many").ok());
+  const TableRoom rows = hot_->MoreRows();
+  ASSERT_GE(rows.size, (plan_.capacity + 500) * sizeof(Elf64_Sym));
+  EXPECT_EQ(rows.kept, plan_.first_global * sizeof(Elf64_Sym));
+  Move(rows, &home_.symtab);
+  hot_->MoveRows(home_.symtab);
+  hot_->Begin();
+  EXPECT_FALSE(Locals(2, 500, "many").ok()) << "there are rows, but no names";
+  EXPECT_EQ(hot_->MoreRows().size, 0u);
+  const TableRoom names = hot_->MoreNames();
+  ASSERT_GE(names.size, plan_.strtab_size + 4000);
+  Move(names, &home_.strtab);
+  hot_->MoveNames(home_.strtab);
+  hot_->Begin();
+  mutations_.clear();
+  hot_->PublishMove(&mutations_);
+  ASSERT_TRUE(Locals(2, 500, "many").ok());
+  ASSERT_TRUE(hot_->Add(New(90, "fresh")).ok());
+  Define(90, 0x9000);
+  hot_->Remove(SymbolId(2));
+  Commit();
+  locals_[2] = LocalsOf(500, "many");
+  globals_.erase(2);
+  globals_[90] = {"fresh", ELF64_ST_INFO(STB_WEAK, STT_OBJECT), STV_HIDDEN, 7, 0x9000, 0x900};
+  plan_.first_global = Load<Elf64_Word>(&file_[8]);
+  plan_.capacity = static_cast<uint32_t>(rows.size / sizeof(Elf64_Sym));
+  plan_.strtab_size = names.size;
+  Check();
+  mutations_.clear();
+  hot_->Emit(&mutations_);
+  EXPECT_TRUE(mutations_.empty()) << "it has moved";
 }
 
 TEST_F(HotSymtabTest, TheLastRowFillsTheHole) {
