@@ -216,17 +216,18 @@ absl::Status HotRela::Add(uint64_t address, bool relative, uint64_t info, uint64
   return absl::OkStatus();
 }
 
-void HotRela::EmitRow(int part, uint32_t row, uint64_t word, const RelaRow& content,
-                      std::vector<Mutation>* mutations) const {
-  Elf64_Rela rela{};
-  rela.r_offset = word;
-  rela.r_info = content.info;
-  rela.r_addend = static_cast<int64_t>(content.addend);
+void HotRela::EmitRows(int part, uint32_t first, absl::Span<const Filled> rows, std::vector<Mutation>* mutations) const {
   Mutation mutation;
-  mutation.offset = file_offset_ + (uint64_t{parts_[part].first} + row) * sizeof(rela);
+  mutation.offset = file_offset_ + (uint64_t{parts_[part].first} + first) * sizeof(Elf64_Rela);
   mutation.phase = PatchPhase::kTables;
-  mutation.bytes.resize(sizeof(rela));
-  Store(mutation.bytes.data(), rela);
+  mutation.bytes.resize(rows.size() * sizeof(Elf64_Rela));
+  for (size_t i = 0; i < rows.size(); ++i) {
+    Elf64_Rela rela{};
+    rela.r_offset = rows[i].word;
+    rela.r_info = rows[i].row.info;
+    rela.r_addend = static_cast<int64_t>(rows[i].row.addend);
+    Store(&mutation.bytes[i * sizeof(rela)], rela);
+  }
   mutations->push_back(std::move(mutation));
 }
 
@@ -234,11 +235,12 @@ void HotRela::Emit(std::vector<Mutation>* mutations) const {
   for (int p = 0; p < 2; ++p) {
     const Part& part = parts_[p];
     // In a new place there are zeros until now.
-    for (uint32_t row = 0; moves_ && row < part.capacity; ++row) {
-      const bool used = row < part.count;
-      EmitRow(p, row, used ? part.rows[row].word : 0, used ? part.rows[row].row : RelaRow{types_.none, 0}, mutations);
+    if (moves_) {
+      std::vector<Filled> all(part.capacity, Filled{0, {types_.none, 0}});
+      for (uint32_t row = 0; row < part.count; ++row) all[row] = part.rows[row];
+      EmitRows(p, 0, all, mutations);
     }
-    for (const auto& [row, content] : staged_[p].rows) EmitRow(p, row, content.first, content.second, mutations);
+    for (const auto& [row, content] : staged_[p].rows) EmitRows(p, row, {{content.first, content.second}}, mutations);
   }
 }
 

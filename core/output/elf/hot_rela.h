@@ -99,7 +99,7 @@ class HotRela {
   uint32_t Count(int part) const { return parts_[part].count + staged_[part].delta; }
   std::pair<uint64_t, RelaRow> RowAt(int part, uint32_t row) const;
   uint32_t LargerPart(int part) const;
-  void EmitRow(int part, uint32_t row, uint64_t word, const RelaRow& content, std::vector<Mutation>* mutations) const;
+  void EmitRows(int part, uint32_t first, absl::Span<const Filled> rows, std::vector<Mutation>* mutations) const;
   void RemoveRow(int part, uint64_t address, uint32_t row);
   std::vector<uint64_t> WordsIn(int part, WordRange range) const;
   size_t OrderBound(int part, uint64_t address) const;  // the first in `order` that is not before it

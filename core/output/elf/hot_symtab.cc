@@ -224,13 +224,17 @@ void HotSymtab::Emit(std::vector<Mutation>* mutations) const {
     std::copy(text.begin(), text.end(), names.bytes.begin());
     mutations->push_back(std::move(names));
   }
-  const auto write = [&](uint32_t row, const Elf64_Sym& content) {
-    Mutation table = Table(home_.symtab + (uint64_t{first_global_} + row) * sizeof(Elf64_Sym), sizeof(Elf64_Sym));
-    Store(table.bytes.data(), content);
+  const uint64_t globals = home_.symtab + uint64_t{first_global_} * sizeof(Elf64_Sym);
+  if (moves_) {
+    Mutation all = Table(globals, rows_.size() * sizeof(Elf64_Sym));
+    for (size_t row = 0; row < rows_.size(); ++row) Store(&all.bytes[row * sizeof(Elf64_Sym)], std::as_const(rows_)[row].symbol);
+    if (!all.bytes.empty()) mutations->push_back(std::move(all));
+  }
+  for (const auto& [row, content] : staged_rows_) {
+    Mutation table = Table(globals + uint64_t{row} * sizeof(Elf64_Sym), sizeof(Elf64_Sym));
+    Store(table.bytes.data(), content.symbol);
     mutations->push_back(std::move(table));
-  };
-  for (uint32_t row = 0; moves_ && row < rows_.size(); ++row) write(row, std::as_const(rows_)[row].symbol);
-  for (const auto& [row, content] : staged_rows_) write(row, content.symbol);
+  }
   if (moves_ || staged_count_ != rows_.size()) {
     Mutation size = Table(home_.size_field, sizeof(Elf64_Xword));
     Store(size.bytes.data(), (uint64_t{first_global_} + staged_count_) * sizeof(Elf64_Sym));
