@@ -2,7 +2,8 @@
 // headers of their own, and sections that are not loaded move to the end of the file with more room.
 //
 // Program headers that are spare are PT_NULL; section headers that are spare lie behind the table, and so do names in
-// .shstrtab. Tables that are loaded take a segment as well, but keep their section header. What is added goes to the end of the file and of the address space, so nothing that was published moves.
+// .shstrtab. Tables that are loaded take a segment as well, but keep their section header. What is added goes to the end of
+// the file and of the address space, so nothing that was published moves.
 #ifndef CORE_OUTPUT_ELF_HOT_GROWTH_H_
 #define CORE_OUTPUT_ELF_HOT_GROWTH_H_
 
