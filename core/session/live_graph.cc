@@ -32,6 +32,7 @@ LiveGraph::LiveGraph(const Memory& memory, const std::vector<UnitDiff>& diffs, c
     }
   }
   gone_.insert(names.removed.begin(), names.removed.end());
+  for (const NameChanges::Imported& imported : names.imported) gone_.insert(imported.symbol);
   for (const auto& [symbol, unit] : names.users) new_users_[symbol].push_back(unit);
 }
 

@@ -400,51 +400,64 @@ class LivenessDecider {
     return std::nullopt;
   }
 
-  // Imports are what live code refers to.
+  // True of names that the loader looks up, if live code refers to them.
+  static bool IsImport(const SymbolMemory& symbol) {
+    return symbol.kind == SymbolMemory::kShared || (symbol.kind == SymbolMemory::kUndefined && symbol.traits.imported);
+  }
+
+  // Imports are what live code refers to; all others are names in the symbol table.
   Refusal SortImports() {
-    for (const NameChanges::Imported& import : names_.imported) {
-      if (!LiveUser(graph_.AskWhoRefersTo(import.symbol))) {
-        return Refuse(absl::StrCat(memory_.names.Name(import.symbol), " is only referred to by what is left out"));
-      }
+    absl::flat_hash_set<SymbolId> decided(names_.removed.begin(), names_.removed.end());
+    for (NameChanges::Imported& import : names_.imported) {
+      decided.insert(import.symbol);
+      const bool row = !import.open || memory_.output.shared;
+      import.dormant = row && !LiveUser(graph_.AskWhoRefersTo(import.symbol));
     }
+    for (const auto* list : {&names_.added, &names_.redeclared, &names_.dormant}) {
+      for (const NameChanges::Added& defined : *list) decided.insert(defined.symbol);
+    }
+    for (SymbolId id : GainedImports(decided)) {
+      const SymbolMemory& symbol = memory_.symbols[id.value];
+      const bool open = symbol.kind == SymbolMemory::kUndefined;
+      if (!open && !memory_.library_offers.contains(id)) {
+        return GateRefusal{GateReason::kImportSetChanged, absl::StrCat(memory_.names.Name(id), " was not imported so far")};
+      }
+      names_.imported.push_back({id, !symbol.strong, open});
+    }
+    for (SymbolId id : lost_names_) {
+      if (Refusal refusal = decided.contains(id) ? std::nullopt : LoseImport(id)) return refusal;
+    }
+    return std::nullopt;
+  }
+
+  // What live code refers to and the loader does not look up yet, but for names that mean something else now.
+  absl::btree_set<SymbolId> GainedImports(const absl::flat_hash_set<SymbolId>& decided) const {
     absl::btree_set<SymbolId> gained;
     for (const UnitDiff& diff : diffs_) {
       for (uint32_t s = 0; s < diff.sections.size(); ++s) {
         if (!diff.Collectable(s) || !IsLive({diff.unit, s})) continue;
         for (uint32_t target : diff.references.Of(s)) {
-          if ((target & References::kOwn) || memory_.symbols[target].kind != SymbolMemory::kShared) continue;
+          if (target & References::kOwn) continue;
           const SymbolId id(target);
-          if (!memory_.tables->Imports(id) || memory_.symbols[target].idle) gained.insert(id);
+          const SymbolMemory& symbol = memory_.symbols[target];
+          if (!IsImport(symbol) || symbol.address != 0 || decided.contains(id)) continue;  // with one: a copy, or its own PLT entry
+          if (!memory_.tables->Imports(id)) gained.insert(id);
         }
       }
     }
-    for (SymbolId id : gained) {
-      const SymbolMemory& symbol = memory_.symbols[id.value];
-      if (symbol.address != 0) continue;  // a copy, or its own PLT entry
-      if (symbol.idle) {
-        names_.revived.push_back(id);
-      } else if (memory_.library_offers.contains(id)) {
-        names_.imported.push_back({id, !symbol.strong});
-      } else {
-        return GateRefusal{GateReason::kImportSetChanged, absl::StrCat(memory_.names.Name(id), " was not imported so far")};
-      }
-    }
-    return SortLostImports();
+    return gained;
   }
 
-  Refusal SortLostImports() {
-    absl::flat_hash_map<uint32_t, uint32_t> dropped;
-    for (SymbolId id : lost_names_) {
-      const SymbolMemory& symbol = memory_.symbols[id.value];
-      const bool import = symbol.kind == SymbolMemory::kShared || symbol.kind == SymbolMemory::kUndefined;
-      if (!import || symbol.idle || !memory_.tables->Imports(id) || LiveUser(graph_.AskWhoRefersTo(id))) continue;
-      if (symbol.kind != SymbolMemory::kShared || symbol.address != 0 || !symbol.strong ||
-          symbol.import_group == SymbolMemory::kNoImportGroup ||
-          memory_.import_uses[symbol.import_group] <= ++dropped[symbol.import_group]) {
-        return GateRefusal{GateReason::kUndefinedSetChanged, absl::StrCat(memory_.names.Name(id), " need not be imported any more")};
-      }
-      names_.idle.push_back(id);
+  // A name that some code does not refer to any more.
+  Refusal LoseImport(SymbolId id) {
+    const SymbolMemory& symbol = memory_.symbols[id.value];
+    if (!IsImport(symbol) || !memory_.tables->Imports(id) || LiveUser(graph_.AskWhoRefersTo(id))) return std::nullopt;
+    const bool open = symbol.kind == SymbolMemory::kUndefined;
+    if (symbol.address != 0 || symbol.traits.tls || !(open || memory_.library_offers.contains(id))) {
+      return GateRefusal{GateReason::kUndefinedSetChanged, absl::StrCat(memory_.names.Name(id), " need not be imported any more")};
     }
+    names_.imported.push_back({id, !symbol.strong, open, true});
+    if (symbol.strong && !open) names_.unimported.push_back(id);
     return std::nullopt;
   }
 

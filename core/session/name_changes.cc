@@ -325,7 +325,7 @@ class NameResolver {
       return std::nullopt;
     }
     // A library that is not needed yet may have it.
-    if (memory_.options->gc_sections || symbol.shared || (strong && !MayStayOpen())) return Refuse(otherwise.reason, id, otherwise.detail);
+    if (symbol.shared || (strong && !MayStayOpen())) return Refuse(otherwise.reason, id, otherwise.detail);
     changes_.imported.push_back({id, !strong, true});
     return std::nullopt;
   }
@@ -338,9 +338,6 @@ class NameResolver {
 
   // A name that nobody defines has its references, or is gone.
   Refusal DecideOpen(SymbolId id, const SymbolMemory& symbol, bool any, bool strong) {
-    if (memory_.options->gc_sections && !(any && strong == symbol.strong)) {
-      return Refuse(GateReason::kUndefinedSetChanged, id, " is undefined");
-    }
     if (!any) {
       changes_.removed.push_back(id);
       return std::nullopt;
@@ -354,11 +351,7 @@ class NameResolver {
   // An import may stay though nobody refers to it: the loader finds it where it found it before. Only that its library is
   // needed, and which version of it, must not hang on it.
   Refusal DecideImport(SymbolId id, const SymbolMemory& symbol, bool any, bool strong) {
-    if (memory_.options->gc_sections) {  // DecideLiveness says what becomes of its row
-      const bool row = memory_.tables->Imports(id);
-      if (any ? strong == symbol.strong : row) return std::nullopt;
-      return Refuse(GateReason::kUndefinedSetChanged, id, " is imported in another way");
-    }
+    if (memory_.options->gc_sections) return DecideCollectedImport(id, symbol, any, strong);
     if (symbol.idle && strong) {
       changes_.revived.push_back(id);
       return std::nullopt;
@@ -380,6 +373,27 @@ class NameResolver {
       Drop(id);
     }
     return std::nullopt;
+  }
+
+  // With garbage collection, an import has a row as long as live code refers to it (DecideLiveness): none is ever idle.
+  Refusal DecideCollectedImport(SymbolId id, const SymbolMemory& symbol, bool any, bool strong) {
+    if (any && strong == symbol.strong) return std::nullopt;
+    if (!any && symbol.traits.tls) return Refuse(GateReason::kTlsChanged, id, " is a library's thread variable");
+    if (symbol.address != 0 || !memory_.library_offers.contains(id)) {
+      return Refuse(GateReason::kUndefinedSetChanged, id, " is imported in another way");
+    }
+    CountDropped(id, symbol);
+    if (any) changes_.imported.push_back({id, !strong, false});
+    else changes_.removed.push_back(id);
+    return std::nullopt;
+  }
+
+  // A strong import is none any more. Only those with a row count (Memory::import_uses), but that their library is needed
+  // must not hang on any.
+  void CountDropped(SymbolId id, const SymbolMemory& symbol) {
+    const bool counted = !memory_.options->gc_sections || memory_.tables->Imports(id);
+    if (symbol.import_group != SymbolMemory::kNoImportGroup && !symbol.idle) dropped_[symbol.import_group] += counted;
+    if (counted) changes_.unimported.push_back(id);
   }
 
   void Drop(SymbolId id) {
@@ -435,7 +449,6 @@ class NameResolver {
   Refusal DecideAdded(SymbolId id, const SymbolMemory& symbol, std::vector<Touch>& touches) {
     const GateReason reason = GateReason::kDefinedSetChanged;
     if (Refusal refusal = CheckKnownOutside(id)) return refusal;
-    if (symbol.kind != SymbolMemory::kNone && memory_.options->gc_sections) return Refuse(reason, id, " meant something else");
     switch (symbol.kind) {
       case SymbolMemory::kNone:
         break;
@@ -470,8 +483,7 @@ class NameResolver {
     const bool own_address = symbol.address != 0;  // a copy, or a PLT entry that is the function's address everywhere
     if (symbol.lazy || own_address) return Refuse(reason, id, " meant something else");
     if (!memory_.library_offers.contains(id)) return Refuse(reason, id, " meant something else");
-    if (symbol.import_group != SymbolMemory::kNoImportGroup && !symbol.idle) ++dropped_[symbol.import_group];
-    changes_.unimported.push_back(id);
+    CountDropped(id, symbol);
     changes_.rebound.push_back(id);
     return std::nullopt;
   }
@@ -567,7 +579,6 @@ class NameResolver {
     }
     // Whoever refers to it means something else from now on.
     if (symbol.traits.tls) return Refuse(GateReason::kTlsChanged, id, " is a thread variable");
-    if (memory_.options->gc_sections) return Refuse(reason, id, " is gone, and others name it");
     if (VisibilityOf(id, touches) != Visibility::kDefault) return Refuse(reason, id, " is gone, and others name it");
     changes_.rebound.push_back(id);
     return Import(id, symbol, strong, {reason, " is gone, and others name it"});

@@ -44,6 +44,7 @@ struct NameChanges {
     SymbolId symbol;
     bool weak = false;  // nobody refers to it strongly
     bool open = false;  // no library has it: run time may, or it is 0
+    bool dormant = false;  // with --gc-sections: only what is left out refers to it, so that it is not looked up
   };
   std::vector<Imported> imported;  // names that shared libraries define from now on (Memory::library_offers), or nobody
   std::vector<SymbolId> unimported;  // of `added`, `removed` and `imported`, those that were imports

@@ -134,6 +134,15 @@ absl::Status AddImport(const NameChanges::Imported& imported, const Memory& memo
     symbol.binding = SymbolBinding::kWeak;
     return memory.tables->AddSymbol(symbol, mutations);
   }
+  if (imported.dormant) {
+    NewSymbol symbol;
+    symbol.symbol = imported.symbol;
+    symbol.name = name;
+    if (!imported.open) symbol.type = memory.library_offers.at(imported.symbol).type;
+    if (symbol.type == SymbolType::kIfunc) symbol.type = SymbolType::kFunction;
+    symbol.binding = imported.weak ? SymbolBinding::kWeak : SymbolBinding::kGlobal;
+    return memory.tables->AddSymbol(symbol, mutations);
+  }
   NewImport import;
   import.symbol = imported.symbol;
   import.name = name;
@@ -233,7 +242,7 @@ std::optional<GateRefusal> RemoveNames(const GatePass& pass, const Memory& memor
   std::vector<SymbolId> gone = pass.names().removed;
   for (const NameChanges::Added& dormant : pass.names().dormant) {
     const SymbolMemory& was = memory.symbols[dormant.symbol.value];
-    if (was.kind == SymbolMemory::kDefined && !was.dead) gone.push_back(dormant.symbol);
+    if (was.kind != SymbolMemory::kNone && !was.dead) gone.push_back(dormant.symbol);
   }
   for (SymbolId id : gone) {
     const absl::Status status = memory.tables->RemoveSymbol(id, mutations);
@@ -352,7 +361,7 @@ void AdoptPlan(Plan plan, Memory* memory) {
   AdoptCopies(plan.copies, memory);
   for (UnitId unit : written) memory->NoteSites(unit);
   for (const NameChanges::Imported& import : plan.imported) {
-    if (!import.weak && !import.open) ++memory->import_uses[memory->symbols[import.symbol.value].import_group];
+    if (!import.weak && !import.open && !import.dormant) ++memory->import_uses[memory->symbols[import.symbol.value].import_group];
   }
   for (const auto& [list, idle] : {std::make_pair(&plan.idle, true), std::make_pair(&plan.revived, false)}) {
     for (SymbolId id : *list) {
