@@ -241,9 +241,6 @@ Refusal CheckTraits(const Memory& memory, const std::vector<UnitDiff>& units) {
   absl::flat_hash_map<TraitsKey, int64_t> change;
   for (const UnitDiff& diff : units) {
     const UnitMemory& was = memory.units[diff.unit.value];
-    if ((diff.leaves || was.gone) && memory.options->gc_sections) {
-      return GateRefusal{GateReason::kLivenessChanged, absl::StrCat(diff.object->DisplayName(), " came or went")};
-    }
     if (diff.leaves && !was.gone) --change[{was.traits, was.static_tls}];
     if (diff.leaves || !was.gone) continue;
     const TraitsKey key{diff.object->traits, NeedsStaticTls(memory, diff)};
@@ -299,10 +296,10 @@ std::variant<GatePass, GateRefusal> CheckExactGate(const Memory& memory, std::ve
   for (const UnitDiff& diff : *units) {
     if (Refusal refusal = CheckCaptured(memory, diff)) return *refusal;
   }
-  if (Refusal refusal = CheckTraits(memory, *units)) return *refusal;
   std::variant<NameChanges, GateRefusal> names = ResolveNames(memory, units, reconsider);
   if (GateRefusal* refusal = std::get_if<GateRefusal>(&names)) return std::move(*refusal);
   if (Refusal refusal = DecideLiveness(memory, units, &std::get<NameChanges>(names))) return *std::move(refusal);
+  if (Refusal refusal = CheckTraits(memory, *units)) return *refusal;  // what is left out asks for no static storage
   for (const UnitDiff& diff : *units) {
     if (Refusal refusal = CheckStaticTls(memory, diff)) return *refusal;
     if (Refusal refusal = CheckSections(memory, diff, true)) return *refusal;

@@ -385,7 +385,7 @@ class LivenessDecider {
         const NameChanges::Added entry{global.symbol, diff.unit, global.index, PublicityOf(global)};
         if (dead) {
           dead_now.insert({global.symbol, entry});
-          if (!defined || !was.dead || was.owner != diff.unit) names_.dormant.push_back(entry);
+          if (!defined || !was.dead || was.owner != diff.unit || publicities_.contains(global.symbol)) names_.dormant.push_back(entry);
         } else if (defined && was.dead) {
           names_.woken.push_back(entry);
         }
