@@ -34,6 +34,11 @@ enum Need : uint16_t {
   kNeedGotBase = 1u << 11,      // the GOT must exist even if empty (_GLOBAL_OFFSET_TABLE_-relative fields)
 };
 
+// What a symbol has to have for all who refer to it: cells, or a row that dynamic relocations name.
+constexpr uint16_t LastingNeeds(uint16_t needs) {
+  return needs & static_cast<uint16_t>(~(kNeedRelative | kNeedTlsLd | kNeedStaticTls | kNeedGotBase));
+}
+
 // What matters about the symbol that a relocation refers to.
 struct TargetTraits {
   bool imported = false;        // bound at run time: a shared library's symbol, or our own that others may preempt

@@ -6,6 +6,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "core/layout/assign.h"
+#include "core/session/import_needs.h"
 #include "core/session/liveness.h"
 #include "core/symbols/linker_symbols.h"
 
@@ -299,6 +300,7 @@ std::variant<GatePass, GateRefusal> CheckExactGate(const Memory& memory, std::ve
   std::variant<NameChanges, GateRefusal> names = ResolveNames(memory, units, reconsider);
   if (GateRefusal* refusal = std::get_if<GateRefusal>(&names)) return std::move(*refusal);
   if (Refusal refusal = DecideLiveness(memory, units, &std::get<NameChanges>(names))) return *std::move(refusal);
+  if (Refusal refusal = SettleImportNeeds(memory, *units, &std::get<NameChanges>(names))) return *refusal;
   if (Refusal refusal = CheckTraits(memory, *units)) return *refusal;  // what is left out asks for no static storage
   for (const UnitDiff& diff : *units) {
     if (Refusal refusal = CheckStaticTls(memory, diff)) return *refusal;

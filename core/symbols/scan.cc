@@ -16,7 +16,6 @@
 namespace kitlink {
 namespace {
 
-constexpr uint16_t kPerWord = kNeedSymbolic | kNeedRelative;
 constexpr uint16_t kPerImage = kNeedTlsLd | kNeedStaticTls | kNeedGotBase;
 
 struct UndefinedUse {
@@ -107,8 +106,7 @@ class Scanner {
       if (needs & kNeedSymbolic) ++atom->symbolic_relocs;
     }
     if (needs & kPerImage) image_needs_.fetch_or(needs & kPerImage, std::memory_order_relaxed);
-    uint16_t lasting = needs & ~(kPerWord | kPerImage);
-    if (needs & kNeedSymbolic) lasting |= kNeedSymbolic;  // it must be in the dynamic symbol table
+    const uint16_t lasting = LastingNeeds(needs);
     if (lasting == 0) return;
     if (!id.valid()) {
       findings_[u].locals.push_back({index, lasting});
