@@ -225,11 +225,11 @@ class NameResolver {
     const SymbolMemory& symbol = memory_.symbols[id.value];
     const auto touched = touched_.find(id);
     if (symbol.kind != SymbolMemory::kDefined) {
-      if (memory_.options->gc_sections || touched != touched_.end()) {
+      if (touched != touched_.end()) {
         return Refuse(GateReason::kSharedLibraryChanged, id, " changed in a library and in what refers to it");
       }
       if (symbol.kind == SymbolMemory::kUndefined) changes_.rebound.push_back(id);
-      if (symbol.import_group != SymbolMemory::kNoImportGroup) changes_.unimported.push_back(id);
+      if (symbol.import_group != SymbolMemory::kNoImportGroup && Counted(id)) changes_.unimported.push_back(id);
       changes_.imported.push_back({id, !symbol.strong, false});
       return std::nullopt;
     }
@@ -388,12 +388,13 @@ class NameResolver {
     return std::nullopt;
   }
 
-  // A strong import is none any more. Only those with a row count (Memory::import_uses), but that their library is needed
-  // must not hang on any.
+  // With garbage collection, only imports with a row count (Memory::import_uses).
+  bool Counted(SymbolId id) const { return !memory_.options->gc_sections || memory_.tables->Imports(id); }
+
+  // An import is none any more. That its library is needed must not hang on it, whether it counts or not.
   void CountDropped(SymbolId id, const SymbolMemory& symbol) {
-    const bool counted = !memory_.options->gc_sections || memory_.tables->Imports(id);
-    if (symbol.import_group != SymbolMemory::kNoImportGroup && !symbol.idle) dropped_[symbol.import_group] += counted;
-    if (counted) changes_.unimported.push_back(id);
+    if (symbol.import_group != SymbolMemory::kNoImportGroup && !symbol.idle) dropped_[symbol.import_group] += Counted(id);
+    if (Counted(id)) changes_.unimported.push_back(id);
   }
 
   void Drop(SymbolId id) {
