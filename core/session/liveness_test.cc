@@ -5,6 +5,7 @@
 #include <variant>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "core/session/gate.h"
 #include "core/session/testing/hot_memory.h"
 #include "gmock/gmock.h"
@@ -106,6 +107,56 @@ TEST_F(LivenessTest, APartDies) {
   auto both = Check({"h"}, true);
   ASSERT_TRUE(std::holds_alternative<GatePass>(both)) << std::get<GateRefusal>(both).detail;
   EXPECT_THAT(Names(std::get<GatePass>(both).names().dormant), ElementsAre("f", "g"));
+}
+
+// b.o: f calls a library's function, g calls nothing.
+class ImportLivenessTest : public LivenessTest {
+ protected:
+  static ObjBuilder Unit(const std::vector<std::string>& calls) {
+    ObjBuilder object;
+    object.StackNote();
+    return Function(Undefined(object, {"f", "g"}), "_start", calls);
+  }
+  static ObjBuilder Callee(const std::vector<std::string>& calls) {
+    ObjBuilder object;
+    object.StackNote();
+    return Function(Function(Undefined(object, {"away", "far"}), "f", {"away", "far"}), "g", calls);
+  }
+  void Link(const std::vector<std::string>& calls, const std::vector<std::string>& g_calls) {
+    hot_.PutLibrary("libS.so", Function(Function(ObjBuilder().StackNote(), "away", {}), "far", {}));
+    hot_.files.Put("a.o", Unit(calls).Build());
+    hot_.files.Put("b.o", Callee(g_calls).Build());
+    hot_.Link({"--gc-sections", "-dynamic-linker", "/lib/ld.so", "a.o", "b.o", "libS.so"});
+    ASSERT_NE(hot_.memory, nullptr);
+  }
+  // What becomes of imports, as "name" or "name dormant", when a.o calls these and b.o's g those.
+  std::vector<std::string> Imports(const std::vector<std::string>& calls, const std::vector<std::string>& g_calls) {
+    diffs_.clear();
+    diffs_.push_back(hot_.Diff("a.o", Unit(calls)));
+    diffs_.push_back(hot_.Diff("b.o", Callee(g_calls)));
+    auto gate = CheckExactGate(*hot_.memory, &diffs_);
+    if (const auto* refusal = std::get_if<GateRefusal>(&gate)) return {refusal->detail};
+    std::vector<std::string> names;
+    for (const NameChanges::Imported& import : std::get<GatePass>(gate).names().imported) {
+      names.push_back(absl::StrCat(hot_.memory->names.Name(import.symbol), import.dormant ? " dormant" : ""));
+    }
+    std::sort(names.begin(), names.end());
+    return names;
+  }
+};
+
+TEST_F(ImportLivenessTest, ComeWithLiveCode) {
+  Link({}, {});
+  EXPECT_THAT(Imports({"g"}, {}), IsEmpty());
+  EXPECT_THAT(Imports({"f"}, {}), ElementsAre("away", "far"));
+  EXPECT_THAT(Imports({"g"}, {"far"}), ElementsAre("far"));
+}
+
+TEST_F(ImportLivenessTest, GoWithTheLastOfIt) {
+  Link({"f", "g"}, {"far"});
+  EXPECT_THAT(Imports({"f", "g"}, {}), IsEmpty());
+  EXPECT_THAT(Imports({"g"}, {"far"}), ElementsAre("away dormant"));
+  EXPECT_THAT(Imports({}, {"far"}), ElementsAre("away dormant", "far dormant"));
 }
 
 TEST(References, RoundTrip) {

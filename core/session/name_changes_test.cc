@@ -69,19 +69,7 @@ class NameChangesTest : public ::testing::Test {
     ASSERT_NE(hot_.memory, nullptr);
   }
 
-  // A shared library that exports functions f1.. and leaves `undefined` open.
-  void PutLibrary(const std::string& path, const ObjBuilder& object) {
-    MemoryFiles files;
-    Diagnostics diagnostics;
-    files.Put("in.o", object.Build());
-    auto options = ParseCommandLine({"-shared", "-soname", path, "-o", path, "in.o"}, files, diagnostics);
-    ASSERT_TRUE(options.ok()) << options.status();
-    absl::StatusOr<ColdLink> link = PlanColdLink(*options, files, diagnostics);
-    ASSERT_TRUE(link.ok()) << link.status();
-    std::vector<uint8_t> image(link->image->size());
-    ASSERT_TRUE(link->image->Write(absl::MakeSpan(image), diagnostics).ok());
-    hot_.files.Put(path, image);
-  }
+  void PutLibrary(const std::string& path, const ObjBuilder& object) { hot_.PutLibrary(path, object); }
 
   void PutArchive(const std::string& path, const std::vector<std::pair<std::string, ObjBuilder>>& members,
                   const std::vector<std::vector<std::string>>& offers) {

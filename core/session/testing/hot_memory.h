@@ -41,6 +41,20 @@ class HotMemory {
     memory = *std::move(captured);
   }
 
+  // Puts a shared library that exports and leaves open what the object does.
+  void PutLibrary(const std::string& path, const ObjBuilder& object) {
+    MemoryFiles inputs;
+    Diagnostics diagnostics;
+    inputs.Put("in.o", object.Build());
+    auto options = ParseCommandLine({"-shared", "-soname", path, "-o", path, "in.o"}, inputs, diagnostics);
+    ASSERT_TRUE(options.ok()) << options.status();
+    absl::StatusOr<ColdLink> link = PlanColdLink(*options, inputs, diagnostics);
+    ASSERT_TRUE(link.ok()) << link.status();
+    std::vector<uint8_t> image(link->image->size());
+    ASSERT_TRUE(link->image->Write(absl::MakeSpan(image), diagnostics).ok());
+    files.Put(path, image);
+  }
+
   // The unit of a plain object.
   UnitId UnitOf(const std::string& path) const { return memory->files[memory->file_of.at(path)].units.at(0); }
   UnitMemory& unit(const std::string& path) { return memory->units[UnitOf(path).value]; }
