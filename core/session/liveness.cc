@@ -314,7 +314,8 @@ class LivenessDecider {
         for (uint32_t target : diff.references.Of(s)) {
           if ((target & References::kOwn) || std::binary_search(before.begin(), before.end(), target)) continue;
           const SymbolMemory& symbol = memory_.symbols[target];
-          if (symbol.kind != SymbolMemory::kUndefined || !symbol.strong) continue;
+          LiveNode home;
+          if (symbol.kind != SymbolMemory::kUndefined || !symbol.strong || graph_.Home(SymbolId(target), &home)) continue;
           if (open && symbol.visibility == Visibility::kDefault) continue;
           return GateRefusal{GateReason::kLinkError, absl::StrCat(memory_.names.Name(SymbolId(target)), " is undefined")};
         }
