@@ -152,12 +152,17 @@ absl::string_view LiveGraph::NameOf(const LiveNode& node) const {
   return memory_.units[node.unit.value].atoms[node.index].name;
 }
 
+const References& LiveGraph::ReferencesOf(UnitId unit) const {
+  const int d = Changed(unit);
+  return d >= 0 ? diffs_[d].references : memory_.units[unit.value].references;
+}
+
 const LiveGraph::Inverse& LiveGraph::InverseOf(UnitId unit) {
   const auto [it, fresh] = inverses_.try_emplace(unit);
   if (!fresh) return it->second;
   Inverse& inverse = it->second;
   const int d = Changed(unit);
-  const References& references = d >= 0 ? diffs_[d].references : memory_.units[unit.value].references;
+  const References& references = ReferencesOf(unit);
   for (uint32_t from = 0; from < references.size(); ++from) {
     for (uint32_t target : references.Of(from)) inverse.users[target].push_back(from);
   }
@@ -206,6 +211,15 @@ LiveGraph::Asking LiveGraph::AskWhoRefersTo(const LiveNode& node) {
 bool LiveGraph::Next(Asking* asking, std::vector<LiveNode>* nodes) {
   if (asking->next == asking->portions.size()) return false;
   const auto [unit, target] = asking->portions[asking->next++];
+  // Most units are asked once, of a name that many have.
+  if (!inverses_.contains(unit) && asked_.insert(unit).second) {
+    const References& references = ReferencesOf(unit);
+    for (uint32_t from = 0; from < references.size(); ++from) {
+      const absl::Span<const uint32_t> targets = references.Of(from);
+      if (std::binary_search(targets.begin(), targets.end(), target)) nodes->push_back({unit, from});
+    }
+    return true;
+  }
   const Inverse& inverse = InverseOf(unit);
   if (const auto it = inverse.users.find(target); it != inverse.users.end()) {
     for (uint32_t from : it->second) nodes->push_back({unit, from});

@@ -68,6 +68,7 @@ class LiveGraph {
     absl::flat_hash_map<uint32_t, std::vector<SymbolId>> definitions;  // by section or atom
   };
   const Inverse& InverseOf(UnitId unit);
+  const References& ReferencesOf(UnitId unit) const;
   absl::string_view NameOf(const LiveNode& node) const;
   void AskUsers(SymbolId symbol, Asking* asking) const;
   void ResolveSet(absl::string_view name, std::vector<LiveNode>* nodes) const;
@@ -83,6 +84,7 @@ class LiveGraph {
   absl::flat_hash_set<SymbolId> gone_;                                        // names without a definition now
   absl::flat_hash_map<SymbolId, std::vector<UnitId>> new_users_;
   absl::flat_hash_map<UnitId, Inverse> inverses_;
+  absl::flat_hash_set<UnitId> asked_;  // whose inverse is worth making next time
 };
 
 }  // namespace kitlink
