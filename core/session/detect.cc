@@ -164,7 +164,7 @@ class ChangeReader {
       }
       const ArchiveMember& member = *it->second[unit.ordinal];
       const bool moves = std::any_of(result_.moved.begin(), result_.moved.end(), [&](const auto& moved) { return moved.first == id; });
-      if (!moves && unit.content.known() && HashContent(member.bytes) == unit.content) continue;
+      if (!moves && unit.content.known() && DigestQuickly(member.bytes) == unit.content) continue;
       absl::StatusOr<std::unique_ptr<ObjectFile>> object = ReadArchiveMember(**archive, member);
       if (!object.ok()) return Refuse(GateReason::kUnreadableInput, object.status().message());
       result_.units.push_back({id, *std::move(object)});
@@ -176,7 +176,8 @@ class ChangeReader {
   }
 
   // An archive with other members than before, in another order, or that define other names. Where members that take part
-  // pass each other, they have moved.
+  // pass each other, they have moved. Of members with one name (CMake keeps but the file's name) the first is taken for what
+  // the first was, and so on: whichever it is, what is in it is compared.
   std::optional<GateRefusal> Relist(uint32_t f, const Archive& archive) {
     const FileMemory& file = memory_.files[f];
     const auto whole = [](const InputArgument& input) { return input.flags.whole_archive; };
@@ -189,21 +190,24 @@ class ChangeReader {
     relisted.file = f;
     relisted.member_list = MemberListDigest(archive);
     relisted.members = MembersOf(archive);
-    absl::flat_hash_map<uint64_t, size_t> before;  // by name: place in the old list
-    for (size_t m = 0; m < file.members.size(); ++m) {
-      if (!before.emplace(file.members[m].name, m).second) return Refuse(GateReason::kArchiveChanged, file.path);
+    absl::flat_hash_map<uint64_t, uint32_t> seen;
+    absl::flat_hash_map<std::pair<uint64_t, uint32_t>, size_t> before;  // by name, and how many had it: place in the old list
+    for (size_t m = 0; m < file.members.size(); ++m) before.emplace(std::make_pair(file.members[m].name, seen[file.members[m].name]++), m);
+    absl::flat_hash_map<std::pair<absl::string_view, uint32_t>, UnitId> taking_part;
+    for (UnitId unit : file.units) {
+      const UnitMemory& known = memory_.units[unit.value];
+      taking_part.emplace(std::make_pair(absl::string_view(known.member), known.ordinal), unit);
     }
-    absl::flat_hash_map<absl::string_view, UnitId> taking_part;
-    for (UnitId unit : file.units) taking_part.emplace(memory_.units[unit.value].member, unit);
-    absl::flat_hash_set<uint64_t> now;
+    seen.clear();
     size_t next = 0;
     for (uint32_t m = 0; m < archive.members.size(); ++m) {
       const MemberMemory& member = relisted.members[m];
-      if (!now.insert(member.name).second) return Refuse(GateReason::kArchiveChanged, file.path);
-      const auto old = before.find(member.name);
+      const uint32_t ordinal = seen[member.name]++;
+      const auto old = before.find(std::make_pair(member.name, ordinal));
       if (old != before.end() && old->second < next) relisted.reordered = true;
       if (old != before.end()) next = old->second + 1;
-      if (const auto unit = taking_part.find(archive.members[m].name); unit != taking_part.end()) {
+      const auto unit = taking_part.find(std::make_pair(absl::string_view(archive.members[m].name), ordinal));
+      if (unit != taking_part.end()) {
         relisted.places.push_back({unit->second, m});
         continue;
       }

@@ -230,7 +230,7 @@ class Capture {
         *memory_->arch, *in.object, memory_->output,
         [&](uint32_t s) { return program_.atoms[in.first_atom + s].state == Atom::kLive; });
     out.lazy = in.lazy;
-    if (!out.member.empty()) out.content = HashContent(in.object->image);
+    if (!out.member.empty()) out.content = DigestQuickly(in.object->image);
     std::vector<uint32_t> numbers(in.object->sections.size(), References::kOwn);
     for (uint32_t s = 0; s < in.object->sections.size(); ++s) {
       const Atom& atom = program_.atoms[in.first_atom + s];

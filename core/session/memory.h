@@ -89,7 +89,7 @@ struct UnitMemory {
   std::string member;     // empty for plain objects
   uint32_t ordinal = 0;   // of the member in its archive
   UnitRank rank;
-  ContentId content;      // of an archive member's bytes
+  QuickDigest content;    // of an archive member's bytes
   bool captured = false;  // the file was as it was when it was linked while this was made
   bool gone = false;      // takes no part any more, or not yet; ids are never given out twice
   UnitTraits traits;

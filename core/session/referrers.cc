@@ -56,7 +56,7 @@ class ReferrerReader {
       for (const ArchiveMember& member : (*archive)->members) {
         if (member.name == unit.member && ordinal++ == unit.ordinal) found = &member;
       }
-      if (found == nullptr || HashContent(found->bytes) != unit.content) return false;
+      if (found == nullptr || DigestQuickly(found->bytes) != unit.content) return false;
       absl::StatusOr<std::unique_ptr<ObjectFile>> object = ReadArchiveMember(**archive, *found);
       if (!object.ok()) return false;
       result_.units.push_back({id, *std::move(object)});

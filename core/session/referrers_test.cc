@@ -154,9 +154,9 @@ TEST_F(ReferrersTest, MembersAreComparedByContent) {
   read_.stamps.clear();
   Trust("liba.a");
   EXPECT_TRUE(ReadOne(MemberUnit()));
-  hot_.memory->units[MemberUnit().value].content.bytes[0] ^= 1;
+  hot_.memory->units[MemberUnit().value].content.low ^= 1;
   EXPECT_FALSE(ReadOne(MemberUnit()));
-  hot_.memory->units[MemberUnit().value].content.bytes[0] ^= 1;
+  hot_.memory->units[MemberUnit().value].content.low ^= 1;
   hot_.memory->units[MemberUnit().value].ordinal = 0;  // the other one of this name
   EXPECT_FALSE(ReadOne(MemberUnit()));
   hot_.memory->units[MemberUnit().value].ordinal = 2;

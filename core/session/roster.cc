@@ -155,7 +155,7 @@ class RosterReader {
     UnitMemory& memory = memory_.units[unit.value];
     memory.member = member.name;
     for (uint32_t m = 0; m < offer.member; ++m) memory.ordinal += archive->members[m].name == member.name;
-    memory.content = HashContent(member.bytes);
+    memory.content = DigestQuickly(member.bytes);
     changed_.joining.push_back({offer.file, unit});
     changed_.units.push_back({unit, *std::move(object)});
     return std::nullopt;

@@ -68,7 +68,7 @@ class UnitPlacer {
     unit.member = old_.member;
     unit.ordinal = old_.ordinal;
     unit.rank = old_.rank;
-    if (!unit.member.empty() && !diff_.leaves) unit.content = HashContent(object_.image);
+    if (!unit.member.empty() && !diff_.leaves) unit.content = DigestQuickly(object_.image);
     unit.gone = diff_.leaves;
     unit.captured = !diff_.leaves;
     unit.traits = object_.traits;
