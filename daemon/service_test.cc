@@ -265,6 +265,7 @@ TEST_F(ServiceTest, StatusVerifyAndClose) {
   EXPECT_TRUE(status.sessions(0).hot());
   EXPECT_THAT(status.sessions(0).inputs(), testing::ElementsAre(folder_ + "/a"));
   EXPECT_EQ(status.daemon().version(), "1.0");
+  EXPECT_GT(status.anonymous_bytes(), 0u);
   for (bool equivalent : {true, false}) {
     grpc::ClientContext context;
     v1::VerifyRequest request;

@@ -165,6 +165,7 @@ class LinkSessionTest : public ::testing::Test {
   void LinkFirst() {
     Expect(Outcome::kFull, GateReason::kFirstLink);
     session_.Settle();
+    EXPECT_EQ(session_.Status().input_bytes != 0, session_.Status().hot);
   }
 
   // Whether the image holds work() with this value.

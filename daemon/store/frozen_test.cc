@@ -33,7 +33,7 @@ class FrozenState : public StateStore {
 
 TEST(FrozenStateTest, AllLoadOrAreRefusedByVersion) {
   const fs::path root = fs::path(getenv("TEST_SRCDIR")) / getenv("TEST_WORKSPACE") / "testdata/state";
-  int samples = 0;
+  int samples = 0, loaded = 0;
   for (const auto& sample : fs::directory_iterator(root)) {
     if (!sample.is_directory()) continue;
     StateFiles files(sample.path().string());
@@ -53,6 +53,7 @@ TEST(FrozenStateTest, AllLoadOrAreRefusedByVersion) {
         EXPECT_TRUE(absl::IsFailedPrecondition(state.status())) << sample << ": " << state.status();
         continue;
       }
+      ++loaded;
       Memory& memory = *state->memory;
       EXPECT_FALSE(memory.units.empty()) << sample;
       for (const UnitMemory& unit : std::as_const(memory).units) {
@@ -63,6 +64,7 @@ TEST(FrozenStateTest, AllLoadOrAreRefusedByVersion) {
     }
   }
   EXPECT_GT(samples, 0);
+  EXPECT_GT(loaded, 0) << "no sample is of this format: keep a new one, see testdata/state/README.md";
 }
 
 }  // namespace
