@@ -90,6 +90,8 @@ QuickDigest DigestQuickly(ByteView bytes) {
   return {hash.low64, hash.high64};
 }
 
+uint64_t HashQuickly(ByteView bytes) { return XXH3_64bits(bytes.data(), bytes.size()); }
+
 uint64_t FnvWords(ByteView bytes, uint64_t seed) {
   uint64_t hash = seed;
   const uint8_t* p = bytes.data();

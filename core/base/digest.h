@@ -72,6 +72,8 @@ struct QuickDigest {
   friend bool operator==(const QuickDigest& a, const QuickDigest& b) { return a.low == b.low && a.high == b.high; }
 };
 QuickDigest DigestQuickly(ByteView bytes);
+// XXH3-64.
+uint64_t HashQuickly(ByteView bytes);
 
 }  // namespace kitlink
 

@@ -49,6 +49,12 @@ TEST(ContentHasher, IntegersAreLittleEndian) {
   EXPECT_EQ(one.Finish(), two.Finish());
 }
 
+// What is on disk, and build ids, are made of it: it must not become another one.
+TEST(HashQuickly, IsXxh3) {
+  EXPECT_EQ(HashQuickly(ByteView()), 0x2d06800538d394c2u);
+  EXPECT_NE(HashQuickly(AsBytes("a")), HashQuickly(AsBytes("b")));
+}
+
 TEST(FnvWords, FollowsTheDefinition) {
   const uint64_t prime = 0x100000001b3ull;
   uint64_t expected = 0xcbf29ce484222325ull;

@@ -117,6 +117,7 @@ struct ObjectFile {
   std::vector<SectionGroup> groups;
   UnitTraits traits;
   std::vector<std::unique_ptr<uint8_t[]>> owned;  // decompressed or converted bytes
+  std::vector<SymbolId> ids;           // of the global symbols, beside them, where a session has looked them up
 
   // "main.o" or "libx.a(member.o)".
   std::string DisplayName() const;

@@ -18,6 +18,23 @@ bool LeftOut(const LinkOptions& options, const InputSection& section) {
          (options.incremental && NeedsWholeProgram(section));
 }
 
+// The ids of the object's global names; those that the session does not know are invalid. Most names are where they were in
+// the unit's last version: comparing them touches memory that lies together, looking them up does not.
+std::vector<SymbolId> FindNames(const Memory& memory, UnitId unit, const ObjectFile& object) {
+  std::vector<SymbolId> ids(object.symbols.size() - std::min<size_t>(object.first_global, object.symbols.size()));
+  if (unit.value < memory.units.size()) {
+    for (const GlobalMemory& global : memory.units[unit.value].globals) {
+      const size_t i = global.index - object.first_global;
+      if (global.symbol.valid() && i < ids.size()) ids[i] = global.symbol;
+    }
+  }
+  for (size_t i = 0; i < ids.size(); ++i) {
+    const absl::string_view name = object.symbols[object.first_global + i].name;
+    if (!ids[i].valid() || memory.names.Name(ids[i]) != name) ids[i] = memory.names.Find(name);
+  }
+  return ids;
+}
+
 }  // namespace
 
 bool UnitDiff::Collectable(uint32_t section) const {
@@ -32,11 +49,9 @@ UnitDiff DiffUnit(const Memory& memory, UnitId unit, std::unique_ptr<ObjectFile>
   diff.unit = unit;
   diff.kept_and_lost = groups != nullptr ? *groups : UnitGroups{old.kept_groups, old.lost_groups};
   NormalizeObject(object.get());
-  std::vector<SymbolId> symbols;  // of the object's globals
-  diff.globals = GlobalsOf(*object, [&](absl::string_view name) {
-    symbols.push_back(memory.names.Find(name));
-    return symbols.back();
-  });
+  if (object->ids.empty()) object->ids = FindNames(memory, unit, *object);
+  const auto symbol_of = [&](uint32_t index) { return object->ids[index - object->first_global]; };
+  diff.globals = GlobalsOf(*object, symbol_of);
   for (const SectionGroup& group : object->groups) {
     if (group.comdat) diff.groups.push_back(memory.names.Find(group.signature));
   }
@@ -82,7 +97,6 @@ UnitDiff DiffUnit(const Memory& memory, UnitId unit, std::unique_ptr<ObjectFile>
     global.lost = global.role == GlobalMemory::kDefined && section < diff.sections.size() &&
                   diff.sections[section].fate == SectionDiff::kDiscarded;
   }
-  const auto symbol_of = [&](uint32_t index) { return symbols[index - object->first_global]; };
   NoteCopies(memory, *object, symbol_of, [&](uint32_t s) { return diff.sections[s].fate != SectionDiff::kDead; }, &diff.globals);
   if (memory.options->gc_sections) {
     diff.references = ReferencesOf(*object, FramesOf(*object), symbol_of);
@@ -104,9 +118,12 @@ std::vector<UnitDiff> DiffStrictly(ChangedObjects units, const Memory& memory) {
   return diffs;
 }
 
-void InternNames(const ObjectFile& object, Memory* memory) {
-  for (size_t i = object.first_global; i < object.symbols.size(); ++i) memory->Intern(object.symbols[i].name);
-  for (const SectionGroup& group : object.groups) memory->Intern(group.signature);
+void InternNames(UnitId unit, ObjectFile* object, Memory* memory) {
+  object->ids = FindNames(*memory, unit, *object);
+  for (size_t i = 0; i < object->ids.size(); ++i) {
+    if (!object->ids[i].valid()) object->ids[i] = memory->Intern(object->symbols[object->first_global + i].name);
+  }
+  for (const SectionGroup& group : object->groups) memory->Intern(group.signature);
 }
 
 std::vector<UnitDiff> DiffExactly(ChangedObjects units, const std::vector<UnitGroups>& groups, const Memory& memory) {

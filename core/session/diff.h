@@ -60,8 +60,8 @@ std::vector<UnitDiff> DiffStrictly(ChangedObjects units, const Memory& memory);
 // Diffs all changed units; `groups`, beside them, says who keeps what now.
 std::vector<UnitDiff> DiffExactly(ChangedObjects units, const std::vector<UnitGroups>& groups, const Memory& memory);
 
-// Gives the names of an object that are new an id, which is all that changes in `memory`.
-void InternNames(const ObjectFile& object, Memory* memory);
+// Gives the names of an object that are new an id, which is all that changes in `memory`, and looks up all of them.
+void InternNames(UnitId unit, ObjectFile* object, Memory* memory);
 
 }  // namespace kitlink
 

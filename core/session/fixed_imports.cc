@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <string>
 
-#include "absl/container/flat_hash_map.h"
 #include "absl/container/flat_hash_set.h"
 #include "absl/strings/str_cat.h"
 
@@ -19,12 +18,6 @@ template <typename Each>
 void ForEachFixed(const UnitDiff& diff, const PlacementState& state, Each each) {
   const Memory& memory = state.memory();
   const ObjectFile& object = *diff.object;
-  absl::flat_hash_map<uint32_t, SymbolId> ids;
-  const auto find = [&](uint32_t index) {
-    const auto [it, fresh] = ids.try_emplace(index);
-    if (fresh) it->second = memory.names.Find(object.symbols[index].name);
-    return it->second;
-  };
   for (uint32_t s = 0; s < object.sections.size(); ++s) {
     const InputSection& section = object.sections[s];
     const SectionDiff::Fate fate = diff.sections[s].fate;
@@ -33,7 +26,7 @@ void ForEachFixed(const UnitDiff& diff, const PlacementState& state, Each each) 
     for (size_t r = 0; r < section.relocs.size(); ++r) {
       const uint32_t index = section.relocs[r].symbol;
       if (index < object.first_global || index >= object.symbols.size()) continue;
-      const SymbolId id = find(index);
+      const SymbolId id = GlobalId(memory, object, index);
       if (!id.valid() || state.symbol(id).kind != SymbolMemory::kShared) continue;
       const ScanResult scan = memory.arch->Scan(section.relocs.subspan(r), section.bytes, (section.flags & kSecWrite) != 0,
                                                 state.symbol(id).traits, memory.output);

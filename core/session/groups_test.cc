@@ -54,7 +54,7 @@ class GroupsTest : public ::testing::Test {
     objects_.clear();
     for (const auto& [path, object] : now) {
       objects_.push_back(testing::ReadBytes(object.Build(), path));
-      InternNames(*objects_.back(), hot_.memory.get());
+      InternNames(hot_.UnitOf(path), objects_.back().get(), hot_.memory.get());
       units.push_back({hot_.UnitOf(path), objects_.back().get()});
     }
     GroupDecision decision = DecideGroups(*hot_.memory, units);

@@ -57,7 +57,7 @@ class NeedFinder {
   void LookAt(const UnitDiff& diff) {
     const ObjectFile& object = *diff.object;
     std::vector<SymbolId> ids(object.symbols.size());
-    for (size_t s = object.first_global; s < ids.size(); ++s) ids[s] = memory_.names.Find(object.symbols[s].name);
+    for (size_t s = object.first_global; s < ids.size(); ++s) ids[s] = GlobalId(memory_, object, static_cast<uint32_t>(s));
     for (uint32_t s = 0; s < diff.sections.size(); ++s) {
       const InputSection& section = object.sections[s];
       if (!(section.flags & kSecAlloc)) continue;

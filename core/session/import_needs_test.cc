@@ -40,7 +40,7 @@ class ImportNeedsTest : public ::testing::Test {
     arguments.insert(arguments.end(), {"-dynamic-linker", "/lib/ld.so", "a.o", "libS.so"});
     hot_.Link(arguments);
     std::unique_ptr<ObjectFile> object = testing::ReadBytes(Start(type).Build(), "a.o");
-    InternNames(*object, hot_.memory.get());
+    InternNames(hot_.UnitOf("a.o"), object.get(), hot_.memory.get());
     diffs_.clear();
     diffs_.push_back(hot_.Diff("a.o", std::move(object)));
     return CheckExactGate(*hot_.memory, &diffs_);

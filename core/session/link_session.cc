@@ -247,7 +247,7 @@ std::optional<GateRefusal> LinkSession::Impl::DecideUnits(FileSource& files, Cha
   for (int round = 0; round < kMostPulls; ++round) {
     std::vector<std::pair<UnitId, const ObjectFile*>> objects;
     for (const auto& [unit, object] : changed->units) {
-      InternNames(*object, memory.get());
+      InternNames(unit, object.get(), memory.get());
       objects.push_back({unit, object.get()});
     }
     auto decided = DecideParts(*memory, objects, changed->leaving);
@@ -282,7 +282,7 @@ std::variant<std::vector<UnitDiff>, GateRefusal> LinkSession::Impl::Diff(const L
     const absl::btree_set<UnitId> wanted(decision.wanted.begin(), decision.wanted.end());
     std::optional<ChangedUnits> more = ReadUnits(*memory, wanted, kMostReferrers, files, *changed);
     if (!more || round == kMostRounds) return GateRefusal{GateReason::kComdatSetChanged, "a group is another unit's now"};
-    for (const auto& [unit, object] : more->units) InternNames(*object, memory.get());
+    for (const auto& [unit, object] : more->units) InternNames(unit, object.get(), memory.get());
     changed->Append(*std::move(more));
   }
 }

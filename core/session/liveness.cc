@@ -348,7 +348,7 @@ class LivenessDecider {
       std::sort(diff.removed.begin(), diff.removed.end());
       for (GlobalMemory& global : diff.globals) global.copied = false;
       NoteCopies(
-          memory_, *diff.object, [&](uint32_t index) { return memory_.names.Find(diff.object->symbols[index].name); },
+          memory_, *diff.object, [&](uint32_t index) { return GlobalId(memory_, *diff.object, index); },
           [&](uint32_t s) { return diff.sections[s].fate != SectionDiff::kDead; }, &diff.globals);
     }
   }

@@ -238,7 +238,7 @@ class Capture {
       numbers[s] = static_cast<uint32_t>(out.atoms.size());
       out.atoms.push_back(CaptureAtom(*in.object, s, atom, AtomId(in.first_atom + s)));
     }
-    out.globals = GlobalsOf(*in.object, [&](absl::string_view name) { return program_.names.Find(name); });
+    out.globals = GlobalsOf(*in.object, [&](uint32_t i) { return program_.names.Find(in.object->symbols[i].name); });
     for (GlobalMemory& global : out.globals) {
       if (!global.symbol.valid()) continue;
       const Symbol& symbol = program_.symbols[global.symbol.value];
@@ -635,13 +635,13 @@ uint64_t MemberListDigest(const Archive& archive) {
   return digest;
 }
 
-std::vector<GlobalMemory> GlobalsOf(const ObjectFile& object, absl::FunctionRef<SymbolId(absl::string_view)> find) {
+std::vector<GlobalMemory> GlobalsOf(const ObjectFile& object, absl::FunctionRef<SymbolId(uint32_t)> id) {
   std::vector<GlobalMemory> globals;
   for (uint32_t i = object.first_global; i < object.symbols.size(); ++i) {
     const InputSymbol& symbol = object.symbols[i];
     GlobalMemory global;
     global.index = i;
-    global.symbol = find(symbol.name);
+    global.symbol = id(i);
     global.binding = symbol.binding;
     global.type = symbol.type;
     global.visibility = symbol.visibility;
@@ -663,6 +663,11 @@ std::vector<GlobalMemory> GlobalsOf(const ObjectFile& object, absl::FunctionRef<
   std::sort(globals.begin(), globals.end(),
             [](const GlobalMemory& a, const GlobalMemory& b) { return a.symbol < b.symbol; });
   return globals;
+}
+
+SymbolId GlobalId(const Memory& memory, const ObjectFile& object, uint32_t index) {
+  const size_t i = index - object.first_global;
+  return i < object.ids.size() && object.ids[i].valid() ? object.ids[i] : memory.names.Find(object.symbols[index].name);
 }
 
 absl::string_view OfferedName(absl::string_view name) {

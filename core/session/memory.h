@@ -389,8 +389,12 @@ std::vector<MemberMemory> MembersOf(const Archive& archive);
 // What an archive offers: all its members do, in order.
 uint64_t MemberListDigest(const Archive& archive);
 
-// What `object` says of its global names, sorted by symbol. Names that `find` does not know get invalid ids.
-std::vector<GlobalMemory> GlobalsOf(const ObjectFile& object, absl::FunctionRef<SymbolId(absl::string_view)> find);
+// What `object` says of its global names, sorted by symbol. `id` gives the symbol behind an index of object.symbols; those
+// of names that are not known are invalid.
+std::vector<GlobalMemory> GlobalsOf(const ObjectFile& object, absl::FunctionRef<SymbolId(uint32_t)> id);
+
+// The symbol behind global symbol `index` of `object`; invalid when the session does not know the name.
+SymbolId GlobalId(const Memory& memory, const ObjectFile& object, uint32_t index);
 
 }  // namespace kitlink
 

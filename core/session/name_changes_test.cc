@@ -101,7 +101,7 @@ class NameChangesTest : public ::testing::Test {
     std::vector<std::pair<UnitId, const ObjectFile*>> objects;
     for (const Now& unit : now) {
       changed.push_back({unit.unit, testing::ReadBytes(unit.object.Build(), "now.o")});
-      InternNames(*changed.back().second, &memory);
+      InternNames(unit.unit, changed.back().second.get(), &memory);
       objects.push_back({unit.unit, changed.back().second.get()});
     }
     const GroupDecision decision = DecideGroups(memory, objects);
@@ -253,7 +253,7 @@ TEST_F(NameChangesTest, NewDefinitionsOfHiddenNames) {
     for (InputSymbol& symbol : changed[1].second->symbols) {
       if (symbol.name == "fresh") symbol.visibility = Visibility::kHidden;
     }
-    for (const auto& [unit, object] : changed) InternNames(*object, &memory);
+    for (const auto& [unit, object] : changed) InternNames(unit, object.get(), &memory);
     std::vector<UnitDiff> diffs = DiffStrictly(std::move(changed), memory);
     auto result = ResolveNames(memory, &diffs);
     return std::holds_alternative<GateRefusal>(result) ? NameChanges() : std::get<NameChanges>(result);

@@ -10,6 +10,7 @@
 #include "core/session/debug_tables.h"
 #include "core/session/fixed_imports.h"
 #include "core/session/growth.h"
+#include "core/session/image_blocks.h"
 #include "core/session/site_writer.h"
 #include "core/session/sites.h"
 #include "core/session/trim.h"
@@ -187,13 +188,6 @@ std::optional<GateRefusal> UpdateNames(const GatePass& pass, const Memory& memor
   return std::nullopt;
 }
 
-// Reads an image that is to grow: behind its `size` bytes there are zeros.
-absl::Status ReadGrown(uint64_t size, const ImageReader& image, uint64_t offset, MutableBytes into) {
-  const uint64_t there = offset < size ? std::min<uint64_t>(size - offset, into.size()) : 0;
-  std::fill(into.begin() + static_cast<ptrdiff_t>(there), into.end(), 0);
-  return there == 0 ? absl::OkStatus() : image(offset, into.first(there));
-}
-
 // A file that grows is as long as what is written into it says.
 void ReachEnd(uint64_t size, std::vector<Mutation>* mutations) {
   const bool reached = std::any_of(mutations->begin(), mutations->end(),
@@ -258,7 +252,8 @@ std::optional<GateRefusal> RemoveNames(const GatePass& pass, const Memory& memor
 
 std::variant<Plan, GateRefusal> PlanPatch(const GatePass& pass, const Memory& memory, const MoveRules& rules,
                                           const ImageReader& image) {
-  const ImageReader read = [&](uint64_t offset, MutableBytes into) { return ReadGrown(memory.image_size, image, offset, into); };
+  ImageBlocks blocks(image, memory.image_size);
+  const ImageReader read = [&](uint64_t offset, MutableBytes into) { return blocks.Read(offset, into); };
   if (auto refusal = CheckMoved(pass, memory, rules.republish)) return *refusal;
   std::variant<RowLayouts, GateRefusal> rows = LayRows(pass, memory, rules.republish);
   if (GateRefusal* refusal = std::get_if<GateRefusal>(&rows)) return *std::move(refusal);

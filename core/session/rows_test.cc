@@ -48,7 +48,7 @@ class RowsTest : public ::testing::Test {
 
   std::variant<RowLayouts, GateRefusal> Lay(const std::string& path, const ObjBuilder& now) {
     std::unique_ptr<ObjectFile> object = ReadBytes(now.Build(), path);
-    InternNames(*object, hot_.memory.get());
+    InternNames(hot_.UnitOf(path), object.get(), hot_.memory.get());
     std::vector<UnitDiff> diffs;
     diffs.push_back(hot_.Diff(path, std::move(object)));
     auto gate = CheckExactGate(*hot_.memory, &diffs);

@@ -28,7 +28,11 @@ class PartDecider {
       : memory_(memory), units_(units), leaving_(leaving) {
     for (size_t i = 0; i < units.size(); ++i) {
       index_[units[i].first] = i;
-      now_.push_back(GlobalsOf(*units[i].second, [&](absl::string_view name) { return memory.names.Find(OfferedName(name)); }));
+      const ObjectFile& object = *units[i].second;
+      now_.push_back(GlobalsOf(object, [&](uint32_t index) {
+        const absl::string_view name = object.symbols[index].name, offered = OfferedName(name);
+        return offered.size() == name.size() ? GlobalId(memory, object, index) : memory.names.Find(offered);
+      }));
       for (const GlobalMemory& global : now_.back()) {
         if (global.symbol.valid() && Was(units[i].first, global.symbol) == nullptr) new_users_[global.symbol].push_back(units[i].first);
       }

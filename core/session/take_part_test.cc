@@ -47,7 +47,7 @@ class TakePartTest : public ::testing::Test {
     objects_.clear();
     for (const auto& [unit, object] : now) {
       objects_.push_back(testing::ReadBytes(object.Build()));
-      InternNames(*objects_.back(), hot_.memory.get());
+      InternNames(unit, objects_.back().get(), hot_.memory.get());
       units.push_back({unit, objects_.back().get()});
     }
     return DecideParts(*hot_.memory, units, leaving);

@@ -8,7 +8,7 @@ namespace kitlink {
 namespace {
 
 constexpr uint64_t kReadGap = 4096;  // reading a little too much beats another system call
-constexpr uint64_t kJoin = 32;       // equal bytes between two differences that are worth writing along
+constexpr uint64_t kJoin = 64;       // equal bytes between two differences that are worth writing along
 
 // A stretch of the image that covers some mutations.
 struct Window {

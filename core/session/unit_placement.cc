@@ -97,7 +97,7 @@ class UnitPlacer {
     for (uint32_t i = object_.first_global; i < object_.symbols.size(); ++i) {
       const InputSymbol& symbol = object_.symbols[i];
       if (symbol.section >= object_.sections.size()) continue;
-      const SymbolId id = memory_.names.Find(symbol.name);
+      const SymbolId id = GlobalId(memory_, object_, i);
       const GlobalMemory* global = FindGlobal(diff_.globals, id);
       if (global == nullptr || !global->owner) continue;
       const bool label = symbol.type == SymbolType::kNone && symbol.value != 0;
@@ -501,7 +501,7 @@ class UnitPlacer {
       if (!placed_.sections[s].placed || !placed_.sections[s].alloc) continue;
       for (const Reloc& reloc : object_.sections[s].relocs) {
         if (reloc.symbol < object_.first_global) continue;
-        const SymbolId id = memory_.names.Find(object_.symbols[reloc.symbol].name);
+        const SymbolId id = GlobalId(memory_, object_, reloc.symbol);
         if (!id.valid()) continue;
         SymbolMemory symbol = state_.symbol(id);
         if (memory_.arch->Info(reloc.type).form == RelocForm::kSize) {

@@ -30,9 +30,7 @@ class Targets : public UnitTargets {
   Targets(const PlacedUnit& placed, const PlacementState& state, const HotTables& tables)
       : placed_(placed), object_(*placed.diff->object), state_(state), tables_(tables) {
     ids_.reserve(object_.symbols.size() - std::min<size_t>(object_.first_global, object_.symbols.size()));
-    for (size_t i = object_.first_global; i < object_.symbols.size(); ++i) {
-      ids_.push_back(state.memory().names.Find(object_.symbols[i].name));
-    }
+    for (uint32_t i = object_.first_global; i < object_.symbols.size(); ++i) ids_.push_back(GlobalId(state.memory(), object_, i));
   }
 
   TargetValue Target(uint32_t symbol, int64_t addend) const override { return Value(symbol, addend, false); }

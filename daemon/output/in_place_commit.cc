@@ -8,6 +8,12 @@
 #include "daemon/output/patch_journal.h"
 
 namespace kitlink::daemon {
+namespace {
+
+// Bytes between two mutations that cost less than another system call.
+constexpr uint64_t kJoin = 1024;
+
+}  // namespace
 
 InPlaceCommit::InPlaceCommit(FileOps& ops, int fd, std::string path, uint64_t image_size)
     : ops_(ops), fd_(fd), path_(std::move(path)), image_size_(image_size), magic_size_(std::min<uint64_t>(kMagicSize, image_size)) {}
@@ -15,8 +21,7 @@ InPlaceCommit::InPlaceCommit(FileOps& ops, int fd, std::string path, uint64_t im
 absl::Status InPlaceCommit::Run(const ImagePatch& patch) {
   absl::Status status = ReadExactly(ops_, fd_, path_, 0, magic_size_, old_magic_);
   if (!status.ok()) return status;
-  std::memcpy(new_magic_, old_magic_, kMagicSize);
-  Split(patch);
+  Join(patch);
   // More zeros at the end change nothing for those who read the old headers.
   if (status = Extend(ops_, fd_, path_, patch); !status.ok()) return status;
   if (status = SaveOldBytes(); !status.ok()) {
@@ -24,9 +29,11 @@ absl::Status InPlaceCommit::Run(const ImagePatch& patch) {
     return status;
   }
 
+  Overlay(patch);
+
   const uint8_t cleared[kMagicSize] = {};
   status = WriteExactly(ops_, fd_, path_, 0, magic_size_, cleared);
-  if (status.ok()) status = WritePieces();
+  if (status.ok()) status = WriteStretches();
   if (status.ok()) status = WriteExactly(ops_, fd_, path_, 0, magic_size_, new_magic_);
   if (status.ok()) return status;
 
@@ -41,41 +48,53 @@ absl::Status InPlaceCommit::Run(const ImagePatch& patch) {
   return status;
 }
 
-void InPlaceCommit::Split(const ImagePatch& patch) {
-  size_t old_size = 0;
-  pieces_.reserve(patch.mutations.size());
-  for (PatchPhase phase : {PatchPhase::kAppend, PatchPhase::kTables, PatchPhase::kSwitch}) {
-    for (const Mutation& mutation : patch.mutations) {
-      if (mutation.phase != phase) continue;
-      ByteView bytes(mutation.bytes);
-      uint64_t offset = mutation.offset;
-      if (offset < magic_size_) {
-        const size_t on_magic = std::min<size_t>(bytes.size(), magic_size_ - offset);
-        std::copy_n(bytes.data(), on_magic, new_magic_ + offset);
-        bytes.remove_prefix(on_magic);
-        offset += on_magic;
-      }
-      if (bytes.empty()) continue;
-      pieces_.push_back({offset, bytes, old_size});
-      old_size += bytes.size();
+void InPlaceCommit::Join(const ImagePatch& patch) {
+  size_t total = 0;
+  for (const Mutation& mutation : patch.mutations) {
+    const uint64_t begin = std::max<uint64_t>(mutation.offset, magic_size_), end = mutation.offset + mutation.bytes.size();
+    if (begin >= end) continue;
+    if (!stretches_.empty() && begin - (stretches_.back().offset + stretches_.back().size) <= kJoin) {
+      total += end - (stretches_.back().offset + stretches_.back().size);
+      stretches_.back().size = end - stretches_.back().offset;
+      continue;
     }
+    stretches_.push_back({begin, end - begin, total});
+    total += end - begin;
   }
-  old_.resize(old_size);
+  old_.resize(total);
 }
 
 absl::Status InPlaceCommit::SaveOldBytes() {
-  for (const Piece& piece : pieces_) {
-    absl::Status status =
-        ReadExactly(ops_, fd_, path_, piece.offset, piece.bytes.size(), old_.data() + piece.old_at);
+  for (const Stretch& stretch : stretches_) {
+    absl::Status status = ReadExactly(ops_, fd_, path_, stretch.offset, stretch.size, &old_[stretch.at]);
     if (!status.ok()) return status;
   }
   return absl::OkStatus();
 }
 
-absl::Status InPlaceCommit::WritePieces() {
-  for (Piece& piece : pieces_) {
+void InPlaceCommit::Overlay(const ImagePatch& patch) {
+  std::memcpy(new_magic_, old_magic_, kMagicSize);
+  new_ = old_;
+  auto stretch = stretches_.begin();
+  for (const Mutation& mutation : patch.mutations) {
+    ByteView bytes(mutation.bytes);
+    uint64_t offset = mutation.offset;
+    if (offset < magic_size_) {
+      const size_t on_magic = std::min<size_t>(bytes.size(), magic_size_ - offset);
+      std::copy_n(bytes.data(), on_magic, new_magic_ + offset);
+      bytes.remove_prefix(on_magic);
+      offset += on_magic;
+    }
+    if (bytes.empty()) continue;
+    while (offset >= stretch->offset + stretch->size) ++stretch;
+    std::copy(bytes.begin(), bytes.end(), new_.begin() + static_cast<ptrdiff_t>(stretch->at + (offset - stretch->offset)));
+  }
+}
+
+absl::Status InPlaceCommit::WriteStretches() {
+  for (Stretch& stretch : stretches_) {
     absl::Status status =
-        WriteExactly(ops_, fd_, path_, piece.offset, piece.bytes.size(), piece.bytes.data(), &piece.written);
+        WriteExactly(ops_, fd_, path_, stretch.offset, stretch.size, &new_[stretch.at], &stretch.written);
     if (!status.ok()) return status;
   }
   return absl::OkStatus();
@@ -88,10 +107,10 @@ absl::Status InPlaceCommit::Shorten(const ImagePatch& patch) {
 }
 
 absl::Status InPlaceCommit::RollBack() {
-  for (const Piece& piece : pieces_) {
+  for (const Stretch& stretch : stretches_) {
     // What was not written needs no undoing, and writing there could need space that there is not.
     absl::Status status =
-        WriteExactly(ops_, fd_, path_, piece.offset, piece.written, old_.data() + piece.old_at);
+        WriteExactly(ops_, fd_, path_, stretch.offset, stretch.written, old_.data() + stretch.at);
     if (!status.ok()) return status;
   }
   return WriteExactly(ops_, fd_, path_, 0, magic_size_, old_magic_);

@@ -14,9 +14,12 @@
 namespace kitlink::daemon {
 
 // One commit, used once. Reads the old bytes, clears the image's first four (every format's magic number, so
-// that neither execve nor the dynamic loader accepts the file), writes the mutations in the order of their
-// phases, and restores the magic number last. Killed at any point, it leaves the old file, the new one, or
-// one that refuses to start. A failed write is rolled back.
+// that neither execve nor the dynamic loader accepts the file), writes the mutations, and restores the magic
+// number last. Killed at any point, it leaves the old file, the new one, or one that refuses to start. A failed
+// write is rolled back.
+//
+// Nobody else has the file open, so the phases of mutations do not matter here, and what lies close together is
+// written in one go, with the bytes between.
 //
 // This orders what other processes see, not what a power failure leaves on disk.
 class InPlaceCommit {
@@ -34,17 +37,18 @@ class InPlaceCommit {
  private:
   static constexpr size_t kMagicSize = 4;
 
-  // A mutation without what falls on the magic number.
-  struct Piece {
+  // Some mutations, without what falls on the magic number.
+  struct Stretch {
     uint64_t offset;
-    ByteView bytes;
-    size_t old_at;       // of the replaced bytes in old_
+    size_t size;
+    size_t at;           // of its bytes in old_ and new_
     size_t written = 0;  // how many of them have been replaced
   };
 
-  void Split(const ImagePatch& patch);
+  void Join(const ImagePatch& patch);
   absl::Status SaveOldBytes();
-  absl::Status WritePieces();
+  void Overlay(const ImagePatch& patch);
+  absl::Status WriteStretches();
   absl::Status RollBack();
   absl::Status Shorten(const ImagePatch& patch);
 
@@ -55,8 +59,8 @@ class InPlaceCommit {
   const size_t magic_size_;
   uint8_t old_magic_[kMagicSize] = {};
   uint8_t new_magic_[kMagicSize] = {};
-  std::vector<Piece> pieces_;
-  std::vector<uint8_t> old_;
+  std::vector<Stretch> stretches_;
+  std::vector<uint8_t> old_, new_;
   bool left_broken_ = false;
 };
 

@@ -3,6 +3,8 @@
 import struct
 import sys
 
+import xxhash
+
 LEAF, CHILDREN, MASK = 4096, 64, (1 << 64) - 1
 
 
@@ -18,9 +20,9 @@ def fnv(data, state=0xcbf29ce484222325):
 
 
 def root(data):
-    level = [fnv(data[at:at + LEAF]) for at in range(0, len(data), LEAF)]
+    level = [xxhash.xxh3_64_intdigest(data[at:at + LEAF]) for at in range(0, len(data), LEAF)]
     while len(level) > 1:
-        level = [fnv(struct.pack("<%dQ" % len(part), *part)) for part in (level[i:i + CHILDREN] for i in range(0, len(level), CHILDREN))]
+        level = [xxhash.xxh3_64_intdigest(struct.pack("<%dQ" % len(part), *part)) for part in (level[i:i + CHILDREN] for i in range(0, len(level), CHILDREN))]
     return level[0]
 
 
@@ -46,7 +48,7 @@ def main():
     image[note] = bytes(len(found))
     cuts = sorted(cuts)
     pieces = [word for begin, end in zip(cuts, cuts[1:]) for word in (begin, end - begin, root(image[begin:end]))]
-    state = fnv(struct.pack("<%dQ" % len(pieces), *pieces))
+    state = xxhash.xxh3_64_intdigest(struct.pack("<%dQ" % len(pieces), *pieces))
     wanted = b"".join(struct.pack("<Q", fnv(struct.pack("<QQ", state, at))) for at in range(0, len(found), 8))[:len(found)]
     if found != wanted:
         sys.exit("the build id is %s; the content says %s" % (found.hex(), wanted.hex()))

@@ -28,29 +28,13 @@ std::vector<uint64_t> LevelSizes(uint64_t bytes) {
 }
 
 uint64_t HashNode(const uint64_t* children, uint64_t count) {
-  return FnvWords(ByteView(reinterpret_cast<const uint8_t*>(children), count * sizeof(uint64_t)));
-}
-
-// FnvWords of four whole leaves, which stand one after the other. One hash waits for its multiplications most of the time,
-// four keep the processor busy.
-void HashFourLeaves(const uint8_t* leaves, uint64_t* hashes) {
-  constexpr uint64_t kSeed = 0xcbf29ce484222325ull, kPrime = 0x100000001b3ull;
-  uint64_t hash[4] = {kSeed, kSeed, kSeed, kSeed};
-  const auto mix = [&](size_t i, uint64_t word) {
-    hash[i] = (hash[i] ^ word) * kPrime;
-    hash[i] ^= hash[i] >> 32;
-  };
-  for (uint64_t at = 0; at < kLeaf; at += sizeof(uint64_t)) {
-    for (size_t i = 0; i < 4; ++i) mix(i, Load<uint64_t>(leaves + i * kLeaf + at));
-  }
-  for (size_t i = 0; i < 4; ++i) mix(i, kLeaf);
-  std::copy_n(hash, 4, hashes);
+  return HashQuickly(ByteView(reinterpret_cast<const uint8_t*>(children), count * sizeof(uint64_t)));
 }
 
 uint64_t HashPieces(const std::vector<std::pair<ByteRange, uint64_t>>& pieces) {
   std::vector<uint64_t> words;
   for (const auto& [range, root] : pieces) words.insert(words.end(), {range.offset, range.length, root});
-  return FnvWords(AsByteView(words));
+  return HashQuickly(AsByteView(words));
 }
 
 }  // namespace
@@ -77,24 +61,15 @@ std::vector<ByteRange> BuildIdTree::Pieces(ByteView head, uint64_t size) {
 }
 
 std::vector<uint64_t> BuildIdTree::HashLeaves(ByteView image, const std::vector<ByteRange>& pieces) {
-  struct Task {
-    ByteView bytes;  // of up to four leaves
-    size_t first;    // of them, among all
-  };
-  std::vector<Task> tasks;
-  size_t count = 0;
+  std::vector<ByteView> leaves;
+  leaves.reserve(image.size() / kLeaf + pieces.size());
   for (const ByteRange& piece : pieces) {
-    for (uint64_t at = 0; at < piece.length; at += 4 * kLeaf) {
-      tasks.push_back({image.subspan(piece.offset + at, std::min(4 * kLeaf, piece.length - at)), count + at / kLeaf});
+    for (uint64_t at = 0; at < piece.length; at += kLeaf) {
+      leaves.push_back(image.subspan(piece.offset + at, std::min(kLeaf, piece.length - at)));
     }
-    count += (piece.length + kLeaf - 1) / kLeaf;
   }
-  std::vector<uint64_t> hashes(count);
-  ParallelFor(tasks.size(), 16, [&](size_t i) {
-    const auto& [bytes, first] = tasks[i];
-    if (bytes.size() == 4 * kLeaf) return HashFourLeaves(bytes.data(), &hashes[first]);
-    for (uint64_t at = 0; at < bytes.size(); at += kLeaf) hashes[first + at / kLeaf] = FnvWords(bytes.subspan(at, std::min<uint64_t>(kLeaf, bytes.size() - at)));
-  });
+  std::vector<uint64_t> hashes(leaves.size());
+  ParallelFor(leaves.size(), 64, [&](size_t i) { hashes[i] = HashQuickly(leaves[i]); });
   return hashes;
 }
 
@@ -247,7 +222,7 @@ class BuildIdTree::Stager {
       const uint64_t begin = touched[i] * kLeaf, end = std::min(range.length, (touched[next - 1] + 1) * kLeaf);
       if (absl::Status status = Fetch(range.offset + begin, range.offset + end, &bytes); !status.ok()) return status;
       for (uint64_t at = begin; at < end; at += kLeaf) {
-        leaves->push_back({at / kLeaf, FnvWords(ByteView(bytes).subspan(at - begin, std::min(kLeaf, end - at)))});
+        leaves->push_back({at / kLeaf, HashQuickly(ByteView(bytes).subspan(at - begin, std::min(kLeaf, end - at)))});
       }
       i = next;
     }

@@ -18,7 +18,7 @@
 namespace kitlink {
 
 // The version of the format. A change of what a struct holds needs no new one: the schema's digest differs.
-inline constexpr uint32_t kStateVersion = 1;
+inline constexpr uint32_t kStateVersion = 2;
 
 // What goes along with the memory.
 struct SessionFacts {

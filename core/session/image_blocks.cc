@@ -1,0 +1,45 @@
+#include "core/session/image_blocks.h"
+
+#include <algorithm>
+
+namespace kitlink {
+
+absl::Status ImageBlocks::Read(uint64_t offset, MutableBytes into) {
+  if (into.empty()) return absl::OkStatus();
+  if (into.size() > kMostKept) return ReadThrough(offset, into);
+  const uint64_t end = offset + into.size();
+  if (absl::Status status = Load(offset / kBlock, (end + kBlock - 1) / kBlock); !status.ok()) return status;
+  for (uint64_t at = offset; at < end;) {
+    const uint64_t in_block = at % kBlock, length = std::min(kBlock - in_block, end - at);
+    std::copy_n(blocks_.at(at / kBlock) + in_block, length, into.begin() + static_cast<ptrdiff_t>(at - offset));
+    at += length;
+  }
+  return absl::OkStatus();
+}
+
+// Reads the blocks of [begin, end) that are not there, those that stand together at once.
+absl::Status ImageBlocks::Load(uint64_t begin, uint64_t end) {
+  while (begin < end) {
+    if (blocks_.contains(begin)) {
+      ++begin;
+      continue;
+    }
+    uint64_t next = begin + 1;
+    while (next < end && !blocks_.contains(next)) ++next;
+    const uint64_t length = (next - begin) * kBlock;
+    std::unique_ptr<uint8_t[]> bytes(new uint8_t[length]);
+    if (absl::Status status = ReadThrough(begin * kBlock, MutableBytes(bytes.get(), length)); !status.ok()) return status;
+    for (uint64_t block = begin; block < next; ++block) blocks_[block] = bytes.get() + (block - begin) * kBlock;
+    bytes_.push_back(std::move(bytes));
+    begin = next;
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ImageBlocks::ReadThrough(uint64_t offset, MutableBytes into) const {
+  const uint64_t there = offset < size_ ? std::min<uint64_t>(size_ - offset, into.size()) : 0;
+  std::fill(into.begin() + static_cast<ptrdiff_t>(there), into.end(), 0);
+  return there == 0 ? absl::OkStatus() : read_(offset, into.first(there));
+}
+
+}  // namespace kitlink

@@ -1,0 +1,44 @@
+// What a plan reads of the image, in blocks that are read once.
+#ifndef CORE_SESSION_IMAGE_BLOCKS_H_
+#define CORE_SESSION_IMAGE_BLOCKS_H_
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/status/status.h"
+#include "core/base/bytes.h"
+#include "core/output/image_sink.h"
+
+namespace kitlink {
+
+// A patch looks at the same places several times: what stood there, what differs, what the leaves of the build id's tree
+// are now. Each look at the file costs two system calls and, by then, a cold cache. Behind the end of the image there are
+// zeros: it may be about to grow. For one plan, during which nobody may write the image. Not thread safe.
+class ImageBlocks {
+ public:
+  // REQUIRES: `read` outlives this; the image has `size` bytes.
+  ImageBlocks(const ImageReader& read, uint64_t size) : read_(read), size_(size) {}
+  ImageBlocks(const ImageBlocks&) = delete;
+  ImageBlocks& operator=(const ImageBlocks&) = delete;
+
+  // Whatever the reader fails with.
+  absl::Status Read(uint64_t offset, MutableBytes into);
+
+ private:
+  static constexpr uint64_t kBlock = 4096;
+  static constexpr uint64_t kMostKept = 16 * kBlock;  // what is longer is hardly read twice
+
+  absl::Status Load(uint64_t begin, uint64_t end);
+  absl::Status ReadThrough(uint64_t offset, MutableBytes into) const;
+
+  const ImageReader& read_;
+  const uint64_t size_;
+  absl::flat_hash_map<uint64_t, const uint8_t*> blocks_;  // by number
+  std::vector<std::unique_ptr<uint8_t[]>> bytes_;
+};
+
+}  // namespace kitlink
+
+#endif  // CORE_SESSION_IMAGE_BLOCKS_H_
