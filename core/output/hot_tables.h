@@ -170,6 +170,8 @@ class HotTables {
   virtual std::vector<TableRoom> Cramped() const = 0;
   // A table gets the room that was set aside for it. Each plan moves it there until one is accepted.
   virtual void MoveTable(const TableRoom& room, const GrowthPlace& place) = 0;
+  // What is copied to a table's new place has to lead where it led. Unimplemented for what cannot.
+  virtual absl::Status FollowMove(uint32_t output_section, MutableBytes kept) const = 0;
   // Brings all room that was set aside into the image: headers, names, its size; and what tables write where they move to.
   virtual void PublishGrowth(std::vector<Mutation>* mutations) = 0;
   // Bytes of the image, as this plan makes it.

@@ -286,7 +286,10 @@ std::variant<Plan, GateRefusal> PlanPatch(const GatePass& pass, const Memory& me
   std::vector<Mutation> first;  // under all that is written
   const absl::StatusOr<bool> grown = PublishGrowth(memory, state, read, &first);
   mutations.insert(mutations.begin(), std::make_move_iterator(first.begin()), std::make_move_iterator(first.end()));
-  if (!grown.ok()) return GateRefusal{GateReason::kOutputChanged, std::string(grown.status().message())};
+  if (!grown.ok()) {
+    const bool kind = absl::IsUnimplemented(grown.status());
+    return GateRefusal{kind ? GateReason::kUnsupportedSection : GateReason::kOutputChanged, std::string(grown.status().message())};
+  }
   plan.grown = *grown;
   if (auto refusal = WriteIfuncs(pass, &state, &mutations)) return *refusal;
   if (auto refusal = UpdateRows(memory, state, read, &mutations)) return *refusal;

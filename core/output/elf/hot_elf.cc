@@ -63,9 +63,12 @@ class HotElf : public HotTables {
     }
     rela_count_offset_ = DynamicField(image, tables.dynamic, DT_RELACOUNT);
     rela_fields_ = {DynamicField(image, tables.dynamic, DT_RELA), DynamicField(image, tables.dynamic, DT_RELASZ)};
+    for (size_t i = 0; i < image.headers.size(); ++i) {
+      if (image.headers[i].p_type == PT_GNU_EH_FRAME) frame_segment_ = sizeof(Elf64_Ehdr) + i * sizeof(Elf64_Phdr);
+    }
     ifuncs_by_symbol_ = image.Section(kRelaPlt) != nullptr && !image.dynamic.present;
     iplt_section_ = image.synthetic[kIplt].valid() ? image.synthetic[kIplt].value + 1 : 0;
-    for (Synthetic which : {kRelaDyn, kSymtab, kStrtab}) table_sections_.push_back(image.synthetic[which].value);
+    for (Synthetic which : {kRelaDyn, kSymtab, kStrtab, kEhFrame, kEhFrameHdr}) table_sections_.push_back(image.synthetic[which].value);
   }
 
   void Begin() override {
@@ -94,7 +97,10 @@ class HotElf : public HotTables {
 
   std::optional<GrowthPlace> Grow(const GrowthRequest& request) override { return growth_.Announce(request); }
   std::vector<TableRoom> Cramped() const override {
-    TableRoom rooms[] = {{}, symtab_.MoreRows(), symtab_.MoreNames()};
+    TableRoom rooms[] = {{}, symtab_.MoreRows(), symtab_.MoreNames(), {}, {}};
+    rooms[3].size = frames_.MoreRecords(growth_.next_address());
+    rooms[3].kept = frames_.kept();
+    if (frame_segment_ != 0) rooms[4].size = frames_.MoreRows(growth_.next_address());
     if (has_rela_ && rela_fields_[0] != 0 && rela_fields_[1] != 0) rooms[0].size = rela_.Larger();
     std::vector<TableRoom> cramped;
     for (size_t t = 0; t < table_sections_.size(); ++t) {
@@ -110,14 +116,30 @@ class HotElf : public HotTables {
       rela_address_ = place.address;
     } else if (room.output_section == table_sections_[1]) {
       symtab_.MoveRows(place.offset);
-    } else {
+    } else if (room.output_section == table_sections_[2]) {
       symtab_.MoveNames(place.offset);
+    } else if (room.output_section == table_sections_[3]) {
+      frames_.MoveRecords(place, room.size);
+    } else {
+      frames_.MoveHeader(place, room.size);
     }
+  }
+
+  absl::Status FollowMove(uint32_t output_section, MutableBytes kept) const override {
+    return output_section == table_sections_[3] ? frames_.Follow(kept) : absl::OkStatus();
   }
 
   void PublishGrowth(std::vector<Mutation>* mutations) override {
     growth_.Publish(mutations);
     symtab_.PublishMove(mutations);
+    if (frames_.header_moves()) {
+      const GrowthPlace place = frames_.header();
+      Put(frame_segment_ + offsetof(Elf64_Phdr, p_offset), place.offset, mutations);
+      Put(frame_segment_ + offsetof(Elf64_Phdr, p_vaddr), place.address, mutations);
+      Put(frame_segment_ + offsetof(Elf64_Phdr, p_paddr), place.address, mutations);
+      Put(frame_segment_ + offsetof(Elf64_Phdr, p_filesz), frames_.header_size(), mutations);
+      Put(frame_segment_ + offsetof(Elf64_Phdr, p_memsz), frames_.header_size(), mutations);
+    }
     if (!rela_.moves()) return;
     Put(rela_fields_[0], rela_address_, mutations);
     Put(rela_fields_[1], rela_.size(), mutations);
@@ -339,7 +361,7 @@ class HotElf : public HotTables {
 
   KITLINK_FIELDS_BUT((options_, arch_, added_, stale_, staged_build_id_, staged_tree_), values_, cells_, dynsym_, exports_,
                      symtab_, build_id_, rela_, frames_, has_rela_, build_id_offset_, rela_count_offset_, rela_fields_,
-                     rela_address_, ifuncs_by_symbol_, iplt_section_, table_sections_, address_fields_, row_sizes_, build_id_tree_,
+                     rela_address_, frame_segment_, ifuncs_by_symbol_, iplt_section_, table_sections_, address_fields_, row_sizes_, build_id_tree_,
                      growth_)
 
  private:
@@ -588,9 +610,10 @@ class HotElf : public HotTables {
   uint64_t build_id_offset_ = 0, rela_count_offset_ = 0;
   std::array<uint64_t, 2> rela_fields_{};  // DT_RELA, DT_RELASZ: file offsets
   uint64_t rela_address_ = 0;              // when the table moves
+  uint64_t frame_segment_ = 0;             // file offset of PT_GNU_EH_FRAME
   bool ifuncs_by_symbol_ = false;          // start-up code finds the table of resolvers by two of the linker's names
   uint32_t iplt_section_ = 0;              // number of its section header
-  std::vector<uint32_t> table_sections_;   // of .rela.dyn, .symtab, .strtab
+  std::vector<uint32_t> table_sections_;   // of .rela.dyn, .symtab, .strtab, .eh_frame, .eh_frame_hdr
   std::vector<std::pair<uint32_t, uint64_t>> row_sizes_;      // output section -> file offset
   std::vector<std::pair<SymbolId, uint64_t>> address_fields_;  // symbol -> file offset
 
