@@ -292,6 +292,12 @@ std::variant<GatePass, GateRefusal> CheckStrictGate(const Memory& memory, std::v
     for (size_t g = 0; g < was.size(); ++g) diff.globals[g].owner = was[g].owner;
   }
   if (Refusal refusal = CheckCopies(memory, units)) return *refusal;
+  NameChanges names;
+  if (Refusal refusal = SettleIfuncs(memory, units, &names)) return *refusal;
+  for (const NameChanges::Ifunc& ifunc : names.ifuncs) {
+    if (ifunc.entry == memory.tables->HasIfunc(ifunc.symbol)) continue;
+    return GateRefusal{GateReason::kSymbolKindChanged, absl::StrCat(NameOf(memory, ifunc.symbol), " is an IFUNC")};
+  }
   return GatePass(std::move(units), {});
 }
 

@@ -48,7 +48,11 @@ bool RefersToRecords(const Program& program) {
       return section < object.sections.size() && object.sections[section].kind == SectionKind::kEhFrame;
     };
     bool any = false;
-    for (uint32_t i = 0; i < object.symbols.size() && !any; ++i) any = is_record(i);
+    for (uint32_t i = 0; i < object.symbols.size(); ++i) {
+      if (!is_record(i)) continue;
+      if (i >= object.first_global) return true;  // others may
+      any = true;
+    }
     for (uint32_t s = 0; any && s < object.sections.size(); ++s) {
       const InputSection& section = object.sections[s];
       if (!(section.flags & kSecAlloc) || section.kind == SectionKind::kEhFrame) continue;
