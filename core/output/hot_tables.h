@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "core/arch/arch.h"
 #include "core/base/ids.h"
 #include "core/input/eh_frame.h"
@@ -105,6 +106,7 @@ struct SymbolUpdate {
   uint32_t output_section = 0;
   bool tls = false;
   bool absolute = false;  // `body` is a value that does not move with the image
+  bool ifunc = false;     // `body` is a resolver; the loader does not look the symbol up for the image's own sake
   // Set when the address that code and data refer to is another from now on: cells and exported rows follow.
   bool republished = false;
   uint64_t address = 0;  // that address
@@ -168,6 +170,8 @@ class HotTables {
   virtual std::vector<TableRoom> Cramped() const = 0;
   // A table gets the room that was set aside for it. Each plan moves it there until one is accepted.
   virtual void MoveTable(const TableRoom& room, const GrowthPlace& place) = 0;
+  // What is copied to a table's new place has to lead where it led. Unimplemented for what cannot.
+  virtual absl::Status FollowMove(uint32_t output_section, MutableBytes kept) const = 0;
   // Brings all room that was set aside into the image: headers, names, its size; and what tables write where they move to.
   virtual void PublishGrowth(std::vector<Mutation>* mutations) = 0;
   // Bytes of the image, as this plan makes it.
@@ -207,6 +211,15 @@ class HotTables {
   // nothing of the kind are ignored. ResourceExhausted when there is no room, FailedPrecondition for an import without
   // rows, Unimplemented for kinds of cells that only a full link makes.
   virtual absl::Status NeedCells(const CellRequest& request, std::vector<Mutation>* mutations) = 0;
+  // Gives an IFUNC that is defined here, and whose resolver is at `resolver`, a PLT entry if it has none; the address of
+  // that. Call it before AddSymbol and Update. ResourceExhausted when there is no room.
+  virtual absl::StatusOr<uint64_t> AddIfunc(SymbolId symbol, uint64_t resolver, std::vector<Mutation>* mutations) = 0;
+  // Takes an IFUNC's PLT entry away, if it has one: nobody runs its resolver any more. Call it before AddIfunc for others.
+  virtual void RemoveIfunc(SymbolId symbol, std::vector<Mutation>* mutations) = 0;
+  // Whether an IFUNC has a PLT entry, without the plan.
+  virtual bool HasIfunc(SymbolId symbol) const = 0;
+  // Bytes by which the table of resolvers grows with each, where start-up code goes by the linker's name for its end; else 0.
+  virtual uint64_t ifunc_row_size() const = 0;
   // Adds what depends on all updates (counts, tables that units share).
   virtual void Finish(std::vector<Mutation>* mutations) = 0;
   // Adds the build id of the image, which `read` gives, after `mutations`. Called last, when no mutation is there in vain.

@@ -6,6 +6,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "core/layout/assign.h"
+#include "core/session/ifuncs.h"
 #include "core/session/import_needs.h"
 #include "core/session/liveness.h"
 #include "core/symbols/linker_symbols.h"
@@ -261,6 +262,8 @@ Refusal CheckCaptured(const Memory& memory, const UnitDiff& diff) {
   const UnitMemory& was = memory.units[diff.unit.value];
   if (was.gone) return std::nullopt;
   if (!was.captured) return GateRefusal{GateReason::kUnitNotCaptured, diff.object->DisplayName()};
+  // Resolvers of names that no other file knows run at start-up, and no memory tells them apart.
+  if (was.local_ifuncs) return GateRefusal{GateReason::kSymbolKindChanged, absl::StrCat(diff.object->DisplayName(), " has IFUNCs of its own")};
   if (diff.leaves) return std::nullopt;
   return CompareTraits(was, diff);
 }
@@ -289,6 +292,12 @@ std::variant<GatePass, GateRefusal> CheckStrictGate(const Memory& memory, std::v
     for (size_t g = 0; g < was.size(); ++g) diff.globals[g].owner = was[g].owner;
   }
   if (Refusal refusal = CheckCopies(memory, units)) return *refusal;
+  NameChanges names;
+  if (Refusal refusal = SettleIfuncs(memory, units, &names)) return *refusal;
+  for (const NameChanges::Ifunc& ifunc : names.ifuncs) {
+    if (ifunc.entry == memory.tables->HasIfunc(ifunc.symbol)) continue;
+    return GateRefusal{GateReason::kSymbolKindChanged, absl::StrCat(NameOf(memory, ifunc.symbol), " is an IFUNC")};
+  }
   return GatePass(std::move(units), {});
 }
 
@@ -301,6 +310,7 @@ std::variant<GatePass, GateRefusal> CheckExactGate(const Memory& memory, std::ve
   if (GateRefusal* refusal = std::get_if<GateRefusal>(&names)) return std::move(*refusal);
   if (Refusal refusal = DecideLiveness(memory, units, &std::get<NameChanges>(names))) return *std::move(refusal);
   if (Refusal refusal = SettleImportNeeds(memory, *units, &std::get<NameChanges>(names))) return *refusal;
+  if (Refusal refusal = SettleIfuncs(memory, *units, &std::get<NameChanges>(names))) return *refusal;
   if (Refusal refusal = CheckTraits(memory, *units)) return *refusal;  // what is left out asks for no static storage
   for (const UnitDiff& diff : *units) {
     if (Refusal refusal = CheckStaticTls(memory, diff)) return *refusal;

@@ -86,6 +86,13 @@ bool UsesAny(const Memory& memory, const PlacementState& state) {
   return any;
 }
 
+// The linker's name for where a table begins, if somebody asks.
+void MoveBegin(const char* name, const Memory& memory, uint32_t s, std::vector<LinkerEnd>* ends) {
+  const SymbolId id = memory.names.Find(name);
+  if (!id.valid() || memory.symbols[id.value].kind != SymbolMemory::kLinker) return;
+  ends->push_back({id, memory.sections[s].address, SectionId(s)});
+}
+
 }  // namespace
 
 bool GrowSection(SectionId id, uint64_t bytes, Memory* memory) {
@@ -134,6 +141,7 @@ std::vector<LinkerEnd> GrowthEnds(const Memory& memory, const PlacementState& st
     const SectionMemory& section = memory.sections[s];
     if (!section.announced || !section.alloc()) continue;  // all are published together
     move({"_end", "end"}, s);
+    if (section.name == ".eh_frame_hdr") MoveBegin("__GNU_EH_FRAME_HDR", memory, s, &ends);
     if (section.flags & kSecExec) move({"_etext", "etext", "__etext"}, s);
     if (!section.nobits) move({"_edata", "edata"}, s);
   }
@@ -156,6 +164,7 @@ absl::StatusOr<bool> PublishGrowth(const Memory& memory, const PlacementState& s
     content.offset = section.offset;
     content.bytes.resize(section.moved_size);
     if (absl::Status status = read(section.moved_from, absl::MakeSpan(content.bytes)); !status.ok()) return status;
+    if (absl::Status status = memory.tables->FollowMove(s, absl::MakeSpan(content.bytes)); !status.ok()) return status;
     mutations->push_back(std::move(content));
     if (section.min_hole == 0) continue;
     const Room tail = section.space.tail();

@@ -380,9 +380,6 @@ class LivenessDecider {
         const SymbolMemory& was = memory_.symbols[global.symbol.value];
         const bool dead = diff.sections[section].fate == SectionDiff::kDead;
         const bool defined = was.kind == SymbolMemory::kDefined;
-        if (defined && was.traits.ifunc && was.dead != dead) {
-          return GateRefusal{GateReason::kSymbolKindChanged, absl::StrCat(memory_.names.Name(global.symbol), " is an IFUNC")};
-        }
         const NameChanges::Added entry{global.symbol, diff.unit, global.index, PublicityOf(global)};
         if (dead) {
           dead_now.insert({global.symbol, entry});

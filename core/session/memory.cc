@@ -226,6 +226,9 @@ class Capture {
     out.rank = in.rank;
     out.traits = in.object->traits;
     out.local_cells = !in.promoted.empty();
+    out.local_ifuncs = std::any_of(in.promoted.begin(), in.promoted.end(), [&](const auto& promoted) {
+      return program_.symbols[promoted.second.value].type == SymbolType::kIfunc;
+    });
     out.static_tls = memory_->output.shared && UsesStaticTls(
         *memory_->arch, *in.object, memory_->output,
         [&](uint32_t s) { return program_.atoms[in.first_atom + s].state == Atom::kLive; });

@@ -99,12 +99,13 @@ struct UnitMemory {
   std::vector<IslandMemory> islands;
   SiteList sites;  // of names that it does not define
   bool local_cells = false;  // local symbols own GOT cells
+  bool local_ifuncs = false;  // some of them are IFUNCs
   bool static_tls = false;  // of a library: it must be loaded at start-up for this unit's sake
   bool lazy = false;  // takes part only as long as somebody needs what it defines: an archive member
   References references;  // by index in `atoms`; only with --gc-sections
 
   KITLINK_FIELDS(file, member, ordinal, rank, content, captured, gone, traits, atoms, globals, kept_groups, lost_groups, islands,
-                 sites, local_cells, static_tls, lazy, references)
+                 sites, local_cells, local_ifuncs, static_tls, lazy, references)
 
   // What the unit says of `symbol`; nullptr when it does not name it.
   const GlobalMemory* Find(SymbolId symbol) const;

@@ -291,9 +291,6 @@ class NameResolver {
       case SymbolMemory::kDefined:
         break;
     }
-    // With its last reference, the PLT entry that is an IFUNC's address goes, and perhaps the table of those.
-    const bool dropped = std::any_of(touches.begin(), touches.end(), [](const Touch& touch) { return touch.is == nullptr; });
-    if (symbol.traits.ifunc && dropped) return Refuse(GateReason::kSymbolKindChanged, id, " is an IFUNC");
     // A member is needed only for what is asked of it. A definition that another unit brings, and loses at once, asks for
     // nothing, and keeps others from asking.
     const bool member = symbol.owner.valid() && memory_.units[symbol.owner.value].lazy;
@@ -464,7 +461,6 @@ class NameResolver {
         return Refuse(reason, id, " meant something else");
     }
     const GlobalMemory& definition = *winner_.say;
-    if (definition.type == SymbolType::kIfunc) return Refuse(GateReason::kSymbolKindChanged, id, " is an IFUNC");
     if (symbol.kind != SymbolMemory::kNone && (definition.type == SymbolType::kTls || symbol.traits.tls)) {
       return Refuse(GateReason::kTlsChanged, id, " is a thread variable");
     }
@@ -537,10 +533,10 @@ class NameResolver {
     const GlobalMemory& is = *winner_.say;
     const bool stays = winner_.unit == symbol.owner;
     if (!stays && IsRoot(id)) return Refuse(reason, id, " is known outside of the program");
-    const auto special = [](SymbolType type) { return type == SymbolType::kIfunc || type == SymbolType::kTls; };
-    if (special(was->type) || special(is.type)) {
-      if (stays || was->type != is.type || special(is.type)) return RefuseGlobal(memory_, *was, is);
-    }
+    if (was->type == SymbolType::kTls || is.type == SymbolType::kTls) return RefuseGlobal(memory_, *was, is);
+    // Where the program begins, others know what kind of function it is.
+    const bool chosen = (was->type == SymbolType::kIfunc) != (is.type == SymbolType::kIfunc);
+    if (chosen && IsRoot(id)) return RefuseGlobal(memory_, *was, is);
     const UnitMemory& home = memory_.units[winner_.unit.value];
     if (!stays && home.lazy && symbol.lazy && !home.gone) return Refuse(reason, id, " is defined by an archive member now");
     if (!index_.contains(winner_.unit) || !index_.contains(symbol.owner)) {
@@ -553,7 +549,7 @@ class NameResolver {
     SayOf(&diff, id)->owner = true;
     const NameChanges::Added now = {id, diff.unit, is.index, PublicityOf(id, is, touches)};
     if (IsRoot(id) && now.publicity.exported != symbol.exported) return RefuseGlobal(memory_, *was, is);
-    const bool follow = !stays || now.publicity.preemptible != symbol.traits.imported;
+    const bool follow = !stays || chosen || now.publicity.preemptible != symbol.traits.imported;
     if (follow) changes_.rebound.push_back(id);
     changes_.redeclared.push_back(now);
     return std::nullopt;
@@ -572,7 +568,6 @@ class NameResolver {
     }
     if (others.defined) return Refuse(reason, id, " is defined elsewhere now");
     if (Refusal refusal = CheckKnownOutside(id)) return refusal;
-    if (symbol.traits.ifunc) return Refuse(GateReason::kSymbolKindChanged, id, " is an IFUNC");
     if (memory_.units[symbol.owner.value].lazy && !Leaves(symbol.owner)) must_stay_.push_back({symbol.owner, id, id});
     if (!any) {
       changes_.removed.push_back(id);

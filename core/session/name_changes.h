@@ -50,6 +50,11 @@ struct NameChanges {
   std::vector<SymbolId> unimported;  // of `added`, `removed` and `imported`, those that were imports
   std::vector<SymbolId> idle;     // imports that nobody refers to any more; they stay
   std::vector<SymbolId> revived;  // idle imports that somebody refers to again
+  struct Ifunc {
+    SymbolId symbol;
+    bool entry = false;  // it needs a PLT entry, or one that it has; else none
+  };
+  std::vector<Ifunc> ifuncs;  // IFUNCs, before or after, that changed units define or refer to (SettleIfuncs)
   std::vector<std::pair<SymbolId, UnitId>> users;  // units that name a symbol which they did not name before
 };
 

@@ -228,13 +228,13 @@ TEST_F(NameChangesTest, NewDefinitions) {
   EXPECT_THAT(Names(Allowed({At("work.o", WithInline(Defines({"work"}), "fresh"))}).added),
               ElementsAre("fresh"));
 
-  const GateReason defined = GateReason::kDefinedSetChanged, kind = GateReason::kSymbolKindChanged;
+  const GateReason defined = GateReason::kDefinedSetChanged;
   Refused({At("work.o", Defines({"work", "fresh"})), At("other.o", Defines({"other", "fresh"}))}, defined,
           "fresh is defined more than once");
   Refused({At("work.o", Defines({"work", "_init"}))}, defined, "_init is a name that the options mention");
   Refused({At("work.o", Defines({"work", "f@@V1"}))}, defined, "f@@V1 has a version");
-  Refused({At("work.o", Defines({"work"}).Symbol("g", ".text.work", Kind(STT_GNU_IFUNC)))}, kind,
-          "g is an IFUNC");
+  const NameChanges chosen = Allowed({At("work.o", Defines({"work"}).Symbol("g", ".text.work", Kind(STT_GNU_IFUNC)))});
+  EXPECT_THAT(Names(chosen.added), ElementsAre("g"));
   Refused({At("work.o", Defines({"work"}).Absolute("five", 5))}, defined, "five is absolute");
   Refused({At("work.o", Defines({"work"}).Common("room", 8, 8))}, GateReason::kCommonChanged,
           "room is COMMON");
@@ -321,7 +321,7 @@ TEST_F(NameChangesTest, RemovedDefinitions) {
   Link({{"work.o", Defines({"work", "old"})}}, {"-u", "old"});
   Refused({At("work.o", Defines({"work"}))}, defined, "old is a name that the options mention");
   Link({{"work.o", Defines({"work"}).Symbol("g", ".text.work", Kind(STT_GNU_IFUNC))}});
-  Refused({At("work.o", Defines({"work"}))}, GateReason::kSymbolKindChanged, "g is an IFUNC");
+  EXPECT_THAT(Names(Allowed({At("work.o", Defines({"work"}))}).removed), ElementsAre("g"));
 }
 
 TEST_F(NameChangesTest, DefinitionsThatChange) {
@@ -350,12 +350,11 @@ TEST_F(NameChangesTest, DefinitionsThatMove) {
   EXPECT_THAT(Names(changes.added), IsEmpty());
   EXPECT_THAT(Names(changes.removed), IsEmpty());
 
-  const GateReason kind = GateReason::kSymbolKindChanged;
   const ObjBuilder other = Defines({"other"}).Section(".text.f", kReturn).Section(".data.f", "1");
   Allowed(move(ObjBuilder(other).Symbol("f", ".text.f", kWeakFunction)));
   Allowed(move(ObjBuilder(other).Symbol("f", ".data.f")));
   Allowed(move(ObjBuilder(other).Symbol("f", ".text.f", kHiddenFunction)));
-  Refused(move(ObjBuilder(other).Symbol("f", ".text.f", Kind(STT_GNU_IFUNC))), kind, "f changed its type");
+  EXPECT_THAT(Names(Allowed(move(ObjBuilder(other).Symbol("f", ".text.f", Kind(STT_GNU_IFUNC)))).rebound), ElementsAre("f"));
   Refused({At("work.o", Defines({"work"})), At("other.o", Defines({"other", "f"})),
            At("third.o", Defines({"third", "f"}))},
           GateReason::kDefinedSetChanged, "f is defined more than once");
@@ -462,7 +461,17 @@ TEST_F(NameChangesTest, ImportsThatMayNotBeTaken) {
 TEST_F(NameChangesTest, LastReferenceToAnIfunc) {
   Link({{"work.o", Defines({"work"}).Symbol("g", ".text.work", Kind(STT_GNU_IFUNC))},
         {"other.o", Defines({"other"}).Undefined("g")}});
-  Refused({At("other.o", Defines({"other"}))}, GateReason::kSymbolKindChanged, "g is an IFUNC");
+  EXPECT_THAT(Names(Allowed({At("other.o", Defines({"other"}))}).rebound), IsEmpty()) << "its entry is another question";
+}
+
+TEST_F(NameChangesTest, FunctionsThatBecomeIfuncs) {
+  Link({{"work.o", Defines({"work", "f"})}, {"other.o", Defines({"other"}).Undefined("f")}});
+  const ObjBuilder chosen = ObjBuilder(Defines({"work"})).Symbol("f", ".text.work", Kind(STT_GNU_IFUNC));
+  const NameChanges changes = Allowed({At("work.o", chosen)});
+  EXPECT_THAT(Names(changes.redeclared), ElementsAre("f"));
+  EXPECT_THAT(Names(changes.rebound), ElementsAre("f")) << "callers go through its entry";
+  Link({{"work.o", Defines({"work", "f"})}}, {"-u", "f"});
+  Refused({At("work.o", chosen)}, GateReason::kSymbolKindChanged, "f");
 }
 
 TEST_F(NameChangesTest, MembersMustStayNeeded) {

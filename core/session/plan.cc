@@ -11,6 +11,7 @@
 #include "core/session/fixed_imports.h"
 #include "core/session/growth.h"
 #include "core/session/image_blocks.h"
+#include "core/session/ifuncs.h"
 #include "core/session/site_writer.h"
 #include "core/session/sites.h"
 #include "core/session/trim.h"
@@ -66,24 +67,30 @@ uint64_t CountChanged(const Memory& memory, const std::vector<PlacedUnit>& units
 // Whoever refers to a symbol that means something else now must follow: by the sites that are remembered if it is still a
 // definition that is reached in the same way, else written anew.
 std::optional<GateRefusal> CheckMoved(const GatePass& pass, const Memory& memory, const SymbolSet& republish) {
+  absl::flat_hash_map<UnitId, const ObjectFile*> known;  // an object of their own: of units that are written anew
+  for (const UnitDiff& diff : pass.units()) known[diff.unit] = diff.object.get();
   absl::flat_hash_set<SymbolId> same_kind;
   for (const NameChanges::Added& now : pass.names().redeclared) {
     const SymbolMemory& was = memory.symbols[now.symbol.value];
-    if (was.kind == SymbolMemory::kDefined && was.traits.imported == now.publicity.preemptible) same_kind.insert(now.symbol);
+    const bool ifunc = known.at(now.unit)->symbols[now.index].type == SymbolType::kIfunc && !now.publicity.preemptible;
+    if (was.kind == SymbolMemory::kDefined && was.traits.imported == now.publicity.preemptible && was.traits.ifunc == ifunc) {
+      same_kind.insert(now.symbol);
+    }
   }
-  absl::flat_hash_set<UnitId> known;
-  for (const UnitDiff& diff : pass.units()) known.insert(diff.unit);
   GateRefusal refusal;
   for (SymbolId id : pass.names().rebound) {
     if (!republish.contains(id)) refusal.republish.push_back(id);
     if (same_kind.contains(id)) continue;
     for (UnitId user : memory.users.Of(id)) {
       if (known.contains(user) || memory.units[user.value].Find(id) == nullptr) continue;
-      known.insert(user);
+      known[user] = nullptr;
       refusal.rewrite.push_back(user);
     }
   }
   for (const auto& [id, value] : pass.names().absolutes) {
+    if (!republish.contains(id)) refusal.republish.push_back(id);
+  }
+  for (SymbolId id : IfuncsWithOtherAddress(pass, memory)) {
     if (!republish.contains(id)) refusal.republish.push_back(id);
   }
   if (refusal.republish.empty() && refusal.rewrite.empty()) return std::nullopt;
@@ -267,14 +274,19 @@ std::variant<Plan, GateRefusal> PlanPatch(const GatePass& pass, const Memory& me
   if (auto refusal = PlaceFixedImports(pass, &state, &fixed)) return *refusal;
   if (auto refusal = PlaceUnits(pass, &state, &units, &mutations)) return *refusal;
   if (auto refusal = MoveEnds(memory, rules, &state)) return *refusal;
+  if (auto refusal = MoveIfuncEnd(pass, rules, &state)) return *refusal;
   // Beyond this point no address changes.
   Plan plan;
   memory.tables->Begin();
   std::vector<Mutation> first;  // under all that is written
   const absl::StatusOr<bool> grown = PublishGrowth(memory, state, read, &first);
   mutations.insert(mutations.begin(), std::make_move_iterator(first.begin()), std::make_move_iterator(first.end()));
-  if (!grown.ok()) return GateRefusal{GateReason::kOutputChanged, std::string(grown.status().message())};
+  if (!grown.ok()) {
+    const bool kind = absl::IsUnimplemented(grown.status());
+    return GateRefusal{kind ? GateReason::kUnsupportedSection : GateReason::kOutputChanged, std::string(grown.status().message())};
+  }
   plan.grown = *grown;
+  if (auto refusal = WriteIfuncs(pass, &state, &mutations)) return *refusal;
   if (auto refusal = UpdateRows(memory, state, read, &mutations)) return *refusal;
   if (auto refusal = UpdateNames(pass, memory, &mutations)) return *refusal;
   if (auto refusal = WriteFixedImports(fixed, &state, &mutations)) return *refusal;

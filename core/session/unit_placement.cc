@@ -595,7 +595,8 @@ void Declare(const ObjectFile& object, const NameChanges::Added& added, SymbolMe
   symbol->exported = added.publicity.exported;
   symbol->traits.imported = added.publicity.preemptible;
   symbol->traits.tls = definition.type == SymbolType::kTls;
-  symbol->traits.function = definition.type == SymbolType::kFunction ||
+  symbol->traits.ifunc = definition.type == SymbolType::kIfunc && !added.publicity.preemptible;
+  symbol->traits.function = definition.type == SymbolType::kFunction || definition.type == SymbolType::kIfunc ||
                             (definition.type == SymbolType::kNone && definition.size == 0);
   symbol->executable = (object.sections[definition.section].flags & kSecExec) != 0;
 }
@@ -685,15 +686,12 @@ PlacementState::PlacementState(const Memory& memory, const GatePass& pass, const
   }
   for (const auto* list : {&pass.names().woken, &pass.names().dormant}) {
     for (const NameChanges::Added& entry : *list) {
-      const ObjectFile& object = *objects.at(entry.unit);
       SymbolMemory symbol = memory.symbols[entry.symbol.value];
       symbol.kind = SymbolMemory::kDefined;
       symbol.dead = list == &pass.names().dormant;
       symbol.address = symbol.body = symbol.size = 0;
       symbol.traits = {};
-      Declare(object, entry, &symbol);
-      symbol.traits.ifunc = object.symbols[entry.index].type == SymbolType::kIfunc;
-      symbol.traits.function |= symbol.traits.ifunc;
+      Declare(*objects.at(entry.unit), entry, &symbol);
       SetSymbol(entry.symbol, symbol);
     }
   }

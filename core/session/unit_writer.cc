@@ -309,6 +309,7 @@ class UnitWriter {
       update.body = symbol.body;
       update.size = symbol.size;
       update.tls = symbol.traits.tls;
+      update.ifunc = symbol.traits.ifunc;
       update.address = symbol.address;
       const SymbolMemory& before = memory_.symbols[id.value];
       update.republished = before.kind == SymbolMemory::kDefined && before.address != symbol.address;

@@ -46,6 +46,8 @@ Cells AllocateCells(const LinkOptions& options, const Program& program, const De
     }
   }
   if (options.incremental) cells.got_reserve = std::max<uint32_t>(cells.got_count / 8, 32);
+  // Whether there is a first one must not be a question of room: sections and dynamic tags cannot come later.
+  if (options.incremental) cells.iplt_reserve = std::max<uint32_t>(static_cast<uint32_t>(cells.iplt.size()) / 8, 16);
   if (ReservesImports(options) && !cells.plt.empty()) {
     cells.plt_reserve = std::max<uint32_t>(static_cast<uint32_t>(cells.plt.size()) / 8, 16);
   }

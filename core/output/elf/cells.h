@@ -42,6 +42,7 @@ struct Cells {
   std::vector<SymbolId> plt;
   uint32_t plt_reserve = 0;  // entries behind them, with their cells in .got.plt
   std::vector<SymbolId> iplt;
+  uint32_t iplt_reserve = 0;  // the same
 
   const CellSet* Find(SymbolId id) const {
     if (!id.valid() || id.value >= set_of.size() || set_of[id.value] < 0) return nullptr;
@@ -49,8 +50,9 @@ struct Cells {
   }
   CellSet& Get(SymbolId id);
   uint32_t plt_capacity() const { return static_cast<uint32_t>(plt.size()) + plt_reserve; }
+  uint32_t iplt_capacity() const { return static_cast<uint32_t>(iplt.size()) + iplt_reserve; }
   // Number of cells in .got.plt, the three that the loader owns included.
-  uint32_t got_plt_count() const { return 3 + plt_capacity() + static_cast<uint32_t>(iplt.size()); }
+  uint32_t got_plt_count() const { return 3 + plt_capacity() + iplt_capacity(); }
 };
 
 inline constexpr uint32_t kGotPltHeader = 3;  // _DYNAMIC, link map, resolver

@@ -101,11 +101,7 @@ void WriteFrameHeader(MutableBytes at, uint64_t address, uint64_t eh_frame, std:
   rows.erase(std::unique(rows.begin(), rows.end(),
                          [](const FrameRow& a, const FrameRow& b) { return a.function == b.function; }),
              rows.end());
-  at[0] = 1;  // version
-  at[1] = kEncodingPcRelSData4;
-  at[2] = kEncodingUData4;
-  at[3] = kEncodingDataRelSData4;
-  Store(&at[4], static_cast<int32_t>(eh_frame - (address + 4)));
+  WriteFrameHead(at, address, eh_frame);
   const size_t spare = (at.size() - kFrameHeaderSize) / 8 - rows.size();
   size_t fillers = std::min(spare / 2, rows.size() / kRowsOfFiller);
   size_t to = kFrameHeaderSize;
@@ -118,6 +114,128 @@ void WriteFrameHeader(MutableBytes at, uint64_t address, uint64_t eh_frame, std:
     }
   }
   Store(&at[8], static_cast<uint32_t>((to - kFrameHeaderSize) / 8));
+}
+
+void WriteFrameHead(MutableBytes at, uint64_t address, uint64_t eh_frame) {
+  at[0] = 1;  // version
+  at[1] = kEncodingPcRelSData4;
+  at[2] = kEncodingUData4;
+  at[3] = kEncodingDataRelSData4;
+  Store(&at[4], static_cast<int32_t>(eh_frame - (address + 4)));
+}
+
+namespace {
+
+// Records that change places: pointers that are distances from their own place have to change.
+class RecordMover {
+ public:
+  RecordMover(MutableBytes bytes, uint64_t shift, bool pic) : bytes_(bytes), shift_(shift), pic_(pic) {}
+
+  absl::Status Run() {
+    for (uint64_t at = 0; at + 8 <= bytes_.size();) {
+      const uint32_t length = Load<uint32_t>(&bytes_[at]), id = Load<uint32_t>(&bytes_[at + 4]);
+      const uint64_t end = at + 4 + length;
+      if (length < 4 || end > bytes_.size()) return Refuse("a record of another kind");
+      absl::Status status = id == 0 ? MoveCie(at, end) : MoveFde(at, end, at + 4 - id);
+      if (!status.ok()) return status;
+      at = end;
+    }
+    return absl::OkStatus();
+  }
+
+ private:
+  // How the records of a CIE tell addresses.
+  struct Shape {
+    uint8_t code = 0x00, exceptions = kOmitted;
+    bool sized = false;  // what belongs to the exceptions has a length of its own
+  };
+  static constexpr uint8_t kOmitted = 0xff, kAbsolute = 0x00, kPcRelative = 0x10;
+
+  static absl::Status Refuse(const char* what) { return absl::UnimplementedError(absl::StrCat(".eh_frame: ", what)); }
+
+  // Width of a pointer, 0 for other kinds.
+  static uint64_t Width(uint8_t encoding) {
+    switch (encoding & 0x0f) {
+      case 0x00: case 0x04: case 0x0c: return 8;
+      case 0x03: case 0x0b: return 4;
+      default: return 0;
+    }
+  }
+
+  absl::Status Move(uint64_t at, uint64_t end, uint8_t encoding) {
+    const uint64_t width = Width(encoding);
+    if (width == 0 || at + width > end) return Refuse("a pointer of another kind");
+    if ((encoding & 0x70) == kAbsolute && !pic_) return absl::OkStatus();
+    if ((encoding & 0x70) != kPcRelative) return Refuse("a pointer that is no distance");
+    if (width == 8) {
+      const uint64_t value = Load<uint64_t>(&bytes_[at]);
+      if (value != 0) Store(&bytes_[at], value + shift_);
+      return absl::OkStatus();
+    }
+    const int32_t value = Load<int32_t>(&bytes_[at]);
+    const int64_t moved = int64_t{value} + static_cast<int64_t>(shift_);
+    if (value == 0) return absl::OkStatus();  // none
+    if (moved != static_cast<int32_t>(moved)) return Refuse("a distance that is too far");
+    Store(&bytes_[at], static_cast<int32_t>(moved));
+    return absl::OkStatus();
+  }
+
+  bool SkipLeb(uint64_t* at, uint64_t end) const {
+    while (*at < end && (bytes_[*at] & 0x80)) ++*at;
+    return ++*at <= end;
+  }
+
+  absl::Status MoveCie(uint64_t begin, uint64_t end) {
+    Shape shape;
+    uint64_t at = begin + 9;
+    std::string augmentation;
+    while (at < end && bytes_[at] != 0) augmentation.push_back(static_cast<char>(bytes_[at++]));
+    if (++at > end) return Refuse("a record of another kind");
+    if (!augmentation.empty() && augmentation[0] != 'z') return Refuse("an augmentation of another kind");
+    // Alignment of code and data, the register of the return address, how long what follows is.
+    for (int field = 0; field < (augmentation.empty() ? 3 : 4); ++field) {
+      if (!SkipLeb(&at, end)) return Refuse("a record of another kind");
+    }
+    for (char letter : augmentation) {
+      if (letter == 'z') {
+        shape.sized = true;
+        continue;
+      }
+      if (letter == 'S' || letter == 'B') continue;
+      if (at >= end || (letter != 'R' && letter != 'L' && letter != 'P')) return Refuse("an augmentation of another kind");
+      const uint8_t encoding = bytes_[at++];
+      if (letter == 'R') shape.code = encoding;
+      if (letter == 'L') shape.exceptions = encoding;
+      if (letter != 'P' || encoding == kOmitted) continue;
+      if (absl::Status status = Move(at, end, encoding); !status.ok()) return status;
+      at += Width(encoding);
+    }
+    shapes_[begin] = shape;
+    return absl::OkStatus();
+  }
+
+  absl::Status MoveFde(uint64_t begin, uint64_t end, uint64_t cie) {
+    const auto it = shapes_.find(cie);
+    if (it == shapes_.end()) return Refuse("a record whose CIE does not stand before it");
+    const Shape& shape = it->second;
+    uint64_t at = begin + 8;
+    if (absl::Status status = Move(at, end, shape.code); !status.ok()) return status;
+    at += 2 * Width(shape.code);
+    if (!shape.sized || shape.exceptions == kOmitted) return absl::OkStatus();
+    if (!SkipLeb(&at, end)) return Refuse("a record of another kind");
+    return Move(at, end, shape.exceptions);
+  }
+
+  MutableBytes bytes_;
+  const uint64_t shift_;
+  const bool pic_;
+  absl::flat_hash_map<uint64_t, Shape> shapes_;  // by where the CIE is
+};
+
+}  // namespace
+
+absl::Status MoveFrameRecords(MutableBytes records, uint64_t from, uint64_t to, bool pic) {
+  return RecordMover(records, from - to, pic).Run();
 }
 
 bool DescribesNoCode(ByteView record, uint64_t field, uint64_t width) {

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "core/base/bytes.h"
 #include "core/base/ids.h"
 #include "core/input/options.h"
@@ -51,6 +52,13 @@ inline constexpr uint32_t kFrameHeaderSize = 12;
 // Writes .eh_frame_hdr: `rows` are sorted here. `at` holds header_rows rows; those behind the last are zeros that
 // nobody counts. Where there is room, each 16th row is there twice: a row that comes later finds a place nearby.
 void WriteFrameHeader(MutableBytes at, uint64_t address, uint64_t eh_frame, std::vector<FrameRow> rows);
+
+// Writes the fields before the rows, but for their number.
+void WriteFrameHead(MutableBytes at, uint64_t address, uint64_t eh_frame);
+
+// Makes records that lay at `from` lead where they led from `to`. Unimplemented for pointers of another kind than compilers use;
+// `pic`: the loader relocates pointers that are no distances.
+absl::Status MoveFrameRecords(MutableBytes records, uint64_t from, uint64_t to, bool pic);
 
 // True when a frame description, relocated, is of a function without code. `field` is the offset of the function's
 // address in `record`, `width` its size in bytes: the length follows, in the same encoding.

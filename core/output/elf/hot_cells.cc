@@ -36,6 +36,7 @@ HotCells::HotCells(const Cells& cells, const ImageValues& values, const Arch& ar
   for (size_t at = 0; at + sizeof(Elf64_Rela) <= irelative.size(); at += sizeof(Elf64_Rela)) {
     irelative_.push_back(Load<Elf64_Rela>(&irelative[at]));
   }
+  free_iplt_.Give(cells_.iplt.size(), cells_.iplt_reserve);
   Begin();
 }
 
@@ -45,6 +46,7 @@ void HotCells::Begin() {
   staged_got_count_ = cells_.got_count;
   staged_plt_.clear();
   staged_irelative_ = irelative_;
+  staged_free_iplt_ = free_iplt_;
 }
 
 const CellSet* HotCells::Find(SymbolId symbol) const {
@@ -159,11 +161,8 @@ absl::Status HotCells::AddPlt(SymbolId symbol, std::vector<Mutation>* mutations)
   mutations->push_back(std::move(code));
   PutTable(home_.got_plt_offset + slot, arch_.LazyPltTarget(entry), mutations);
   WriteJumpSlot(index, set.dynsym, mutations);
-  if (staged_irelative_.empty()) return absl::OkStatus();
   // An entry knows its row, so rows that no entry knows make room.
-  std::rotate(staged_irelative_.begin(), staged_irelative_.begin() + 1, staged_irelative_.end());
-  const uint64_t last = uint64_t{index} + staged_irelative_.size();
-  PutTable(home_.rela_plt_offset + last * sizeof(Elf64_Rela), staged_irelative_.back(), mutations);
+  if (!staged_irelative_.empty()) std::rotate(staged_irelative_.begin(), staged_irelative_.begin() + 1, staged_irelative_.end());
   return absl::OkStatus();
 }
 
@@ -196,7 +195,7 @@ absl::Status HotCells::Need(const CellRequest& request, HotRela* rela, std::vect
   Content content;
   content.imported = traits.imported;
   content.absolute = traits.absolute || traits.undefined_weak;
-  content.address = traits.ifunc ? home_.iplt + uint64_t(set.iplt) * arch_.plt_entry_size() : request.address;
+  content.address = traits.ifunc ? IpltAddress(set.iplt) : request.address;
   content.dynsym = set.dynsym;
   using Fill = absl::Status (HotCells::*)(int32_t, const Content&, HotRela*);
   auto give = [&](uint16_t need, int32_t CellSet::*cell, uint32_t count, Fill fill) {
@@ -223,7 +222,7 @@ absl::Status HotCells::Move(SymbolId symbol, uint64_t address, bool absolute, Ho
   const CellSet* known = Find(symbol);
   if (known == nullptr) return absl::OkStatus();
   const CellSet set = *known;
-  if (set.iplt >= 0 || set.canonical_plt) {
+  if (set.iplt >= 0 ? address != IpltAddress(set.iplt) : set.canonical_plt) {
     return absl::UnimplementedError("a symbol whose address is its PLT entry's got another one");
   }
   Content content;
@@ -236,7 +235,7 @@ absl::Status HotCells::Bind(SymbolId symbol, uint64_t address, bool absolute, Ho
   const CellSet* known = Find(symbol);
   if (known == nullptr) return absl::OkStatus();
   const CellSet set = *known;
-  if (set.iplt >= 0 || set.canonical_plt) {
+  if (set.iplt >= 0 ? address != IpltAddress(set.iplt) : set.canonical_plt) {
     return absl::UnimplementedError("a symbol whose address is its PLT entry's got another one");
   }
   Content content;
@@ -246,16 +245,56 @@ absl::Status HotCells::Bind(SymbolId symbol, uint64_t address, bool absolute, Ho
 }
 
 void HotCells::MoveResolver(const CellSet& set, uint64_t address, std::vector<Mutation>* mutations) {
-  const uint64_t slot = 8 * (uint64_t{kGotPltHeader} + cells_.plt_capacity() + static_cast<uint64_t>(set.iplt));
-  for (size_t i = 0; i < staged_irelative_.size(); ++i) {
-    Elf64_Rela& row = staged_irelative_[i];
+  const uint64_t slot = IpltSlot(set.iplt);
+  for (Elf64_Rela& row : staged_irelative_) {
     if (row.r_offset != home_.got_plt + slot) continue;
     if (row.r_addend == static_cast<int64_t>(address)) return;
     row.r_addend = static_cast<int64_t>(address);
-    PutTable(home_.rela_plt_offset + (uint64_t{plt_count()} + i) * sizeof(row), row, mutations);
     PutTable(home_.got_plt_offset + slot, address, mutations);
     return;
   }
+}
+
+bool HotCells::HasIfunc(SymbolId symbol) const {
+  const CellSet* set = Known(symbol);
+  return set != nullptr && set->iplt >= 0;
+}
+
+absl::StatusOr<uint64_t> HotCells::AddIfunc(SymbolId symbol, uint64_t address, std::vector<Mutation>* mutations) {
+  if (const CellSet* known = Find(symbol); known != nullptr && known->iplt >= 0) {
+    const CellSet set = *known;
+    MoveResolver(set, address, mutations);
+    return IpltAddress(set.iplt);
+  }
+  const uint64_t free = staged_free_iplt_.Take(1);
+  if (free == FreeRooms::kNone) return absl::ResourceExhaustedError(".iplt: no free entries");
+  const int32_t entry = static_cast<int32_t>(free);
+  Stage(symbol).iplt = entry;
+  const uint64_t slot = IpltSlot(entry);
+  Mutation code = Table(home_.iplt_offset + free * arch_.plt_entry_size(), arch_.plt_entry_size(), PatchPhase::kAppend);
+  arch_.WritePltGotEntry(absl::MakeSpan(code.bytes), IpltAddress(entry), home_.got_plt + slot);
+  mutations->push_back(std::move(code));
+  PutTable(home_.got_plt_offset + slot, address, mutations);
+  Elf64_Rela row{};
+  row.r_offset = home_.got_plt + slot;
+  row.r_info = ELF64_R_INFO(uint64_t{0}, arch_.dynamic_types().irelative);
+  row.r_addend = static_cast<int64_t>(address);
+  staged_irelative_.push_back(row);
+  return IpltAddress(entry);
+}
+
+void HotCells::RemoveIfunc(SymbolId symbol, std::vector<Mutation>* mutations) {
+  if (const CellSet* known = Find(symbol); known == nullptr || known->iplt < 0) return;
+  CellSet& set = Stage(symbol);
+  const uint64_t slot = IpltSlot(set.iplt), entry = static_cast<uint64_t>(set.iplt);
+  set.iplt = -1;
+  // The table has no holes: start-up code of static programs wants none.
+  std::erase_if(staged_irelative_, [&](const Elf64_Rela& row) { return row.r_offset == home_.got_plt + slot; });
+  Mutation traps = Table(home_.iplt_offset + entry * arch_.plt_entry_size(), arch_.plt_entry_size(), PatchPhase::kTables);
+  arch_.FillTraps(absl::MakeSpan(traps.bytes));
+  mutations->push_back(std::move(traps));
+  PutTable(home_.got_plt_offset + slot, uint64_t{0}, mutations);
+  staged_free_iplt_.Give(entry, 1);
 }
 
 void HotCells::Renumber(SymbolId symbol, uint32_t dynsym, std::vector<Mutation>* mutations) {
@@ -315,16 +354,28 @@ void HotCells::AddCells(SymbolId symbol, TargetValue* value) const {
   value->tlsgd = cell(set->tlsgd);
   value->tlsdesc = cell(set->tlsdesc);
   if (set->plt >= 0) value->plt = home_.plt + arch_.plt_header_size() + uint64_t(set->plt) * arch_.plt_entry_size();
-  if (set->iplt >= 0) value->plt = home_.iplt + uint64_t(set->iplt) * arch_.plt_entry_size();
+  if (set->iplt >= 0) value->plt = IpltAddress(set->iplt);
 }
 
 void HotCells::Emit(std::vector<Mutation>* mutations) const {
   for (const auto& [cell, content] : staged_got_) {
     PutTable(home_.got_offset + 8 * static_cast<uint64_t>(cell), content, mutations);
   }
-  if (staged_plt_.empty()) return;
-  const uint64_t size = (uint64_t{plt_count()} + staged_irelative_.size()) * sizeof(Elf64_Rela);
-  for (uint64_t field : home_.rela_plt_sizes) PutTable(field, size, mutations);
+  EmitIrelative(mutations);
+}
+
+// The rows behind the jump slots, all of them: they are few.
+void HotCells::EmitIrelative(std::vector<Mutation>* mutations) const {
+  const auto same = [](const Elf64_Rela& a, const Elf64_Rela& b) { return a.r_offset == b.r_offset && a.r_addend == b.r_addend; };
+  if (staged_plt_.empty() && std::equal(irelative_.begin(), irelative_.end(), staged_irelative_.begin(), staged_irelative_.end(), same)) {
+    return;
+  }
+  const uint64_t end = uint64_t{plt_count()} + staged_irelative_.size(), before = cells_.plt.size() + irelative_.size();
+  Mutation rows = Table(home_.rela_plt_offset + uint64_t{plt_count()} * sizeof(Elf64_Rela),
+                        (std::max(end, before) - plt_count()) * sizeof(Elf64_Rela), PatchPhase::kTables);
+  for (size_t i = 0; i < staged_irelative_.size(); ++i) Store(&rows.bytes[i * sizeof(Elf64_Rela)], staged_irelative_[i]);
+  if (!rows.bytes.empty()) mutations->push_back(std::move(rows));
+  for (uint64_t field : home_.rela_plt_sizes) PutTable(field, end * sizeof(Elf64_Rela), mutations);
 }
 
 void HotCells::Accept() {
@@ -334,6 +385,7 @@ void HotCells::Accept() {
   cells_.plt_reserve -= static_cast<uint32_t>(staged_plt_.size());
   cells_.plt.insert(cells_.plt.end(), staged_plt_.begin(), staged_plt_.end());
   irelative_ = staged_irelative_;
+  free_iplt_ = staged_free_iplt_;
   Begin();
 }
 

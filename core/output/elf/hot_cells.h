@@ -9,7 +9,9 @@
 #include "absl/container/btree_map.h"
 #include "absl/container/flat_hash_map.h"
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "core/base/paged_table.h"
+#include "core/output/elf/free_rooms.h"
 #include "core/output/elf/hot_rela.h"
 #include "core/output/elf/image.h"
 #include "core/output/elf/table_fields.h"
@@ -22,12 +24,12 @@ struct CellsHome {
   uint64_t got = 0, got_offset = 0;
   uint64_t got_plt = 0, got_plt_offset = 0;
   uint64_t plt = 0, plt_offset = 0;
-  uint64_t iplt = 0;
+  uint64_t iplt = 0, iplt_offset = 0;
   uint64_t rela_plt_offset = 0;
   std::vector<uint64_t> rela_plt_sizes;  // fields that hold the size of .rela.plt: DT_PLTRELSZ, sh_size
   bool pic = false, shared = false, static_tls = false;
 
-  KITLINK_FIELDS(got, got_offset, got_plt, got_plt_offset, plt, plt_offset, iplt, rela_plt_offset, rela_plt_sizes, pic,
+  KITLINK_FIELDS(got, got_offset, got_plt, got_plt_offset, plt, plt_offset, iplt, iplt_offset, rela_plt_offset, rela_plt_sizes, pic,
                  shared, static_tls)
 };
 
@@ -48,6 +50,15 @@ class HotCells {
   absl::Status Move(SymbolId symbol, uint64_t address, bool absolute, HotRela* rela);
   // The same for cells that the loader has filled by name.
   absl::Status Bind(SymbolId symbol, uint64_t address, bool absolute, HotRela* rela);
+  // Gives an IFUNC a PLT entry, if it has none, whose resolver is at `address` now; its address. ResourceExhausted.
+  absl::StatusOr<uint64_t> AddIfunc(SymbolId symbol, uint64_t address, std::vector<Mutation>* mutations);
+  // Takes the PLT entry of an IFUNC away, if it has one: its resolver does not run any more.
+  void RemoveIfunc(SymbolId symbol, std::vector<Mutation>* mutations);
+  // Whether it has one without the plan.
+  bool HasIfunc(SymbolId symbol) const;
+  // Whether the image has any, without the plan and with it.
+  bool had_ifuncs() const { return !irelative_.empty(); }
+  bool has_ifuncs() const { return !staged_irelative_.empty(); }
   // The resolver of an IFUNC that has a PLT entry is at `address` now.
   void MoveResolver(const CellSet& set, uint64_t address, std::vector<Mutation>* mutations);
   // A symbol is bound at run time from now on: so are the cells that it has.
@@ -63,8 +74,8 @@ class HotCells {
   void Accept();
   uint64_t bytes_held() const;
 
-  KITLINK_FIELDS_BUT((arch_, staged_sets_, staged_got_, staged_got_count_, staged_plt_, staged_irelative_), cells_,
-                     set_of_, sets_, values_, home_, irelative_)
+  KITLINK_FIELDS_BUT((arch_, staged_sets_, staged_got_, staged_got_count_, staged_plt_, staged_irelative_, staged_free_iplt_),
+                     cells_, set_of_, sets_, values_, home_, irelative_, free_iplt_)
 
  private:
   // What a cell is to hold.
@@ -94,6 +105,9 @@ class HotCells {
   absl::Status FillTlsDesc(int32_t cell, const Content& content, HotRela* rela);
   void WriteJumpSlot(uint32_t index, uint32_t dynsym, std::vector<Mutation>* mutations) const;
   absl::Status AddPlt(SymbolId symbol, std::vector<Mutation>* mutations);
+  uint64_t IpltAddress(int32_t entry) const { return home_.iplt + static_cast<uint64_t>(entry) * arch_.plt_entry_size(); }
+  uint64_t IpltSlot(int32_t entry) const { return 8 * (uint64_t{kGotPltHeader} + cells_.plt_capacity() + static_cast<uint64_t>(entry)); }
+  void EmitIrelative(std::vector<Mutation>* mutations) const;
   uint32_t plt_count() const { return static_cast<uint32_t>(cells_.plt.size() + staged_plt_.size()); }
 
   // What a symbol owns without the plan.
@@ -106,13 +120,15 @@ class HotCells {
   ImageValues values_;
   const Arch& arch_;
   CellsHome home_;
-  std::vector<Elf64_Rela> irelative_;
+  std::vector<Elf64_Rela> irelative_;  // behind the jump slots of .rela.plt
+  FreeRooms free_iplt_;                // entries
 
   absl::flat_hash_map<SymbolId, CellSet> staged_sets_;
   absl::btree_map<int32_t, uint64_t> staged_got_;  // cell -> what the file holds there
   uint32_t staged_got_count_ = 0;
   std::vector<SymbolId> staged_plt_;               // entries that the plan adds
   std::vector<Elf64_Rela> staged_irelative_;
+  FreeRooms staged_free_iplt_;
 };
 
 }  // namespace kitlink::elf

@@ -63,7 +63,12 @@ class HotElf : public HotTables {
     }
     rela_count_offset_ = DynamicField(image, tables.dynamic, DT_RELACOUNT);
     rela_fields_ = {DynamicField(image, tables.dynamic, DT_RELA), DynamicField(image, tables.dynamic, DT_RELASZ)};
-    for (Synthetic which : {kRelaDyn, kSymtab, kStrtab}) table_sections_.push_back(image.synthetic[which].value);
+    for (size_t i = 0; i < image.headers.size(); ++i) {
+      if (image.headers[i].p_type == PT_GNU_EH_FRAME) frame_segment_ = sizeof(Elf64_Ehdr) + i * sizeof(Elf64_Phdr);
+    }
+    ifuncs_by_symbol_ = image.Section(kRelaPlt) != nullptr && !image.dynamic.present;
+    iplt_section_ = image.synthetic[kIplt].valid() ? image.synthetic[kIplt].value + 1 : 0;
+    for (Synthetic which : {kRelaDyn, kSymtab, kStrtab, kEhFrame, kEhFrameHdr}) table_sections_.push_back(image.synthetic[which].value);
   }
 
   void Begin() override {
@@ -92,7 +97,10 @@ class HotElf : public HotTables {
 
   std::optional<GrowthPlace> Grow(const GrowthRequest& request) override { return growth_.Announce(request); }
   std::vector<TableRoom> Cramped() const override {
-    TableRoom rooms[] = {{}, symtab_.MoreRows(), symtab_.MoreNames()};
+    TableRoom rooms[] = {{}, symtab_.MoreRows(), symtab_.MoreNames(), {}, {}};
+    rooms[3].size = frames_.MoreRecords(growth_.next_address());
+    rooms[3].kept = frames_.kept();
+    if (frame_segment_ != 0) rooms[4].size = frames_.MoreRows(growth_.next_address());
     if (has_rela_ && rela_fields_[0] != 0 && rela_fields_[1] != 0) rooms[0].size = rela_.Larger();
     std::vector<TableRoom> cramped;
     for (size_t t = 0; t < table_sections_.size(); ++t) {
@@ -108,14 +116,30 @@ class HotElf : public HotTables {
       rela_address_ = place.address;
     } else if (room.output_section == table_sections_[1]) {
       symtab_.MoveRows(place.offset);
-    } else {
+    } else if (room.output_section == table_sections_[2]) {
       symtab_.MoveNames(place.offset);
+    } else if (room.output_section == table_sections_[3]) {
+      frames_.MoveRecords(place, room.size);
+    } else {
+      frames_.MoveHeader(place, room.size);
     }
+  }
+
+  absl::Status FollowMove(uint32_t output_section, MutableBytes kept) const override {
+    return output_section == table_sections_[3] ? frames_.Follow(kept) : absl::OkStatus();
   }
 
   void PublishGrowth(std::vector<Mutation>* mutations) override {
     growth_.Publish(mutations);
     symtab_.PublishMove(mutations);
+    if (frames_.header_moves()) {
+      const GrowthPlace place = frames_.header();
+      Put(frame_segment_ + offsetof(Elf64_Phdr, p_offset), place.offset, mutations);
+      Put(frame_segment_ + offsetof(Elf64_Phdr, p_vaddr), place.address, mutations);
+      Put(frame_segment_ + offsetof(Elf64_Phdr, p_paddr), place.address, mutations);
+      Put(frame_segment_ + offsetof(Elf64_Phdr, p_filesz), frames_.header_size(), mutations);
+      Put(frame_segment_ + offsetof(Elf64_Phdr, p_memsz), frames_.header_size(), mutations);
+    }
     if (!rela_.moves()) return;
     Put(rela_fields_[0], rela_address_, mutations);
     Put(rela_fields_[1], rela_.size(), mutations);
@@ -153,8 +177,10 @@ class HotElf : public HotTables {
       return absl::UnimplementedError(".dynsym: a definition is an import there");
     }
     if (const CellSet* set = cells_.Find(update.symbol); set != nullptr && set->iplt >= 0) {
-      cells_.MoveResolver(*set, update.body, mutations);
+      const CellSet owned = *set;
+      cells_.MoveResolver(owned, update.body, mutations);
     }
+    if (update.ifunc && row != 0 && !dynsym_.IsImport(row)) DefineIfunc(row, update);
     if (!placed) return absl::OkStatus();
     SettleExports(mutations);
     for (const auto& [symbol, offset] : address_fields_) {
@@ -271,8 +297,17 @@ class HotElf : public HotTables {
     return cells_.Need(request, &rela_, mutations);
   }
 
+  absl::StatusOr<uint64_t> AddIfunc(SymbolId symbol, uint64_t resolver, std::vector<Mutation>* mutations) override {
+    return cells_.AddIfunc(symbol, resolver, mutations);
+  }
+
+  void RemoveIfunc(SymbolId symbol, std::vector<Mutation>* mutations) override { cells_.RemoveIfunc(symbol, mutations); }
+  bool HasIfunc(SymbolId symbol) const override { return cells_.HasIfunc(symbol); }
+  uint64_t ifunc_row_size() const override { return ifuncs_by_symbol_ ? sizeof(Elf64_Rela) : 0; }
+
   void Finish(std::vector<Mutation>* mutations) override {
     SettleExports(mutations);
+    AnnounceGnu(mutations);
     exports_.Emit(mutations);
     if (has_rela_) rela_.Emit(mutations);
     if (rela_count_offset_ != 0) Put(rela_count_offset_, uint64_t{rela_.relative_count()}, mutations);
@@ -326,7 +361,8 @@ class HotElf : public HotTables {
 
   KITLINK_FIELDS_BUT((options_, arch_, added_, stale_, staged_build_id_, staged_tree_), values_, cells_, dynsym_, exports_,
                      symtab_, build_id_, rela_, frames_, has_rela_, build_id_offset_, rela_count_offset_, rela_fields_,
-                     rela_address_, table_sections_, address_fields_, row_sizes_, build_id_tree_, growth_)
+                     rela_address_, frame_segment_, ifuncs_by_symbol_, iplt_section_, table_sections_, address_fields_, row_sizes_, build_id_tree_,
+                     growth_)
 
  private:
   static uint64_t Offset(const ElfImage& image, Synthetic which) {
@@ -376,7 +412,7 @@ class HotElf : public HotTables {
     home.got = image.AddressOf(kGot), home.got_offset = Offset(image, kGot);
     home.got_plt = image.AddressOf(kGotPlt), home.got_plt_offset = Offset(image, kGotPlt);
     home.plt = image.AddressOf(kPlt), home.plt_offset = Offset(image, kPlt);
-    home.iplt = image.AddressOf(kIplt);
+    home.iplt = image.AddressOf(kIplt), home.iplt_offset = Offset(image, kIplt);
     home.rela_plt_offset = Offset(image, kRelaPlt);
     if (home.rela_plt_offset != 0) {
       home.rela_plt_sizes.push_back(SectionHeader(image, kRelaPlt) + offsetof(Elf64_Shdr, sh_size));
@@ -414,7 +450,6 @@ class HotElf : public HotTables {
     find(kVersym, &home.versym, &home.versym_size);
     find(kGnuHash, &home.gnu_hash, &home.gnu_hash_size);
     find(kHash, &home.hash, &home.hash_size);
-    home.has_ifuncs = !image.cells.iplt.empty();
     return home;
   }
 
@@ -481,6 +516,24 @@ class HotElf : public HotTables {
     if (const CellSet* set = cells_.Find(symbol); set != nullptr && set->dynsym == row) cells_.Renumber(symbol, 0, mutations);
     FollowImport(*moved, mutations);
     return absl::OkStatus();
+  }
+
+  // Others get the address that we use ourselves, or ask the resolver themselves.
+  void DefineIfunc(uint32_t row, const SymbolUpdate& update) {
+    TargetValue value;
+    if (const CellSet* set = cells_.Find(update.symbol); set != nullptr && set->iplt >= 0) {
+      cells_.AddCells(update.symbol, &value);
+      exports_.DefineIfunc(row, STT_FUNC, value.plt, static_cast<uint16_t>(iplt_section_));
+    } else {
+      exports_.DefineIfunc(row, STT_GNU_IFUNC, update.body, static_cast<uint16_t>(update.output_section + 1));
+    }
+  }
+
+  // IFUNCs and unique symbols are GNU extensions that the header announces.
+  void AnnounceGnu(std::vector<Mutation>* mutations) const {
+    const bool now = cells_.has_ifuncs() || exports_.has_unique();
+    if (now == (cells_.had_ifuncs() || exports_.had_unique())) return;
+    Put(offsetof(Elf64_Ehdr, e_ident) + EI_OSABI, static_cast<uint8_t>(now ? ELFOSABI_GNU : ELFOSABI_NONE), mutations);
   }
 
   // An import has taken the place of one that went: whatever names its row follows.
@@ -557,7 +610,10 @@ class HotElf : public HotTables {
   uint64_t build_id_offset_ = 0, rela_count_offset_ = 0;
   std::array<uint64_t, 2> rela_fields_{};  // DT_RELA, DT_RELASZ: file offsets
   uint64_t rela_address_ = 0;              // when the table moves
-  std::vector<uint32_t> table_sections_;   // of .rela.dyn, .symtab, .strtab
+  uint64_t frame_segment_ = 0;             // file offset of PT_GNU_EH_FRAME
+  bool ifuncs_by_symbol_ = false;          // start-up code finds the table of resolvers by two of the linker's names
+  uint32_t iplt_section_ = 0;              // number of its section header
+  std::vector<uint32_t> table_sections_;   // of .rela.dyn, .symtab, .strtab, .eh_frame, .eh_frame_hdr
   std::vector<std::pair<uint32_t, uint64_t>> row_sizes_;      // output section -> file offset
   std::vector<std::pair<SymbolId, uint64_t>> address_fields_;  // symbol -> file offset
 

@@ -270,10 +270,13 @@ void HotExports::Emit(std::vector<Mutation>* mutations) const {
     PutField(home_.dynsym + (uint64_t{first_} + index) * sizeof(Elf64_Sym), row.row, mutations);
     if (home_.versym != 0) PutField(home_.versym + (uint64_t{first_} + index) * 2, row.version, mutations);
   }
-  if ((staged_unique_ != 0) != (unique_ != 0) && !home_.has_ifuncs) {
-    const uint8_t abi = staged_unique_ != 0 ? ELFOSABI_GNU : ELFOSABI_NONE;
-    PutField(offsetof(Elf64_Ehdr, e_ident) + EI_OSABI, abi, mutations);
-  }
+}
+
+void HotExports::DefineIfunc(uint32_t number, int type, uint64_t address, uint16_t section) {
+  Elf64_Sym& row = Stage(number).row;
+  row.st_info = ELF64_ST_INFO(ELF64_ST_BIND(row.st_info), type);
+  row.st_value = address;
+  row.st_shndx = section;
 }
 
 void HotExports::Accept() {

@@ -30,9 +30,8 @@ struct ExportsHome {
   uint64_t versym = 0, versym_size = 0;
   uint64_t gnu_hash = 0, gnu_hash_size = 0;
   uint64_t hash = 0, hash_size = 0;
-  bool has_ifuncs = false;  // the header has to announce these, too
 
-  KITLINK_FIELDS(dynsym, dynsym_size, versym, versym_size, gnu_hash, gnu_hash_size, hash, hash_size, has_ifuncs)
+  KITLINK_FIELDS(dynsym, dynsym_size, versym, versym_size, gnu_hash, gnu_hash_size, hash, hash_size)
 };
 
 class HotExports {
@@ -71,7 +70,12 @@ class HotExports {
   absl::Status Rewrite(uint32_t row, const NewSymbol& symbol);
   // Says how large the definition in `row` is; where it is only if it is `placed` anew.
   void Define(uint32_t row, const SymbolUpdate& update, uint64_t address, bool placed, uint64_t tls_begin);
+  // An IFUNC's row says what others are to know of it: its PLT entry, which is a function, or its resolver.
+  void DefineIfunc(uint32_t row, int type, uint64_t address, uint16_t section);
   void Emit(std::vector<Mutation>* mutations) const;
+  // Whether there is a unique symbol, without the plan and with it.
+  bool had_unique() const { return unique_ != 0; }
+  bool has_unique() const { return staged_unique_ != 0; }
   void Accept();
   uint64_t bytes_held() const;
 

@@ -12,6 +12,8 @@ namespace {
 constexpr uint32_t kLeastHole = 16;
 constexpr uint32_t kSearchNear = 512;    // rows looked at for a filler
 constexpr uint32_t kShiftAtMost = 8192;  // rows moved towards the end
+constexpr uint64_t kMoreRecords = 64 << 10;
+constexpr uint32_t kMoreRows = 1024, kRowsOfFiller = 16;
 
 // What makes two CIEs one: their bytes, and what their fields refer to (a global name, or an address).
 std::string CieKey(ByteView bytes, absl::Span<const Reloc> relocs, uint64_t start,
@@ -37,6 +39,32 @@ std::vector<uint8_t> PlainCie() {
   return {20, 0, 0, 0, 0, 0, 0, 0, 1, 'z', 'R', 0, 1, 0x78, 16, 1, 0x1b, 0x0c, 7, 8, 0x90, 1, 0, 0};
 }
 
+// True when something in the image asks where unwind records are: crtbeginT.o does.
+bool RefersToRecords(const Program& program) {
+  for (const Unit& unit : program.units) {
+    const ObjectFile& object = *unit.object;
+    const auto is_record = [&](uint32_t symbol) {
+      const uint32_t section = symbol < object.symbols.size() ? object.symbols[symbol].section : kSectionCommon;
+      return section < object.sections.size() && object.sections[section].kind == SectionKind::kEhFrame;
+    };
+    bool any = false;
+    for (uint32_t i = 0; i < object.symbols.size(); ++i) {
+      if (!is_record(i)) continue;
+      if (i >= object.first_global) return true;  // others may
+      any = true;
+    }
+    for (uint32_t s = 0; any && s < object.sections.size(); ++s) {
+      const InputSection& section = object.sections[s];
+      if (!(section.flags & kSecAlloc) || section.kind == SectionKind::kEhFrame) continue;
+      if (program.atoms[unit.first_atom + s].state != Atom::kLive) continue;
+      for (const Reloc& reloc : section.relocs) {
+        if (is_record(reloc.symbol)) return true;
+      }
+    }
+  }
+  return false;
+}
+
 }  // namespace
 
 HotFrames::HotFrames(const Program& program, const ElfImage& image, const Arch& arch, const OutputTraits& output,
@@ -45,7 +73,9 @@ HotFrames::HotFrames(const Program& program, const ElfImage& image, const Arch& 
   const OutputSection* section = image.Section(kEhFrame);
   if (section == nullptr) return;
   present_ = true;
-  address_ = section->address;
+  address_ = published_address_ = section->address;
+  base_ = image.base;
+  referred_to_ = RefersToRecords(program);
   file_offset_ = section->offset;
   room_end_ = static_cast<uint32_t>(section->size) - 4;
   state_.used = image.frames.used;
@@ -87,6 +117,72 @@ void HotFrames::Begin() {
   staged_units_.clear();
   staged_cies_.clear();
   rewritten_cies_.clear();
+  lack_ = {};
+}
+
+// A unit found no room: it will ask for all of it again.
+void HotFrames::NoteLack(const UnitUpdate& update, bool rows) {
+  for (const InputSection& section : update.object->sections) {
+    if (section.kind == SectionKind::kEhFrame) lack_.records += section.size;
+  }
+  lack_.records += 64 * (update.islands.size() + 1);
+  if (!rows) return;
+  lack_.rows += static_cast<uint32_t>(lack_.records / 20);
+  lack_.records = 0;
+}
+
+bool HotFrames::Reaches(uint64_t end, uint64_t size) const {
+  constexpr uint64_t kPage = 1 << 16;
+  return end + size + kPage - base_ < uint64_t{1} << 31;
+}
+
+uint64_t HotFrames::MoreRecords(uint64_t end) const {
+  if (lack_.records == 0 || referred_to_) return 0;
+  const uint64_t size = room_end_ + std::max<uint64_t>({2 * lack_.records, room_end_ / 8, kMoreRecords});
+  return Reaches(end, size) ? AlignUp(size, 8) + 4 : 0;
+}
+
+uint64_t HotFrames::MoreRows(uint64_t end) const {
+  if (lack_.rows == 0) return 0;
+  const uint32_t rows = state_.row_count + state_.row_count / kRowsOfFiller + std::max({2 * lack_.rows, state_.row_count / 8, kMoreRows});
+  const uint64_t size = kFrameHeaderSize + uint64_t{rows} * 8;
+  return Reaches(end, size) ? size : 0;
+}
+
+void HotFrames::MoveRecords(const GrowthPlace& place, uint64_t size) {
+  const int32_t shift = static_cast<int32_t>(place.address - address_);
+  for (uint32_t i = 0; i < state_.row_count; ++i) rows_[i].record += shift;
+  address_ = place.address;
+  file_offset_ = place.offset;
+  room_end_ = static_cast<uint32_t>(size) - 4;
+  records_move_ = true;
+  lack_.records = 0;
+}
+
+// Rows are spread again: where many were added, none near by was there twice.
+void HotFrames::MoveHeader(const GrowthPlace& place, uint64_t size) {
+  const int32_t shift = static_cast<int32_t>(header_address_ - place.address);
+  std::vector<Row> rows;
+  for (uint32_t i = 0; i < state_.row_count; ++i) {
+    const Row row = std::as_const(rows_)[i];
+    if (i > 0 && row == std::as_const(rows_)[i - 1]) continue;
+    rows.push_back({row.function + shift, row.record + shift});
+  }
+  row_capacity_ = static_cast<uint32_t>((size - kFrameHeaderSize) / 8);
+  rows_.resize(0);
+  for (size_t i = 0; i < rows.size(); ++i) {
+    rows_.push_back(rows[i]);
+    if ((i + 1) % kRowsOfFiller == 0) rows_.push_back(rows[i]);
+  }
+  state_.row_count = static_cast<uint32_t>(rows_.size());
+  header_address_ = place.address;
+  header_offset_ = place.offset;
+  header_moves_ = true;
+  lack_.rows = 0;
+}
+
+absl::Status HotFrames::Follow(MutableBytes records) const {
+  return MoveFrameRecords(records, published_address_, address_, output_.pic);
 }
 
 void HotFrames::PutBytes(uint32_t offset, std::vector<uint8_t> bytes, std::vector<Mutation>* mutations) const {
@@ -138,13 +234,22 @@ absl::Status HotFrames::Update(const UnitUpdate& update, std::vector<Mutation>* 
     if (update.object->sections[s].kind != SectionKind::kEhFrame) continue;
     absl::StatusOr<EhFrame> frame = SplitEhFrame(*update.object, s);
     if (!frame.ok()) return frame.status();
-    if (absl::Status status = WriteRecords(update, *frame, &old, &now, mutations); !status.ok()) return status;
+    if (absl::Status status = WriteRecords(update, *frame, &old, &now, mutations); !status.ok()) {
+      if (absl::IsResourceExhausted(status)) NoteLack(update, false);
+      return status;
+    }
   }
   for (const IslandRange& island : update.islands) {
-    if (absl::Status status = AddIsland(island, &old, &now, mutations); !status.ok()) return status;
+    if (absl::Status status = AddIsland(island, &old, &now, mutations); !status.ok()) {
+      if (absl::IsResourceExhausted(status)) NoteLack(update, false);
+      return status;
+    }
   }
   for (const Slot& slot : old) Release(slot, mutations);
-  if (absl::Status status = UpdateRows(before, now); !status.ok()) return status;
+  if (absl::Status status = UpdateRows(before, now); !status.ok()) {
+    NoteLack(update, true);
+    return status;
+  }
   staged_units_[update.unit.value] = std::move(now);
   return absl::OkStatus();
 }
@@ -357,7 +462,7 @@ absl::Status HotFrames::PutRow(uint64_t function, uint32_t record) {
 
 void HotFrames::Emit(std::vector<Mutation>* mutations) const {
   if (!present_) return;
-  if (staged_state_.used != state_.used && staged_state_.used < room_end_) {
+  if ((records_move_ || staged_state_.used != state_.used) && staged_state_.used < room_end_) {
     // The padding CIE begins later now; behind its first bytes it is zeros already.
     std::vector<uint8_t> head(room_end_ - staged_state_.used);
     FillFrameHole(absl::MakeSpan(head));
@@ -365,6 +470,7 @@ void HotFrames::Emit(std::vector<Mutation>* mutations) const {
     PutBytes(staged_state_.used, std::move(head), mutations);
   }
   if (!has_header_) return;
+  if (records_move_ || header_moves_) EmitMovedHeader(mutations);
   auto put = [&](uint64_t offset, auto value) {
     Mutation mutation;
     mutation.offset = header_offset_ + offset;
@@ -380,6 +486,18 @@ void HotFrames::Emit(std::vector<Mutation>* mutations) const {
   if (staged_state_.row_count != state_.row_count) put(8, staged_state_.row_count);
 }
 
+// The search table anew: all rows lead elsewhere, or count from elsewhere.
+void HotFrames::EmitMovedHeader(std::vector<Mutation>* mutations) const {
+  Mutation table;
+  table.offset = header_offset_;
+  table.phase = PatchPhase::kTables;
+  table.bytes.resize(kFrameHeaderSize + uint64_t{state_.row_count} * 8);
+  WriteFrameHead(absl::MakeSpan(table.bytes), header_address_, address_);
+  Store(&table.bytes[8], state_.row_count);
+  for (uint32_t i = 0; i < state_.row_count; ++i) Store(&table.bytes[kFrameHeaderSize + uint64_t{i} * 8], std::as_const(rows_)[i]);
+  mutations->push_back(std::move(table));
+}
+
 void HotFrames::Accept() {
   state_ = staged_state_;
   rows_.resize(std::max<size_t>(rows_.size(), state_.row_count));
@@ -392,6 +510,8 @@ void HotFrames::Accept() {
     units_[unit] = std::move(slots);
   }
   for (auto& [key, offset] : staged_cies_) cies_[key] = offset;
+  published_address_ = address_;
+  records_move_ = header_moves_ = false;
   Begin();
 }
 

@@ -30,14 +30,28 @@ class HotFrames {
   void Begin();
   // Replaces the unit's records by those of its new object. Unimplemented or ResourceExhausted when that cannot be.
   absl::Status Update(const UnitUpdate& update, std::vector<Mutation>* mutations);
+  // Bytes that records, and the search table, should have; 0 where the plan found room, or where they cannot move: their
+  // distances must be told in 32 bits, `end` being where the image ends.
+  uint64_t MoreRecords(uint64_t end) const;
+  uint64_t MoreRows(uint64_t end) const;
+  uint64_t kept() const { return state_.used; }  // bytes of records that are copied
+  // They get them, at that place.
+  void MoveRecords(const GrowthPlace& place, uint64_t size);
+  void MoveHeader(const GrowthPlace& place, uint64_t size);
+  bool header_moves() const { return header_moves_; }
+  GrowthPlace header() const { return {header_address_, header_offset_}; }
+  uint64_t header_size() const { return kFrameHeaderSize + uint64_t{row_capacity_} * 8; }
+  // The copied records lead where they led. Unimplemented for pointers of another kind than compilers use.
+  absl::Status Follow(MutableBytes records) const;
   // Adds the mutations of the search table and of the free room.
   void Emit(std::vector<Mutation>* mutations) const;
   void Accept();
   uint64_t bytes_held() const;
 
-  KITLINK_FIELDS_BUT((arch_, staged_state_, staged_rows_, staged_units_, staged_cies_, rewritten_cies_), output_, values_,
+  KITLINK_FIELDS_BUT((arch_, staged_state_, staged_rows_, staged_units_, staged_cies_, rewritten_cies_, lack_), output_, values_,
                      present_, has_header_, address_, file_offset_, header_address_, header_offset_, room_end_,
-                     row_capacity_, state_, rows_, units_, cies_)
+                     row_capacity_, base_, published_address_, referred_to_, records_move_, header_moves_, state_, rows_, units_,
+                     cies_)
 
  private:
   struct Slot {
@@ -61,6 +75,15 @@ class HotFrames {
     KITLINK_FIELDS(used, free, plain_cie, row_count)
   };
 
+  // What a plan did not find room for.
+  struct Lack {
+    uint64_t records = 0;  // bytes
+    uint32_t rows = 0;
+  };
+
+  bool Reaches(uint64_t end, uint64_t size) const;
+  void NoteLack(const UnitUpdate& update, bool rows);
+  void EmitMovedHeader(std::vector<Mutation>* mutations) const;
   // A free slot behind the record at `cie`: the distance back to it is unsigned, and not every unwinder lets it wrap.
   absl::Status Allocate(uint32_t size, uint32_t cie, Slot* slot);
   void Release(const Slot& slot, std::vector<Mutation>* mutations);
@@ -92,8 +115,13 @@ class HotFrames {
   uint64_t header_address_ = 0, header_offset_ = 0;         // of .eh_frame_hdr
   uint32_t room_end_ = 0;     // where the terminator stands
   uint32_t row_capacity_ = 0;
+  uint64_t base_ = 0;                // where the image begins
+  uint64_t published_address_ = 0;   // of .eh_frame, as the image has it
+  bool referred_to_ = false;         // code says where .eh_frame begins
+  bool records_move_ = false, header_moves_ = false;  // with the next plan that is accepted
 
   State state_, staged_state_;
+  Lack lack_;
   PagedTable<Row, 2048> rows_;
   absl::flat_hash_map<uint32_t, Row> staged_rows_;
   PagedTable<std::vector<Slot>, 16> units_;                           // by UnitId value

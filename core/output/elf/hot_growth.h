@@ -29,6 +29,7 @@ class HotGrowth {
   void Begin() { staged_ = published_; }
   void Publish(std::vector<Mutation>* mutations);
   void Accept() { published_ = staged_; }
+  uint64_t next_address() const { return next_address_; }
   // Bytes of the file with what is published, in this plan too.
   uint64_t image_size() const { return staged_ == 0 ? file_size_ : entries_[staged_ - 1].file_end; }
 

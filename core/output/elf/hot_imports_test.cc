@@ -107,6 +107,37 @@ TEST_P(HotImportsTest, OnlyImportsAndOnlyWhenThePlanIsAccepted) {
   Check();
 }
 
+TEST_P(HotImportsTest, IfuncsComeAndGo) {
+  const SymbolId first = Id("chosen"), second = Id("other_chosen"), fresh(6000);
+  hot_->Begin();
+  EXPECT_TRUE(hot_->HasIfunc(first));
+  EXPECT_FALSE(hot_->HasIfunc(fresh));
+  const absl::StatusOr<uint64_t> entry = hot_->AddIfunc(fresh, 0x1234, &mutations_);
+  ASSERT_TRUE(entry.ok()) << entry.status();
+  ASSERT_TRUE(Import(SymbolId(5000), 7).ok());
+  ASSERT_TRUE(Need(SymbolId(5000), {"f7@V2", true, 0, kNeedPlt}, kNeedPlt).ok());  // its row goes before theirs
+  Commit();
+  EXPECT_EQ(Loaded(linked_.file).irelative(), 3u);
+  EXPECT_EQ(CellsOf(fresh).plt, *entry);
+  hot_->Begin();
+  hot_->RemoveIfunc(first, &mutations_);
+  hot_->RemoveIfunc(second, &mutations_);
+  Commit();
+  EXPECT_EQ(Loaded(linked_.file).irelative(), 1u);
+  EXPECT_EQ(CellsOf(first).plt, 0u);
+  EXPECT_EQ(linked_.file[EI_OSABI], ELFOSABI_GNU);
+  hot_->Begin();
+  hot_->RemoveIfunc(fresh, &mutations_);
+  Commit();
+  EXPECT_EQ(Loaded(linked_.file).irelative(), 0u);
+  EXPECT_EQ(linked_.file[EI_OSABI], ELFOSABI_NONE);
+  hot_->Begin();
+  for (uint32_t i = 0; i < 18; ++i) ASSERT_TRUE(hot_->AddIfunc(SymbolId(6000 + i), 0x1000 + i, &mutations_).ok()) << i;
+  EXPECT_EQ(hot_->AddIfunc(SymbolId(6100), 0x1000, &mutations_).status().code(), absl::StatusCode::kResourceExhausted);
+  Commit();
+  EXPECT_EQ(Loaded(linked_.file).irelative(), 18u);
+}
+
 INSTANTIATE_TEST_SUITE_P(Kinds, HotImportsTest, ::testing::Values(OutputKind::kExecutable, OutputKind::kPie));
 
 }  // namespace

@@ -215,9 +215,9 @@ class Placer {
       Add(kRelaDyn);
       Add(kDynamic);
     }
-    if (!image_.cells.plt.empty() || !image_.cells.iplt.empty()) Add(kRelaPlt);
+    if (!image_.cells.plt.empty() || image_.cells.iplt_capacity() != 0) Add(kRelaPlt);
     if (!image_.cells.plt.empty()) Add(kPlt);
-    if (!image_.cells.iplt.empty()) Add(kIplt);
+    if (image_.cells.iplt_capacity() != 0) Add(kIplt);
     if (image_.cells.got_count != 0 || image_.cells.got_reserve != 0) Add(kGot);
     if (dynamic.present || image_.cells.got_plt_count() > kGotPltHeader || image_.demands.got_base) Add(kGotPlt);
     if (!image_.frames.empty()) {
@@ -351,11 +351,11 @@ class Placer {
       case kVerneed: return dynamic.verneed.size();
       case kVerdef: return dynamic.verdef.size();
       case kRelaDyn: return image_.rela.rows() * sizeof(Elf64_Rela);
-      case kRelaPlt: return uint64_t{cells.plt_capacity() + image_.rela.irelative} * sizeof(Elf64_Rela);
+      case kRelaPlt: return uint64_t{cells.plt_capacity() + cells.iplt_capacity()} * sizeof(Elf64_Rela);
       case kEhFrameHdr: return kFrameHeaderSize + uint64_t{image_.frames.header_rows} * 8;
       case kEhFrame: return image_.frames.size;
       case kPlt: return arch_.plt_header_size() + uint64_t{cells.plt_capacity()} * arch_.plt_entry_size();
-      case kIplt: return cells.iplt.size() * arch_.plt_entry_size();
+      case kIplt: return uint64_t{cells.iplt_capacity()} * arch_.plt_entry_size();
       case kDynamic: return DynamicEntries(options_, program_, image_, arch_).size() * sizeof(Elf64_Dyn);
       case kGot: return (cells.got_count + cells.got_reserve) * 8;
       case kGotPlt: return cells.got_plt_count() * 8;

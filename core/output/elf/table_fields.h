@@ -11,7 +11,7 @@ namespace kitlink::elf {
 
 KITLINK_FIELDS_OF(CellSet, got, gottp, tlsgd, tlsdesc, plt, iplt, canonical_plt, dynsym)
 KITLINK_FIELDS_OF(GotCell, kind, symbol, index)
-KITLINK_FIELDS_OF(Cells, set_of, sets, got, got_count, got_reserve, tlsld, plt, plt_reserve, iplt)
+KITLINK_FIELDS_OF(Cells, set_of, sets, got, got_count, got_reserve, tlsld, plt, plt_reserve, iplt, iplt_reserve)
 KITLINK_FIELDS_OF(LocalRows, first, used, capacity, names, name_bytes, more_names, more_name_bytes)
 
 }  // namespace kitlink::elf

@@ -121,6 +121,45 @@ TEST(BuildId, DependsOnEveryByte) {
   EXPECT_EQ(MakeBuildId(options, image, 20, &leaves), before);
 }
 
+// A CIE with a personality, and a description with an exception table: distances from their own place, but for what is absent.
+std::vector<uint8_t> Records(uint8_t code) {
+  std::vector<uint8_t> bytes = {28, 0, 0, 0, 0, 0, 0, 0, 1, 'z', 'P', 'L', 'R', 0, 1, 0x78, 16, 7, 0x9b, 0, 0, 0, 0, 0x1b, code};
+  bytes.resize(32);
+  Store(&bytes[19], int32_t{5000});
+  std::vector<uint8_t> fde(32);
+  Store(&fde[0], uint32_t{28});
+  Store(&fde[4], uint32_t{36});
+  Store(&fde[8], int32_t{-3000});
+  Store(&fde[12], uint32_t{77});
+  fde[16] = 4;
+  bytes.insert(bytes.end(), fde.begin(), fde.end());
+  return bytes;
+}
+
+TEST(FrameRecords, DistancesFollowAMove) {
+  std::vector<uint8_t> bytes = Records(0x1b);
+  const std::vector<uint8_t> before = bytes;
+  ASSERT_TRUE(MoveFrameRecords(absl::MakeSpan(bytes), 0x1000, 0x3000, true).ok());
+  EXPECT_EQ(Load<int32_t>(&bytes[19]), 5000 - 0x2000);
+  EXPECT_EQ(Load<int32_t>(&bytes[40]), -3000 - 0x2000);
+  EXPECT_EQ(Load<uint32_t>(&bytes[44]), 77u) << "a length";
+  EXPECT_EQ(Load<int32_t>(&bytes[49]), 0) << "no exception table";
+  ASSERT_TRUE(MoveFrameRecords(absl::MakeSpan(bytes), 0x3000, 0x1000, true).ok());
+  EXPECT_EQ(bytes, before);
+}
+
+TEST(FrameRecords, WhatIsNotUnderstoodStays) {
+  std::vector<uint8_t> absolute = Records(0x00), relative = Records(0x3b), far = Records(0x1b), letter = Records(0x1b), torn = Records(0x1b);
+  EXPECT_TRUE(MoveFrameRecords(absl::MakeSpan(absolute), 0x1000, 0x3000, false).ok()) << "addresses that nobody relocates";
+  EXPECT_FALSE(MoveFrameRecords(absl::MakeSpan(absolute), 0x1000, 0x3000, true).ok());
+  EXPECT_FALSE(MoveFrameRecords(absl::MakeSpan(relative), 0x1000, 0x3000, false).ok());
+  EXPECT_FALSE(MoveFrameRecords(absl::MakeSpan(far), 0x1000, 0x90001000, true).ok());
+  letter[10] = 'Q';
+  EXPECT_FALSE(MoveFrameRecords(absl::MakeSpan(letter), 0x1000, 0x3000, true).ok());
+  torn.resize(40);
+  EXPECT_FALSE(MoveFrameRecords(absl::MakeSpan(torn), 0x1000, 0x3000, true).ok());
+}
+
 TEST(BuildId, StylesOfBatchLinks) {
   LinkOptions options;
   options.incremental = false;

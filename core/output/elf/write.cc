@@ -366,6 +366,10 @@ class Writer {
       Store(At(kGotPlt, cell - image_.AddressOf(kGotPlt)), resolver);
       Row(kRelaPlt, static_cast<uint32_t>(cells.plt.size()) + i, cell, 0, types.irelative, resolver);
     }
+    if (cells.iplt_reserve != 0) {
+      const uint64_t reserve = cells.iplt.size() * arch_.plt_entry_size();
+      arch_.FillTraps(MutableBytes(At(kIplt, reserve), uint64_t{cells.iplt_reserve} * arch_.plt_entry_size()));
+    }
   }
 
   void WriteNotes() {
