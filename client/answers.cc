@@ -244,7 +244,9 @@ std::string SessionJson(const v1::SessionInfo& session, uint64_t anonymous_bytes
       .Add("hot", session.hot())
       .Add("busy", session.busy())
       .Add("queued", session.queued())
-      .AddString("shadow", session.shadow());
+      .AddString("shadow", session.shadow())
+      .AddString("fragmented", session.fragmented())
+      .Add("renewal", session.renewal());
   return object.Close() + "\n";
 }
 
@@ -275,6 +277,8 @@ std::string StatusText(const v1::StatusResponse& status) {
   for (const v1::SessionInfo& session : status.sessions()) {
     std::string state = session.busy() ? "busy" : session.hot() ? "hot" : "cold";
     if (session.shadow().rfind("DIFFERENT", 0) == 0) state += ", " + session.shadow();
+    if (!session.fragmented().empty()) state += ", fragmented: " + session.fragmented();
+    if (session.renewal()) state += "; the next link will be full";
     if (session.queued() != 0) state += " (" + std::to_string(session.queued()) + " waiting)";
     rows.push_back({session.output(), std::to_string(session.generation()), std::to_string(session.units()),
                     std::to_string(session.atoms()), std::to_string(session.symbols()), Bytes(session.bytes_held()),

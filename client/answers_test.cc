@@ -108,8 +108,18 @@ TEST(Answers, VerifyAndSessionJson) {
             "\n");
   EXPECT_EQ(SessionJson(v1::SessionInfo(), 0),
             R"({"output":"","session_key":"","generation":0,"units":0,"atoms":0,"symbols":0,"bytes_held":0,"input_bytes":0,)"
-            R"("daemon_anonymous_bytes":0,"hot":false,"busy":false,"queued":0,"shadow":""})"
+            R"("daemon_anonymous_bytes":0,"hot":false,"busy":false,"queued":0,"shadow":"","fragmented":"","renewal":false})"
             "\n");
+}
+
+TEST(Answers, StatusSaysWhenTheNextLinkIsToBeFull) {
+  v1::StatusResponse status;
+  v1::SessionInfo& session = *status.add_sessions();
+  session.set_hot(true);
+  session.set_fragmented(".text has 12 of 3456 bytes left");
+  EXPECT_NE(StatusText(status).find("hot, fragmented: .text has 12 of 3456 bytes left\n"), std::string::npos) << StatusText(status);
+  session.set_renewal(true);
+  EXPECT_NE(StatusText(status).find("bytes left; the next link will be full\n"), std::string::npos) << StatusText(status);
 }
 
 TEST(Answers, StatusSaysWhatMemoryIsFor) {

@@ -90,6 +90,8 @@ v1::SessionInfo ToProto(const SessionSnapshot& snapshot) {
   info.set_busy(snapshot.busy);
   info.set_queued(snapshot.queued);
   info.set_shadow(snapshot.shadow);
+  info.set_fragmented(snapshot.status.fragmented);
+  info.set_renewal(snapshot.status.renewal);
   return info;
 }
 

@@ -175,6 +175,7 @@ absl::StatusOr<std::shared_ptr<InputBytes>> MappedFileSource::Open(absl::string_
 
 std::vector<std::string> MappedFileSource::Opened() const {
   absl::MutexLock lock(&mutex_);
+  // any order: sorted below.
   std::vector<std::string> paths(opened_.begin(), opened_.end());
   std::sort(paths.begin(), paths.end());
   return paths;

@@ -47,6 +47,8 @@ class Linker {
   virtual std::optional<ShadowJob> Shadow() { return std::nullopt; }
   // As LinkSession::Distrust.
   virtual void Distrust(const std::string& detail) { static_cast<void>(detail); }
+  // As LinkSession::Confirm.
+  virtual void Confirm(uint64_t generation) { static_cast<void>(generation); }
   // Work that can wait until the answer is on its way. Called after every successful link, before the next one.
   virtual void Settle() = 0;
   // Writes what a later process needs to go on. Called when nobody has wanted anything for a while.

@@ -169,6 +169,8 @@ class SessionLinker final : public Linker {
 
   void Distrust(const std::string& detail) override { session_.Distrust(detail); }
 
+  void Confirm(uint64_t generation) override { session_.Confirm(generation); }
+
   void BeginSettling() override {
     if (kept_ != nullptr) kept_->Resume();
   }

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
 
 namespace kitlink::daemon {
 namespace {
@@ -28,17 +29,22 @@ std::shared_ptr<Session> SessionRegistry::Find(const SessionName& name) const {
   auto found = sessions_.find(MapKey(name));
   if (found != sessions_.end() && found->second->Snapshot().exists) return found->second;
   if (!name.key.empty()) return nullptr;
+  std::shared_ptr<Session> last;
+  absl::Time last_used = absl::InfinitePast();
+  // any order: several keys may have linked it, and the session that was used last counts.
   for (const auto& [key, session] : sessions_) {
     SessionSnapshot snapshot = session->Snapshot();
-    if (snapshot.exists && snapshot.output == name.output) return session;
+    if (!snapshot.exists || snapshot.output != name.output || snapshot.last_used < last_used) continue;
+    last = session, last_used = snapshot.last_used;
   }
-  return nullptr;
+  return last;
 }
 
 std::vector<std::shared_ptr<Session>> SessionRegistry::List() const {
   std::vector<std::pair<std::string, std::shared_ptr<Session>>> found;
   {
     absl::MutexLock lock(&mutex_);
+    // any order: sorted below.
     for (const auto& [key, session] : sessions_) {
       SessionSnapshot snapshot = session->Snapshot();
       if (snapshot.exists) found.emplace_back(snapshot.output, session);
@@ -57,6 +63,7 @@ std::vector<std::string> SessionRegistry::Trim(const Session* keep) {
   uint64_t held = 0;
   {
     absl::MutexLock lock(&mutex_);
+    // any order: a sum, and a list that is sorted below.
     for (auto it = sessions_.begin(); it != sessions_.end();) {
       Session* session = it->second.get();
       // Nobody but the map has it, so nobody can be about to use it.

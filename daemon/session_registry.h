@@ -32,7 +32,8 @@ class SessionRegistry {
 
   // The session to link `name` in.
   std::shared_ptr<Session> FindOrCreate(const SessionName& name);
-  // A session that has linked `name`; one that was linked by key is also found by its output. Null when there is none.
+  // A session that has linked `name`; one that was linked by key is also found by its output, the one used last
+  // if there are several. Null when there is none.
   std::shared_ptr<Session> Find(const SessionName& name) const;
   // Those that have linked something, sorted by output.
   std::vector<std::shared_ptr<Session>> List() const;

@@ -186,6 +186,22 @@ TEST_F(SessionTest, RegistryFindsByOutputAndByKey) {
   EXPECT_THAT(registry.List(), testing::ElementsAre(by_output, by_key));
 }
 
+TEST_F(SessionTest, OfKeysWithOneOutputTheLastCounts) {
+  SessionRegistry registry(&factory_, pool_.get(), 1 << 30);
+  const auto link = [&](const std::string& key) {
+    auto session = registry.FindOrCreate({folder_ + "/out", key});
+    LinkAndWait(*session, {"-o", "out"});
+    Flush(*session);
+    while (session->Snapshot().busy) std::this_thread::yield();
+    absl::SleepFor(2 * Session::kCalm);  // until it was kept
+    return session;
+  };
+  for (const char* key : {"K", "L", "M", "K"}) {
+    const auto session = link(key);
+    EXPECT_EQ(registry.Find({folder_ + "/out", ""}), session) << key;
+  }
+}
+
 TEST_F(SessionTest, LeastRecentlyUsedGoesWhenMemoryIsShort) {
   SessionRegistry registry(&factory_, pool_.get(), 250);
   for (const char* name : {"a", "b", "c"}) {

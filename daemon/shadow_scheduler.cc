@@ -147,14 +147,22 @@ void ShadowScheduler::Compare(const std::shared_ptr<Session>& session) {
     waiting_.push_back({session, absl::Now() + later});
   };
   if (options_.when == ShadowOptions::When::kOnMains && OnBattery()) return again(absl::Minutes(1));
-  auto asked = std::make_shared<std::pair<absl::Notification, std::optional<ShadowJob>>>();
+  struct Asked {
+    std::optional<ShadowJob> job;
+    uint64_t generation = 0;
+    absl::Notification answered;
+  };
+  auto asked = std::make_shared<Asked>();
   session->Post([asked](Session::Turn& turn) {
-    if (turn.linker() != nullptr) asked->second = turn.linker()->Shadow();
-    asked->first.Notify();
+    if (turn.linker() != nullptr) {
+      asked->job = turn.linker()->Shadow();
+      asked->generation = turn.linker()->Status().generation;
+    }
+    asked->answered.Notify();
   });
   // A session that is at work now will be here again when it is done.
-  if (!asked->first.WaitForNotificationWithTimeout(absl::Seconds(1)) || !asked->second) return;
-  ShadowJob job = *std::move(asked->second);
+  if (!asked->answered.WaitForNotificationWithTimeout(absl::Seconds(1)) || !asked->job) return;
+  ShadowJob job = *std::move(asked->job);
   if (!options_.repro_folder.empty()) {
     job.repro = absl::StrCat(options_.repro_folder, "/", absl::FormatTime("%Y%m%d-%H%M%S", absl::Now(), absl::UTCTimeZone()),
                              "-", std::filesystem::path(job.output).filename().string());
@@ -170,6 +178,10 @@ void ShadowScheduler::Compare(const std::shared_ptr<Session>& session) {
   const std::string seconds = absl::StrCat(absl::ToInt64Milliseconds(used), " ms of processor time");
   if (WIFEXITED(status) && WEXITSTATUS(status) == static_cast<int>(ShadowExit::kEquivalent)) {
     log_->Info(absl::StrCat(job.output, ": as good as a link from scratch (", seconds, ")"));
+    // Before anybody is told, who might ask for the next link.
+    session->Post([generation = asked->generation](Session::Turn& turn) {
+      if (turn.linker() != nullptr) turn.linker()->Confirm(generation);
+    });
     session->NoteShadow("equivalent");
   } else if (WIFEXITED(status) && WEXITSTATUS(status) == static_cast<int>(ShadowExit::kDifferent)) {
     log_->Warning(absl::StrCat(job.output, ": A PATCHED OUTPUT DIFFERS FROM A LINK FROM SCRATCH; the next link will be full:\n", said));

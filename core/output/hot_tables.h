@@ -174,6 +174,8 @@ class HotTables {
   virtual absl::Status FollowMove(uint32_t output_section, MutableBytes kept) const = 0;
   // Brings all room that was set aside into the image: headers, names, its size; and what tables write where they move to.
   virtual void PublishGrowth(std::vector<Mutation>* mutations) = 0;
+  // True when what is loaded cannot be given more room, because others have all there was.
+  virtual bool OutOfSegments() const = 0;
   // Bytes of the image, as this plan makes it.
   virtual uint64_t image_size() const = 0;
   // Adds the mutations for one unit. ResourceExhausted when a table has no room, Unimplemented for what cannot be

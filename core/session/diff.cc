@@ -102,6 +102,7 @@ UnitDiff DiffUnit(const Memory& memory, UnitId unit, std::unique_ptr<ObjectFile>
     diff.references = ReferencesOf(*object, FramesOf(*object), symbol_of);
     NoteUnloaded(*object, &diff.globals);
   }
+  // any order: sorted below.
   for (const auto& [name, left] : by_name) {
     for (uint32_t a : left) {
       if (old.atoms[a].state == AtomMemory::kPlaced) diff.removed.push_back(a);

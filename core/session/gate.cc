@@ -250,6 +250,7 @@ Refusal CheckTraits(const Memory& memory, const std::vector<UnitDiff>& units) {
     if (known == memory.traits.end() || known->second == 0) return GateRefusal{GateReason::kAggregateChanged, diff.object->DisplayName()};
     ++change[key];
   }
+  // any order: whichever it is, the refusal is the same.
   for (const auto& [key, by] : change) {
     const auto it = memory.traits.find(key);
     const int64_t before = it == memory.traits.end() ? 0 : it->second;

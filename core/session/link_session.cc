@@ -13,6 +13,7 @@
 #include "core/session/cold.h"
 #include "core/session/detect.h"
 #include "core/session/diff.h"
+#include "core/session/fragmentation.h"
 #include "core/session/gate.h"
 #include "core/session/growth.h"
 #include "core/session/libraries.h"
@@ -116,6 +117,8 @@ struct LinkSession::Impl {
   StateStore* const store;  // nullptr: the session ends with the process
   std::unique_ptr<Memory> memory;  // nullptr: nothing to patch, `why_cold` says why
   GateRefusal why_cold{GateReason::kFirstLink, ""};
+  std::string fragmented;             // what WhyFragmented says
+  std::optional<GateRefusal> renewal;  // the next link is to be a full one, though it could be patched
   bool linked_before = false;      // an incremental link was published: the next full one is a fall-back
 
   bool restored = false;                // the store was asked
@@ -151,6 +154,8 @@ absl::StatusOr<LinkReport> LinkSession::Impl::Link(const LinkRequest& request, F
   Restore(request, files);
   started_ns = absl::GetCurrentTimeNanos();
   absl::StatusOr<std::variant<LinkReport, GateRefusal>> patched = Patch(request, files);
+  // Asked for once: when a full link fails for lack of disk space, say, a patch may still do.
+  renewal.reset();
   if (!patched.ok()) return patched.status();
   LinkReport report;
   if (LinkReport* done = std::get_if<LinkReport>(&*patched)) {
@@ -192,6 +197,7 @@ absl::StatusOr<std::variant<LinkReport, GateRefusal>> LinkSession::Impl::Patch(c
   if (!read.ok()) return read.status();
   if (auto* refusal = std::get_if<GateRefusal>(&*read)) return {std::move(*refusal)};
   ChangedUnits changed = std::get<ChangedUnits>(*std::move(read));
+  if (renewal) return {*renewal};
   report.timings_us.read = watch.Lap();
 
   LibraryUpdate libraries(memory.get());
@@ -438,6 +444,8 @@ void LinkSession::Impl::Forget(GateRefusal why) {
   memory.reset();
   source.reset();
   watched.Stop();
+  fragmented.clear();
+  renewal.reset();
   why_cold = std::move(why);
 }
 
@@ -556,8 +564,14 @@ void LinkSession::Distrust(std::string detail) {
   if (impl_->store != nullptr) impl_->store->Forget();
 }
 
+void LinkSession::Confirm(uint64_t of_generation) {
+  if (impl_->generation != of_generation || impl_->fragmented.empty()) return;
+  impl_->renewal.emplace(GateReason::kFragmented, impl_->fragmented);
+}
+
 void LinkSession::Settle() {
   impl_->CaptureLink();
+  impl_->fragmented = impl_->memory == nullptr ? "" : WhyFragmented(*impl_->memory);
   if (impl_->memory != nullptr && impl_->last_files != nullptr) impl_->watched.Start(*impl_->memory, *impl_->last_files);
   impl_->sink->Settle();
 }
@@ -568,6 +582,8 @@ SessionStatus LinkSession::Status() const {
   SessionStatus status;
   status.generation = impl_->generation;
   status.hot = impl_->memory != nullptr || impl_->pending.has_value();
+  status.fragmented = impl_->fragmented;
+  status.renewal = impl_->renewal.has_value();
   if (impl_->memory != nullptr) {
     status.units = impl_->memory->units.size();
     status.atoms = impl_->memory->atom_count;

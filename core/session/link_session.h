@@ -54,6 +54,8 @@ struct SessionStatus {
   uint64_t bytes_held = 0;  // estimate of the hot state's size
   uint64_t input_bytes = 0;  // of the objects and archive members that took part in the last full link; 0: not known
   bool hot = false;         // a relink can be patched
+  std::string fragmented;   // why the image should be laid out anew (fragmentation.h); empty: it need not be
+  bool renewal = false;     // the next link does that
 };
 
 // Not thread safe: the owner serialises calls. `sink` and `watch` must outlive the session, the `files` of a link the
@@ -79,6 +81,11 @@ class LinkSession {
   // The output is not what a link from scratch gives: forgets what a patch would be based on. The next link is a full
   // one, says so in a warning, and calls it kShadowMismatch with this detail.
   void Distrust(std::string detail);
+
+  // The output of this generation is as good as a link from scratch: what that would give may take its place. If the image is
+  // fragmented, the next link is a full one and calls its reason kFragmented. Nothing is published before that, nor does it
+  // matter when there was another link since.
+  void Confirm(uint64_t of_generation);
 
   // Work that only later relinks need, to be called after the reply was sent and before the next Link.
   void Settle();

@@ -239,6 +239,60 @@ TEST_F(LinkSessionTest, DistrustedOutputIsLinkedInFullWithAWarning) {
   EXPECT_EQ(messages_, "");
 }
 
+// What `work.o` says, and data that makes a file of mostly holes once it is gone.
+std::vector<uint8_t> LargeWork(char value) {
+  return ObjBuilder()
+      .Section(".text.work", std::string("\xb8") + value + std::string("\0\0\0\xc3", 4))
+      .Symbol("work", ".text.work")
+      .Section(".data.large", std::string(3 << 20, 'x'))
+      .StackNote()
+      .Build();
+}
+
+TEST_F(LinkSessionTest, FragmentedImageIsLaidOutAnewOnceItWasFoundGood) {
+  files_.Put("work.o", LargeWork(1));
+  LinkFirst();
+  EXPECT_EQ(session_.Status().fragmented, "");
+  files_.Put("work.o", Work(2));
+  Expect(Outcome::kPatched, GateReason::kNone);
+  session_.Settle();
+  EXPECT_THAT(session_.Status().fragmented, HasSubstr("are holes"));
+  // Not by itself, nor for what was said of another generation.
+  session_.Confirm(1);
+  EXPECT_FALSE(session_.Status().renewal);
+  files_.Put("work.o", Work(3));
+  Expect(Outcome::kPatched, GateReason::kNone);
+  session_.Settle();
+  session_.Confirm(3);
+  EXPECT_TRUE(session_.Status().renewal);
+  EXPECT_EQ(sink_.published, 1);
+  files_.Put("work.o", Work(4));
+  EXPECT_THAT(Expect(Outcome::kFellBackFull, GateReason::kFragmented).reason_detail, HasSubstr("are holes"));
+  EXPECT_EQ(messages_, "");
+  EXPECT_TRUE(Holds(4));
+  EXPECT_LT(sink_.image.size(), size_t{1} << 20);
+  session_.Settle();
+  EXPECT_EQ(session_.Status().fragmented, "");
+  session_.Confirm(4);
+  files_.Put("work.o", Work(5));
+  Expect(Outcome::kPatched, GateReason::kNone);
+  EXPECT_TRUE(Holds(5));
+}
+
+TEST_F(LinkSessionTest, FullLinkThatWasNotNeededIsTriedOnce) {
+  files_.Put("work.o", LargeWork(1));
+  LinkFirst();
+  files_.Put("work.o", Work(2));
+  Expect(Outcome::kPatched, GateReason::kNone);
+  session_.Settle();
+  session_.Confirm(2);
+  files_.Put("work.o", ObjBuilder().StackNote().Build());
+  EXPECT_FALSE(Link().ok());
+  files_.Put("work.o", Work(3));
+  Expect(Outcome::kPatched, GateReason::kNone);
+  EXPECT_TRUE(Holds(3));
+}
+
 TEST_F(LinkSessionTest, UnpatchableImageAtCaptureIsNotHot) {
   sink_.patchable = false;
   LinkFirst();

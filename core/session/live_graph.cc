@@ -167,6 +167,7 @@ const LiveGraph::Inverse& LiveGraph::InverseOf(UnitId unit) {
     for (uint32_t target : references.Of(from)) inverse.users[target].push_back(from);
   }
   if (d >= 0) {
+    // any order: what is found by way of these names hangs on all of them.
     for (const auto& [symbol, section] : definitions_[d]) inverse.definitions[section].push_back(symbol);
   } else {
     for (const auto& [symbol, atom] : references.definitions()) inverse.definitions[atom].push_back(symbol);

@@ -46,8 +46,12 @@ class LiveGraph {
   bool Home(SymbolId symbol, LiveNode* home) const;
   // Adds the nodes that a coded target of `unit` means.
   void Resolve(UnitId unit, uint32_t target, std::vector<LiveNode>* nodes) const;
-  // True when some file has a section that __start_NAME is about.
+  // Adds the sections that __start_NAME is about, in whatever file.
+  void ResolveSet(absl::string_view name, std::vector<LiveNode>* nodes) const;
+  // True when there are any.
   bool SetExists(absl::string_view name) const;
+  // Of the section.
+  absl::string_view NameOf(const LiveNode& node) const;
   absl::Span<const uint32_t> TargetsOf(const LiveNode& node) const;
 
   // Who may refer to a node is asked for in portions, since the first is mostly enough: those of its own unit, then unit by
@@ -69,9 +73,7 @@ class LiveGraph {
   };
   const Inverse& InverseOf(UnitId unit);
   const References& ReferencesOf(UnitId unit) const;
-  absl::string_view NameOf(const LiveNode& node) const;
   void AskUsers(SymbolId symbol, Asking* asking) const;
-  void ResolveSet(absl::string_view name, std::vector<LiveNode>* nodes) const;
   bool Collectable(const LiveNode& node) const;
 
   const Memory& memory_;

@@ -8,6 +8,7 @@
 #include "absl/container/btree_set.h"
 #include "absl/container/flat_hash_map.h"
 #include "absl/container/flat_hash_set.h"
+#include "absl/functional/function_ref.h"
 #include "absl/strings/str_cat.h"
 #include "core/session/live_graph.h"
 #include "core/symbols/linker_symbols.h"
@@ -32,6 +33,7 @@ class LivenessDecider {
     FollowNew();
     SuspectLost();
     if (!CollectLost()) return Refuse("it takes too long to find out what is still referred to");
+    if (Refusal refusal = CheckCollectedSets()) return refusal;
     if (Refusal refusal = CheckBystanders()) return refusal;
     if (Refusal refusal = CheckUndefined()) return refusal;
     SetFates();
@@ -85,14 +87,43 @@ class LivenessDecider {
   }
 
   bool SetExisted(const std::string& name) const {
+    return SetHas(name, [](const AtomMemory& atom) { return atom.state != AtomMemory::kDiscarded; });
+  }
+
+  // True when some section of this name was such a one.
+  bool SetHas(const std::string& name, absl::FunctionRef<bool(const AtomMemory&)> such) const {
     const auto it = memory_.sets.find(name);
     if (it == memory_.sets.end()) return false;
     return std::any_of(it->second.begin(), it->second.end(), [&](UnitId unit) {
       const std::vector<AtomMemory>& atoms = memory_.units[unit.value].atoms;
       return std::any_of(atoms.begin(), atoms.end(), [&](const AtomMemory& atom) {
-        return atom.name == name && (atom.flags & kSecAlloc) && atom.state != AtomMemory::kDiscarded;
+        return atom.name == name && (atom.flags & kSecAlloc) && such(atom);
       });
     });
+  }
+
+  // With -z start-stop-gc it does so only as long as one is kept.
+  Refusal CheckCollectedSets() const {
+    if (!SetsAreCollected(memory_.options)) return std::nullopt;
+    absl::btree_set<std::string> touched;
+    for (const auto& [node, live] : changed_) {
+      if (node.unit.valid() && live != WasLive(node)) touched.emplace(graph_.NameOf(node));
+    }
+    for (size_t d = 0; d < diffs_.size(); ++d) {
+      const std::vector<AtomMemory>& atoms = memory_.units[diffs_[d].unit.value].atoms;
+      for (uint32_t a = 0; a < atoms.size(); ++a) {
+        if (InImage(atoms[a]) && graph_.SectionOf(d, a) == References::kOwn) touched.insert(atoms[a].name);
+      }
+    }
+    for (const std::string& name : touched) {
+      if (!IsCIdentifier(name)) continue;
+      std::vector<LiveNode> members;
+      graph_.ResolveSet(name, &members);
+      const bool live = std::any_of(members.begin(), members.end(), [&](const LiveNode& node) { return IsLive(node); });
+      if (live == SetHas(name, &InImage)) continue;
+      return GateRefusal{GateReason::kExactSectionChanged, absl::StrCat("__start_", name, " comes or goes")};
+    }
+    return std::nullopt;
   }
 
   // What the changed units have in the image at first sight: all that was, and roots.

@@ -709,6 +709,7 @@ uint32_t Memory::ImportGroup(uint32_t library, absl::string_view version) {
 }
 
 uint32_t Memory::LibraryOfGroup(uint32_t group) const {
+  // any order: only one has this index.
   for (const auto& [key, index] : import_groups) {
     if (index == group) return key.first;
   }

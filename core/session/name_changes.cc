@@ -406,6 +406,7 @@ class NameResolver {
       if (memory_.import_uses[group] > dropped) continue;
       const uint32_t library = memory_.LibraryOfGroup(group);
       uint32_t others = 0;
+      // any order: a sum.
       for (const auto& [key, other] : memory_.import_groups) {
         const auto it = dropped_.find(other);
         if (key.first == library) others += memory_.import_uses[other] - (it == dropped_.end() ? 0 : it->second);

@@ -296,6 +296,7 @@ void AdoptRoster(const InputListChange& list, const ChangedUnits& changed, Memor
       memory->offers.erase(it);
     }
   }
+  // any order: the order of those that stay does not hang on it.
   for (UnitId unit : changed.leaving) {
     const UnitMemory& gone = memory->units[unit.value];
     if (gone.file < memory->files.size()) std::erase(memory->files[gone.file].units, unit);
@@ -309,6 +310,7 @@ void AdoptRoster(const InputListChange& list, const ChangedUnits& changed, Memor
     memory->file_of.erase(memory->files[f].path);
     memory->files[f].units.clear();
     if (memory->files[f].rank == UnitRank().input) continue;  // it offers nothing
+    // any order: each name is marked by itself.
     for (const auto& [name, offer] : memory->offers) {
       if (offer.file == f && !offer.several) memory->symbols[name.value].lazy = false;
     }

@@ -19,6 +19,7 @@ SymbolsOf SymbolsByAtom(const Program& program) {
   for (const Symbol& symbol : program.symbols) {
     if (symbol.used && symbol.atom.valid() && !symbol.name.empty()) by_atom[symbol.atom.value].push_back(&symbol);
   }
+  // any order: each list is sorted by itself.
   for (auto& [atom, list] : by_atom) {
     std::sort(list.begin(), list.end(), [](const Symbol* a, const Symbol* b) {
       return std::make_pair(a->value, a->name) < std::make_pair(b->value, b->name);

@@ -753,6 +753,7 @@ void PlacementState::Finish(Plan* plan) {
   plan->merged = std::move(merged_);
   plan->rows = std::move(rows_);
   plan->commons = std::move(commons_);
+  // any order: each goes to its own place.
   for (auto& [id, symbol] : symbols_) plan->symbols.push_back({SymbolId(id), symbol});
 }
 

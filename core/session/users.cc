@@ -68,6 +68,7 @@ size_t Users::Count(SymbolId symbol) const {
 
 uint64_t Users::bytes() const {
   uint64_t total = begin_.bytes() + units_.bytes();
+  // any order: a sum.
   for (const auto& [symbol, units] : later_) total += 32 + units.capacity() * sizeof(UnitId);
   return total;
 }

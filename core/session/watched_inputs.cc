@@ -47,7 +47,7 @@ void WatchedInputs::Adopted(const Memory& memory, const Changes& changes, const 
   for (uint32_t f : suspects_) {
     if (!memory.files[f].settled) left.insert(f);
   }
-  for (uint32_t f : gone_) left.erase(f);
+  for (uint32_t f : gone_) left.erase(f);  // any order: all go
   suspects_ = std::move(left);
   if (active_ && watched_ < memory.files.size()) WatchFresh(memory, fresh, files);
 }

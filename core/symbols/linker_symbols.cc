@@ -46,35 +46,12 @@ constexpr BoundaryName kBoundaryNames[] = {
 
 void MakeBoundary(Symbol* symbol, Boundary boundary, absl::string_view section) {
   symbol->kind = SymbolKind::kLinker;
+  symbol->imported = false;
   symbol->boundary = boundary;
   symbol->boundary_section = section;
   symbol->binding = SymbolBinding::kGlobal;
   symbol->visibility = std::max(symbol->visibility, Visibility::kHidden);
   symbol->type = boundary == Boundary::kTlsStart ? SymbolType::kTls : SymbolType::kNone;
-}
-
-// __start_NAME and __stop_NAME, for a NAME that is an allocated input section somewhere.
-void DefineSetBoundaries(Program* program) {
-  absl::flat_hash_map<absl::string_view, bool> names;  // C-identifier sections that are live
-  for (const Unit& unit : program->units) {
-    for (size_t s = 0; s < unit.object->sections.size(); ++s) {
-      const InputSection& section = unit.object->sections[s];
-      if ((section.flags & kSecAlloc) != 0 && program->atoms[unit.first_atom + s].state == Atom::kLive &&
-          !section.name.empty() && section.name[0] != '.' && IsCIdentifier(section.name)) {
-        names[section.name] = true;
-      }
-    }
-  }
-  if (names.empty()) return;
-  for (Symbol& symbol : program->symbols) {
-    if (!symbol.used || (symbol.kind != SymbolKind::kUndefined && symbol.kind != SymbolKind::kShared)) continue;
-    absl::string_view section = symbol.name;
-    if (absl::ConsumePrefix(&section, "__start_")) {
-      if (names.contains(section)) MakeBoundary(&symbol, Boundary::kSectionStart, section);
-    } else if (absl::ConsumePrefix(&section, "__stop_")) {
-      if (names.contains(section)) MakeBoundary(&symbol, Boundary::kSectionEnd, section);
-    }
-  }
 }
 
 // --defsym NAME=EXPRESSION, where EXPRESSION is a number, a symbol, or a symbol plus or minus a number.
@@ -150,7 +127,32 @@ void DefineLinkerSymbols(const LinkOptions& options, Program* program, Diagnosti
     const bool taken = symbol.kind != SymbolKind::kUndefined && symbol.kind != SymbolKind::kShared;
     if (symbol.used && !taken) MakeBoundary(&symbol, entry.boundary, entry.section);
   }
-  DefineSetBoundaries(program);
+  if (!SetsAreCollected(options)) DefineSetBoundaries(program);
+}
+
+bool SetsAreCollected(const LinkOptions& options) { return options.gc_sections && options.z_start_stop_gc; }
+
+void DefineSetBoundaries(Program* program) {
+  absl::flat_hash_map<absl::string_view, bool> names;  // C-identifier sections that are live
+  for (const Unit& unit : program->units) {
+    for (size_t s = 0; s < unit.object->sections.size(); ++s) {
+      const InputSection& section = unit.object->sections[s];
+      if ((section.flags & kSecAlloc) != 0 && program->atoms[unit.first_atom + s].state == Atom::kLive &&
+          !section.name.empty() && section.name[0] != '.' && IsCIdentifier(section.name)) {
+        names[section.name] = true;
+      }
+    }
+  }
+  if (names.empty()) return;
+  for (Symbol& symbol : program->symbols) {
+    if (!symbol.used || (symbol.kind != SymbolKind::kUndefined && symbol.kind != SymbolKind::kShared)) continue;
+    absl::string_view section = symbol.name;
+    if (absl::ConsumePrefix(&section, "__start_")) {
+      if (names.contains(section)) MakeBoundary(&symbol, Boundary::kSectionStart, section);
+    } else if (absl::ConsumePrefix(&section, "__stop_")) {
+      if (names.contains(section)) MakeBoundary(&symbol, Boundary::kSectionEnd, section);
+    }
+  }
 }
 
 }  // namespace kitlink

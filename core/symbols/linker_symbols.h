@@ -23,6 +23,14 @@ std::string SectionEndName(absl::string_view section);
 // become kLinker; placement gives them their values.
 void DefineLinkerSymbols(const LinkOptions& options, Program* program, Diagnostics& diagnostics);
 
+// True when __start_ and __stop_ symbols keep nothing alive: they exist if something of their section is, which is known only
+// after garbage collection. DefineLinkerSymbols leaves them alone then.
+bool SetsAreCollected(const LinkOptions& options);
+
+// Gives used names __start_NAME and __stop_NAME that are still undefined their meaning, for a NAME that is an allocated section
+// of some unit and in the image, as far as that is known.
+void DefineSetBoundaries(Program* program);
+
 }  // namespace kitlink
 
 #endif  // CORE_SYMBOLS_LINKER_SYMBOLS_H_

@@ -186,6 +186,7 @@ bool IsCollectionRoot(absl::string_view name, uint32_t flags, SectionKind kind) 
 
 void MarkLive(const LinkOptions& options, Program* program) {
   if (options.gc_sections) Marker(options, program).Run();
+  if (SetsAreCollected(options)) DefineSetBoundaries(program);
 }
 
 }  // namespace kitlink

@@ -79,5 +79,27 @@ TEST(MarkLive, AReferenceToTheBoundaryKeepsTheSet) {
   EXPECT_EQ(Live(with.options, with.Resolve()), ".text.main .text.f rows ");
 }
 
+TEST(MarkLive, CollectedSetsHaveNoBoundaries) {
+  const auto kind = [](bool kept, bool collected) {
+    ObjBuilder object = TwoFunctions();
+    object.Section("rows", "12345678", Spec(SHT_PROGBITS, SHF_ALLOC, 8)).Symbol("row", "rows");
+    object.Undefined("__start_rows", STB_WEAK).Reloc(".text.f", 0, kPc32, "__start_rows", -4);
+    if (kept) object.Reloc(".text.f", 4, kPc32, "row", -4);
+    ProgramBuilder builder;
+    builder.options.gc_sections = true;
+    builder.options.z_start_stop_gc = collected;
+    builder.Object("a.o", object);
+    std::optional<Program> program = builder.Resolve();
+    if (!program) return SymbolKind::kShared;
+    MarkLive(builder.options, &*program);
+    const Symbol& symbol = program->symbols[program->names.Find("__start_rows").value];
+    EXPECT_EQ(symbol.binding, symbol.kind == SymbolKind::kLinker ? SymbolBinding::kGlobal : SymbolBinding::kWeak);
+    return symbol.kind;
+  };
+  EXPECT_EQ(kind(false, true), SymbolKind::kUndefined);
+  EXPECT_EQ(kind(true, true), SymbolKind::kLinker);
+  EXPECT_EQ(kind(false, false), SymbolKind::kLinker);
+}
+
 }  // namespace
 }  // namespace kitlink

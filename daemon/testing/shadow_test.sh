@@ -93,6 +93,29 @@ outcome | grep -q '"FELL_BACK_FULL","reason":"shadow-mismatch"' || fail "no reas
 ./program
 [ $? -eq 5 ] || fail "wrong program"
 
+# Relinks leave a file of mostly holes: once it was found good, the next link lays it out anew, and the one after patches.
+"$top/bin/kitlinkc" stop >/dev/null
+unset KITLINK_SHADOW_PROGRAM
+large() { # VALUE
+  echo "static char large[3000000] = \"x\"; int work(void) { volatile int i = 0; return $1 + large[i] - 'x'; }" >work.c
+  gcc -g -fdata-sections -c work.c || exit 1
+}
+rm -f program
+large 1 && link || fail "does not link"
+edit 2 && link || fail "does not relink"
+await '"shadow":"equivalent.*"fragmented":"[0-9].*"renewal":true'
+"$top/bin/kitlinkc" status | grep -q 'holes.*; the next link will be full' || fail "people are told nothing"
+outcome | grep -q '"PATCHED"' || fail "something was linked by itself: $(outcome)"
+edit 3 && link || fail "does not relink"
+outcome | grep -q '"FELL_BACK_FULL","reason":"fragmented"' || fail "not laid out anew: $(outcome)"
+status | grep -q '"fragmented":"","renewal":false' || fail "still fragmented: $(status)"
+./program
+[ $? -eq 3 ] || fail "wrong program"
+"$top/bin/kitlinkc" verify program >/dev/null || fail "not as good as a link from scratch"
+edit 4 && link || fail "does not relink"
+outcome | grep -q '"PATCHED"' || fail "not patched: $(outcome)"
+export KITLINK_SHADOW_PROGRAM=$top/pretend
+
 # A request kills what runs, and need not wait for it.
 "$top/bin/kitlinkc" stop >/dev/null
 printf '#!/bin/sh\necho $$ >"%s/running"\nexec sleep 100\n' "$top" >"$top/pretend"

@@ -112,6 +112,15 @@ extra_step() {
       local words=
       IFS= read -r -t 60 -u 9 words
       [ "$words" = "result: done" ] || fail "does not restart: $words" ;;
+    idle)  # idle [OUTPUT]
+      exec 9<>"$SESSION_DIR/out"
+      exec 8<>"$SESSION_DIR/in"
+      printf 'idle %s\n' "$PWD/${1:-$target}" >&8
+      local words=
+      while IFS= read -r -t 60 -u 9 words; do
+        case $words in "result: "*) break ;; esac
+      done
+      case $words in *verdict=EQUIVALENT*) ;; *) fail "differs: $words" ;; esac ;;
     relink-fails)
       case ${1:-} in *:) target=${1%:} ;; esac
       cp -p "$target" .before

@@ -129,6 +129,30 @@ printf 'int main() { exit(1); }\n' | plant core/base/a_test.cc
 printf 'int x;\n' >"$tree/core/base/a.cc"
 accepts quiet 'a test that exits'
 
+# Order. What is declared, and a line of a function after it.
+while IFS='|' read -r declared used wrong; do
+  [[ -n $declared ]] || continue
+  printf 'void F(%s) {\n  absl::flat_hash_map<int, std::string> table;\n  std::vector<int> list;\n  if (list.empty()) {\n  }\n%s\n}\n' "$declared" "${used//;;/$'\n'}" | plant core/base/a.cc
+  printf 'struct S {\n  absl::flat_hash_set<int> field;\n  std::vector<absl::flat_hash_set<int>> fields;\n  std::vector<int> other;\n  absl::btree_set<int> sorted;\n};\n' >"$tree/core/base/s.h"
+  if [[ -z $wrong ]]; then accepts order "$used"; else rejects order "$used" "core/base/a.cc:$wrong: the order of a hash table"; fi
+done <<'TABLE'
+S* s|  for (const auto& [key, value] : table) Use(key);|6
+S* s|  for (int i : list) Use(i);|
+S* s|  for (int i : s->field) Use(i);|6
+S* s|  for (int i : s->fields[i + 1]) Use(i);|6
+S* s|  for (const auto& one : s->fields) Use(one);|
+S* s|  for (int i : s->other) Use(i);|
+S* s|  for (int i : s->sorted) Use(i);|
+S* s|  std::vector<int> all(s->field.begin(), s->field.end());|6
+S* s|  std::vector<int> all(list.begin(), list.end());|
+S* s|  for (int i : s->field) Use(i);  // any order: a sum|
+S* s|  // any order: a sum;;  for (int i : s->field) Use(i);|
+S* s|  // any order:;;  for (int i : s->field) Use(i);|7
+S* s|  for (int i = 0; i < 3; ++i) Use(table[i]);|
+const absl::flat_hash_set<int>& given|  for (int i : given) Use(i);|6
+const absl::flat_hash_set<int>& given|};;void G(const std::vector<int>& given) {;;  for (int i : given) Use(i);|
+TABLE
+
 rm -rf "${tree:?}"/*
 rejects size 'an empty tree' 'no sources'
 

@@ -379,6 +379,7 @@ void HotCells::EmitIrelative(std::vector<Mutation>* mutations) const {
 }
 
 void HotCells::Accept() {
+  // any order: sets are found by their symbols.
   for (const auto& [symbol, set] : staged_sets_) Own(symbol, set);
   cells_.got_reserve -= staged_got_count_ - cells_.got_count;
   cells_.got_count = staged_got_count_;

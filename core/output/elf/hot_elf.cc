@@ -145,6 +145,8 @@ class HotElf : public HotTables {
     Put(rela_fields_[1], rela_.size(), mutations);
   }
 
+  bool OutOfSegments() const override { return growth_.full(); }
+
   uint64_t image_size() const override { return growth_.image_size(); }
 
   absl::Status Update(const UnitUpdate& update, std::vector<Mutation>* mutations) override {

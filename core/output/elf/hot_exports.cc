@@ -90,7 +90,9 @@ std::vector<HotExports::Moved> HotExports::TakeMoved() {
     moved.push_back({now[i].symbol, it == from.end() ? 0 : it->second, first_ + static_cast<uint32_t>(i)});
     if (it != from.end()) from.erase(it);
   }
-  for (const auto& [symbol, row] : from) moved.push_back({symbol, row, 0});
+  for (SymbolId symbol : told_) {
+    if (const auto it = from.find(symbol); it != from.end()) moved.push_back({symbol, it->second, 0});
+  }
   told_.clear();
   for (const Row& row : now) told_.push_back(row.symbol);
   return moved;

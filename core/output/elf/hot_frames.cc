@@ -479,6 +479,7 @@ void HotFrames::Emit(std::vector<Mutation>* mutations) const {
     Store(mutation.bytes.data(), value);
     mutations->push_back(std::move(mutation));
   };
+  // any order: mutations are sorted, and each row is written once.
   for (const auto& [i, row] : staged_rows_) {
     if (i < staged_state_.row_count) put(kFrameHeaderSize + uint64_t{i} * 8, row);
   }
@@ -501,14 +502,17 @@ void HotFrames::EmitMovedHeader(std::vector<Mutation>* mutations) const {
 void HotFrames::Accept() {
   state_ = staged_state_;
   rows_.resize(std::max<size_t>(rows_.size(), state_.row_count));
+  // any order: each row, unit and record goes to its own place.
   for (const auto& [i, row] : staged_rows_) {
     if (i < state_.row_count) rows_[i] = row;
   }
   rows_.resize(state_.row_count);
+  // any order: as above.
   for (auto& [unit, slots] : staged_units_) {
     if (unit >= units_.size()) units_.resize(unit + size_t{1});
     units_[unit] = std::move(slots);
   }
+  // any order: as above.
   for (auto& [key, offset] : staged_cies_) cies_[key] = offset;
   published_address_ = address_;
   records_move_ = header_moves_ = false;

@@ -26,6 +26,8 @@ class HotGrowth {
 
   // See HotTables. What is announced stays so, whatever becomes of the plan.
   std::optional<GrowthPlace> Announce(const GrowthRequest& request);
+  // True when all spare program headers are taken.
+  bool full() const { return spare_ != 0 && segments_ == spare_; }
   void Begin() { staged_ = published_; }
   void Publish(std::vector<Mutation>* mutations);
   void Accept() { published_ = staged_; }

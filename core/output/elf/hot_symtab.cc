@@ -243,6 +243,7 @@ void HotSymtab::Emit(std::vector<Mutation>* mutations) const {
 }
 
 void HotSymtab::Accept() {
+  // any order: each unit goes to its own place.
   for (const auto& [unit, rows] : staged_locals_) {
     if (unit >= locals_.size()) locals_.resize(unit + 1);
     locals_[unit] = rows;
@@ -251,6 +252,7 @@ void HotSymtab::Accept() {
   for (const auto& [row, content] : staged_rows_) {
     if (row < staged_count_) rows_[row] = content;
   }
+  // any order: each symbol goes to its own place.
   for (const auto& [symbol, row] : staged_row_of_) {
     ReserveRowOf(symbol.value);
     row_of_[symbol.value] = row < 0 ? kNoRow : static_cast<uint32_t>(row);

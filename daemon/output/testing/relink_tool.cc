@@ -5,6 +5,8 @@
 //   restart OUTPUT                         forgets the session, as the end of a daemon does; its state stays
 //   relink OUTPUT [PATH[=CONTENT_ID]]...   links again with the last options; with paths, exactly those changed
 //   verify OUTPUT                          compares the output with a cold link of the same inputs
+//   idle OUTPUT                            the same, and tells the session when they are as good as each other, as a daemon does
+//                                          when nobody wants anything
 //   quit
 //
 // An answer is some lines that start with "ld: " or "difference: ", and one that starts with "result: ", of
@@ -61,7 +63,9 @@ class Tool {
       Restart(words[1]);
       Result("done");
     } else if (words[0] == "verify" && words.size() == 2) {
-      Verify(words[1]);
+      Verify(words[1], false);
+    } else if (words[0] == "idle" && words.size() == 2) {
+      Verify(words[1], true);
     } else {
       Result("error=usage");
     }
@@ -154,7 +158,7 @@ class Tool {
     output->session.Keep();
   }
 
-  void Verify(const std::string& path) {
+  void Verify(const std::string& path, bool confirm) {
     Output* output = Find(path);
     if (output == nullptr) return;
     Diagnostics diagnostics;
@@ -166,6 +170,7 @@ class Tool {
     if (!verdict.ok()) return Report(verdict.status(), diagnostics);
     for (const auto& difference : verdict->differences)
       fprintf(out_, "difference: %s\n", difference.what.c_str());
+    if (confirm && verdict->equivalent()) output->session.Confirm(output->session.Status().generation);
     Result(absl::StrCat("verdict=", verdict->equivalent() ? "EQUIVALENT" : "DIFFERENT",
                         " atoms=", verdict->atoms_compared, " sites=", verdict->sites_compared));
   }
