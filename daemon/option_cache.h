@@ -2,6 +2,8 @@
 #ifndef DAEMON_OPTION_CACHE_H_
 #define DAEMON_OPTION_CACHE_H_
 
+#include <atomic>
+#include <cstdint>
 #include <list>
 #include <memory>
 #include <string>
@@ -25,9 +27,11 @@ class OptionCache {
   // ParseCommandLine of `args`, and what `finish` makes of it: from the cache when the words and `place` are the same and
   // every file that was looked at for it (@files) has the content that it had. `place` stands for all else that the
   // result depends on: the folder of `files`, what `finish` goes by. What gcc makes up for each call does not count: the
-  // name of its @file, and the file in which its plug-in would leave symbols' resolutions.
+  // name of its @file, and the file in which its plug-in would leave symbols' resolutions. `trust_stamps`: a file whose
+  // stamp is the same, and was old enough when it was read, is not read again.
   absl::StatusOr<SharedOptions> Parse(absl::Span<const std::string> args, const std::string& place, FileSource& files,
-                                      Diagnostics& diagnostics, absl::FunctionRef<void(LinkOptions&)> finish);
+                                      bool trust_stamps, Diagnostics& diagnostics,
+                                      absl::FunctionRef<void(LinkOptions&)> finish);
 
  private:
   struct Looked {
@@ -39,10 +43,11 @@ class OptionCache {
     std::vector<std::string> args;
     std::vector<Looked> looked;
     SharedOptions options;
+    mutable std::atomic<int64_t> compared_ns{0};  // when all of them were found to say what they said, last
   };
   class RecordingFiles;
 
-  static bool Same(const Entry& entry, absl::Span<const std::string> args, FileSource& files);
+  static bool Same(const Entry& entry, absl::Span<const std::string> args, FileSource& files, bool trust_stamps);
   std::vector<std::shared_ptr<const Entry>> Candidates(absl::Span<const std::string> args, const std::string& place) const;
 
   static constexpr size_t kEntries = 16;

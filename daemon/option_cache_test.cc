@@ -14,7 +14,7 @@ class OptionCacheTest : public ::testing::Test {
  protected:
   SharedOptions Parse(const std::vector<std::string>& args, const std::string& folder = "/here") {
     Diagnostics diagnostics;
-    auto options = cache_.Parse(args, folder, files_, diagnostics, [](LinkOptions&) {});
+    auto options = cache_.Parse(args, folder, files_, trust_stamps_, diagnostics, [](LinkOptions&) {});
     EXPECT_TRUE(options.ok()) << options.status();
     said_ = diagnostics.Take().size();
     return options.ok() ? *options : SharedOptions();
@@ -22,6 +22,7 @@ class OptionCacheTest : public ::testing::Test {
 
   MemoryFiles files_;
   OptionCache cache_;
+  bool trust_stamps_ = true;
   size_t said_ = 0;
 };
 
@@ -43,6 +44,53 @@ TEST_F(OptionCacheTest, ResponseFilesAreComparedByContent) {
   const SharedOptions second = Parse({"@list", "-o", "x"});
   EXPECT_EQ(second->inputs[1].name, "c.o");
   EXPECT_TRUE(second.Is(Parse({"@list", "-o", "x"})));
+}
+
+// Answers opening like other sources, and counts it.
+class CountingFiles : public MemoryFiles {
+ public:
+  absl::StatusOr<std::shared_ptr<InputBytes>> Open(absl::string_view path) override {
+    ++opened;
+    return MemoryFiles::Open(path);
+  }
+  int opened = 0;
+};
+
+TEST_F(OptionCacheTest, FilesWithTheirStampsAreNotReadAgain) {
+  CountingFiles files;
+  files.Put("list", "a.o b.o");
+  Diagnostics diagnostics;
+  const auto parse = [&](bool trust_stamps) {
+    files.opened = 0;
+    return *cache_.Parse({"@list"}, "/here", files, trust_stamps, diagnostics, [](LinkOptions&) {});
+  };
+  const SharedOptions first = parse(true);
+  EXPECT_TRUE(first.Is(parse(true)));
+  EXPECT_EQ(files.opened, 0);
+  EXPECT_TRUE(first.Is(parse(false)));
+  EXPECT_EQ(files.opened, 1);
+  files.Rewrite("list", {'a', '.', 'o', ' ', 'c', '.', 'o'});  // as long, in the same inode
+  const SharedOptions second = parse(true);
+  EXPECT_EQ(second->inputs[1].name, "c.o");
+  EXPECT_EQ(files.opened, 2);  // compared, then parsed
+}
+
+TEST_F(OptionCacheTest, LongListsAreComparedToTheLastByte) {
+  std::string list;
+  for (int i = 0; i < 2000; ++i) list += "unit" + std::to_string(i) + ".o\n";
+  const std::string before = "-plugin-opt=-fresolution=/tmp/ccB.res\n", after = "-plugin-opt=-fresolution=/tmp/ccOther.res\n";
+  files_.Put("list", before + list);
+  const SharedOptions first = Parse({"@list"});
+  files_.Put("list", after + list);
+  EXPECT_TRUE(first.Is(Parse({"@list"})));
+  files_.Put("list", list + before);
+  EXPECT_FALSE(first.Is(Parse({"@list"})));
+  for (size_t at : {size_t{7}, size_t{1023}, size_t{1024}, list.size() / 2, list.size() - 2}) {
+    std::string other = list;
+    other[at] = other[at] == 'x' ? 'y' : 'x';
+    files_.Put("list", after + other);
+    EXPECT_FALSE(first.Is(Parse({"@list"}))) << at;
+  }
 }
 
 // What gcc does: the @file has another name each time, and in it a word for the plug-in that has another, too.
@@ -99,7 +147,7 @@ TEST_F(OptionCacheTest, RenamedFilesAreReadByTheirNewNames) {
 TEST_F(OptionCacheTest, AFileThatAppearsIsRead) {
   const std::vector<std::string> args = {"a.o", "@list", "-o", "x"};
   Diagnostics diagnostics;
-  const auto without = cache_.Parse(args, "/here", files_, diagnostics, [](LinkOptions&) {});
+  const auto without = cache_.Parse(args, "/here", files_, true, diagnostics, [](LinkOptions&) {});
   files_.Put("list", "b.o");
   EXPECT_EQ(Parse(args)->inputs.size(), 2u);
   EXPECT_TRUE(!without.ok() || (*without)->inputs[1].name == "@list");
@@ -115,8 +163,8 @@ TEST_F(OptionCacheTest, ComplaintsAreRepeated) {
 
 TEST_F(OptionCacheTest, ErrorsAreNotKept) {
   Diagnostics diagnostics;
-  EXPECT_FALSE(cache_.Parse({"--no-such-option"}, "/here", files_, diagnostics, [](LinkOptions&) {}).ok());
-  EXPECT_FALSE(cache_.Parse({"--no-such-option"}, "/here", files_, diagnostics, [](LinkOptions&) {}).ok());
+  EXPECT_FALSE(cache_.Parse({"--no-such-option"}, "/here", files_, true, diagnostics, [](LinkOptions&) {}).ok());
+  EXPECT_FALSE(cache_.Parse({"--no-such-option"}, "/here", files_, true, diagnostics, [](LinkOptions&) {}).ok());
 }
 
 TEST_F(OptionCacheTest, ForgetsWhatWasLongAgo) {

@@ -6,6 +6,7 @@
 #include <system_error>
 #include <utility>
 
+#include "absl/algorithm/container.h"
 #include "absl/container/flat_hash_set.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
@@ -238,7 +239,9 @@ absl::StatusOr<SharedOptions> SessionLinkerFactory::Parse(absl::Span<const std::
                                                           Diagnostics& diagnostics) {
   MappedFileSource files(client.folder);
   const std::string place = absl::StrCat(client.folder, "\n", absl::StrJoin(client.environment, "\n"));
-  return cache_.Parse(args, place, files, diagnostics, [&](LinkOptions& options) { ApplyEnvironment(client, options); });
+  const bool by_content = absl::c_linear_search(client.environment, "KITLINK_DETECT=hash");
+  return cache_.Parse(args, place, files, !by_content, diagnostics,
+                      [&](LinkOptions& options) { ApplyEnvironment(client, options); });
 }
 
 SessionLinkerFactory::SessionLinkerFactory(const std::string& state_folder)

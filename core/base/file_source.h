@@ -3,6 +3,7 @@
 #ifndef CORE_BASE_FILE_SOURCE_H_
 #define CORE_BASE_FILE_SOURCE_H_
 
+#include <algorithm>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -28,6 +29,13 @@ struct FileStamp {
   }
   friend bool operator!=(const FileStamp& a, const FileStamp& b) { return !(a == b); }
 };
+
+// True when a stamp taken at `now_ns`, in nanoseconds since the epoch, would have changed with any write since: file time
+// stamps may lag some milliseconds behind.
+inline bool OldEnough(const FileStamp& stamp, int64_t now_ns) {
+  constexpr int64_t kClockGrainNs = 20'000'000;
+  return std::max(stamp.mtime_ns, stamp.ctime_ns) + kClockGrainNs < now_ns;
+}
 
 // The contents of one file, readable as long as this object lives. A mapped file that somebody truncates
 // reads as zeros and becomes torn().

@@ -57,7 +57,7 @@ class DebugTablesTest : public ::testing::Test {
 
   std::variant<RowLayouts, GateRefusal> Lay(const std::string& name, const ObjBuilder& now) {
     std::unique_ptr<ObjectFile> object = ReadBytes(now.Build(), Path(name));
-    InternNames(*object, hot_.memory.get());
+    InternNames(hot_.UnitOf(Path(name)), object.get(), hot_.memory.get());
     std::vector<UnitDiff> diffs;
     diffs.push_back(hot_.Diff(Path(name), std::move(object)));
     auto gate = CheckExactGate(*hot_.memory, &diffs);

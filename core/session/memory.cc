@@ -19,7 +19,6 @@
 namespace kitlink {
 namespace {
 
-constexpr int64_t kClockGrainNs = 20'000'000;  // file time stamps may lag this much behind
 
 // Marks the names that the unit's debug information refers to.
 void NoteDescribed(const UnitMemory& unit, Memory* memory) {
@@ -554,10 +553,6 @@ bool IsEntryReference(const Arch& arch, const Reloc& reloc) {
   const RelocInfo info = arch.Info(reloc.type);
   if (info.form == RelocForm::kSize || info.form == RelocForm::kNone) return true;
   return reloc.addend == (info.form == RelocForm::kAbsolute ? 0 : -static_cast<int64_t>(info.width));
-}
-
-bool OldEnough(const FileStamp& stamp, int64_t now_ns) {
-  return std::max(stamp.mtime_ns, stamp.ctime_ns) + kClockGrainNs < now_ns;
 }
 
 std::string FirstCandidate(const LinkOptions& options, const InputArgument& argument, FileSource& files) {

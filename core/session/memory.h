@@ -357,10 +357,6 @@ absl::StatusOr<std::unique_ptr<Memory>> CaptureMemory(const SharedOptions& optio
 // has an addend of minus its width.
 bool IsEntryReference(const Arch& arch, const Reloc& reloc);
 
-// True when a stamp taken at `now_ns` would have changed with any write since: file time stamps may lag some
-// milliseconds behind.
-bool OldEnough(const FileStamp& stamp, int64_t now_ns);
-
 // The first file that exists where -lNAME is looked for; empty when there is none.
 std::string FirstCandidate(const LinkOptions& options, const InputArgument& argument, FileSource& files);
 

@@ -245,13 +245,13 @@ bool DescribesNoCode(ByteView record, uint64_t field, uint64_t width) {
   return std::all_of(bytes.begin(), bytes.end(), [](uint8_t byte) { return byte == 0; });
 }
 
-void FillFrameHole(MutableBytes hole) {
-  if (hole.empty()) return;
+void FillFrameHole(MutableBytes bytes, uint64_t size) {
+  if (bytes.empty()) return;
   // length, CIE id 0, version 1, augmentation "", code alignment 1, data alignment -8, return register 16, then nops.
   static constexpr uint8_t kCie[] = {0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 1, 0x78, 16};
-  std::memset(hole.data(), 0, hole.size());
-  std::memcpy(hole.data(), kCie, std::min(hole.size(), sizeof(kCie)));
-  Store(hole.data(), static_cast<uint32_t>(hole.size() - 4));
+  std::memset(bytes.data(), 0, bytes.size());
+  std::memcpy(bytes.data(), kCie, std::min(bytes.size(), sizeof(kCie)));
+  Store(bytes.data(), static_cast<uint32_t>(size - 4));
 }
 
 }  // namespace kitlink::elf

@@ -64,8 +64,9 @@ absl::Status MoveFrameRecords(MutableBytes records, uint64_t from, uint64_t to, 
 // address in `record`, `width` its size in bytes: the length follows, in the same encoding.
 bool DescribesNoCode(ByteView record, uint64_t field, uint64_t width);
 
-// Makes `hole` (at least 12 bytes, a multiple of 4) a CIE that nobody refers to and that does nothing.
-void FillFrameHole(MutableBytes hole);
+// Makes a hole of `size` bytes (at least 12, a multiple of 4) a CIE that nobody refers to and that does nothing. `bytes` is
+// the hole, or its first 16 bytes, behind which it is zeros already.
+void FillFrameHole(MutableBytes bytes, uint64_t size);
 
 }  // namespace kitlink::elf
 

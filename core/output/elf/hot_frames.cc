@@ -213,7 +213,7 @@ absl::Status HotFrames::Allocate(uint32_t size, uint32_t cie, Slot* slot) {
 
 void HotFrames::Release(const Slot& slot, std::vector<Mutation>* mutations) {
   std::vector<uint8_t> hole(slot.capacity);
-  FillFrameHole(absl::MakeSpan(hole));
+  FillFrameHole(absl::MakeSpan(hole), slot.capacity);
   PutBytes(slot.offset, std::move(hole), mutations);
   staged_state_.free.push_back({slot.offset, slot.capacity, 0, false});
 }
@@ -464,9 +464,9 @@ void HotFrames::Emit(std::vector<Mutation>* mutations) const {
   if (!present_) return;
   if ((records_move_ || staged_state_.used != state_.used) && staged_state_.used < room_end_) {
     // The padding CIE begins later now; behind its first bytes it is zeros already.
-    std::vector<uint8_t> head(room_end_ - staged_state_.used);
-    FillFrameHole(absl::MakeSpan(head));
-    head.resize(kLeastHole);
+    const uint32_t hole = room_end_ - staged_state_.used;
+    std::vector<uint8_t> head(std::min<uint32_t>(hole, kLeastHole));
+    FillFrameHole(absl::MakeSpan(head), hole);
     PutBytes(staged_state_.used, std::move(head), mutations);
   }
   if (!has_header_) return;

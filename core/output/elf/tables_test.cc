@@ -99,7 +99,7 @@ TEST(FrameHeader, NoCodeMeansALengthOfZero) {
 TEST(FrameHeader, AHoleIsOneRecordThatDescribesNothing) {
   for (size_t size : {16u, 24u, 2048u}) {
     std::vector<uint8_t> bytes(size, 0xff);
-    FillFrameHole(absl::MakeSpan(bytes));
+    FillFrameHole(absl::MakeSpan(bytes), bytes.size());
     EXPECT_EQ(static_cast<size_t>(Word(bytes, 0)) + 4, size) << "it ends where the hole ends";
     EXPECT_EQ(Word(bytes, 4), 0) << "it is a CIE";
     EXPECT_EQ(bytes[8], 1);

@@ -196,7 +196,7 @@ class Writer {
     std::vector<FrameRow> rows(frames.fdes.size());
     ParallelFor(frames.cies.size(), 64, [&](size_t i) { WriteRecord(frames.cies[i], true, nullptr); });
     ParallelFor(frames.fdes.size(), 256, [&](size_t i) { WriteRecord(frames.fdes[i], false, &rows[i]); });
-    if (frames.reserve != 0) FillFrameHole(MutableBytes(At(kEhFrame, frames.used), frames.reserve));
+    if (frames.reserve != 0) FillFrameHole(MutableBytes(At(kEhFrame, frames.used), frames.reserve), frames.reserve);
     if (const OutputSection* header = image_.Section(kEhFrameHdr)) {
       WriteFrameHeader(file_.subspan(header->offset, header->size), header->address, image_.AddressOf(kEhFrame),
                        std::move(rows));
