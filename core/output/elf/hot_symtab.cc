@@ -305,6 +305,13 @@ absl::Status HotSymtab::ReserveNames(uint64_t bytes, LocalRows* rows) {
   return absl::OkStatus();
 }
 
+// Rows may have been read from disk.
+bool HotSymtab::Holds(const LocalRows& rows) const {
+  const auto within = [](uint64_t begin, uint64_t size, uint64_t end) { return begin + size <= end; };
+  return first_global_ <= capacity_ && within(rows.first, rows.capacity, first_global_) &&
+         within(rows.names, rows.name_bytes, home_.strtab_size) && within(rows.more_names, rows.more_name_bytes, home_.strtab_size);
+}
+
 absl::Status HotSymtab::UpdateLocals(const LinkOptions& options, const UnitUpdate& update,
                                      std::vector<Mutation>* mutations) {
   if (!present_) return absl::OkStatus();
@@ -314,6 +321,7 @@ absl::Status HotSymtab::UpdateLocals(const LinkOptions& options, const UnitUpdat
   } else if (update.unit.value < locals_.size()) {
     rows = std::as_const(locals_)[update.unit.value];
   }
+  if (!Holds(rows)) return absl::DataLossError(".symtab: a unit's rows are not in the table");
   if (update.gone) {
     FillLocals(rows.first, rows.capacity, mutations);
     staged_free_locals_.Give(rows.first, rows.capacity);

@@ -95,6 +95,7 @@ class HotSymtab {
   int64_t RowOf(SymbolId symbol) const;  // in `rows_`; -1: none
   const Row& At(uint32_t row) const;
   Row& Stage(uint32_t row);
+  bool Holds(const LocalRows& rows) const;
   absl::Status PlaceLocals(uint32_t used, LocalRows* rows, std::vector<Mutation>* mutations);
   absl::Status ReserveNames(uint64_t bytes, LocalRows* rows);
   void WriteLocals(const UnitUpdate& update, const std::vector<uint32_t>& kept, const LocalRows& rows,
