@@ -103,6 +103,7 @@ bool OptionCache::Same(const Entry& entry, absl::Span<const std::string> args, F
     if (!NamesFile(args[i]) || entry.args[i] == args[i]) continue;
     if (!renamed.emplace(absl::string_view(entry.args[i]).substr(1), absl::string_view(args[i]).substr(1)).second) return false;
   }
+  bool same_stamps = true;  // else what was compared are other files
   for (const Looked& looked : entry.looked) {
     absl::string_view path = looked.path;
     if (const auto it = renamed.find(path); it != renamed.end()) {
@@ -113,10 +114,11 @@ bool OptionCache::Same(const Entry& entry, absl::Span<const std::string> args, F
     const absl::StatusOr<std::shared_ptr<InputBytes>> now = files.Open(path);
     if (!now.ok() && looked.bytes == nullptr) continue;
     if (!now.ok() || looked.bytes == nullptr) return false;
+    same_stamps &= (*now)->stamp() == looked.bytes->stamp();
     if (!SameWords(AsString(looked.bytes->bytes()), AsString((*now)->bytes())) || (*now)->torn()) return false;
   }
   if (!renamed.empty()) return false;
-  entry.compared_ns.store(now_ns, std::memory_order_relaxed);
+  if (same_stamps) entry.compared_ns.store(now_ns, std::memory_order_relaxed);
   return true;
 }
 

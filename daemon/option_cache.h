@@ -28,7 +28,7 @@ class OptionCache {
   // every file that was looked at for it (@files) has the content that it had. `place` stands for all else that the
   // result depends on: the folder of `files`, what `finish` goes by. What gcc makes up for each call does not count: the
   // name of its @file, and the file in which its plug-in would leave symbols' resolutions. `trust_stamps`: a file whose
-  // stamp is the same, and was old enough when it was read, is not read again.
+  // stamp is the same, and was old enough when it was compared last, is not read again.
   absl::StatusOr<SharedOptions> Parse(absl::Span<const std::string> args, const std::string& place, FileSource& files,
                                       bool trust_stamps, Diagnostics& diagnostics,
                                       absl::FunctionRef<void(LinkOptions&)> finish);
@@ -43,7 +43,7 @@ class OptionCache {
     std::vector<std::string> args;
     std::vector<Looked> looked;
     SharedOptions options;
-    mutable std::atomic<int64_t> compared_ns{0};  // when all of them were found to say what they said, last
+    mutable std::atomic<int64_t> compared_ns{0};  // when all of them had their stamps and said what they said, last
   };
   class RecordingFiles;
 

@@ -6,7 +6,7 @@ namespace kitlink {
 
 absl::Status ImageBlocks::Read(uint64_t offset, MutableBytes into) {
   if (into.empty()) return absl::OkStatus();
-  if (into.size() > kMostKept) return ReadThrough(offset, into);
+  if (into.size() > kMostKept || offset >= size_) return ReadThrough(offset, into);
   const uint64_t end = offset + into.size();
   if (absl::Status status = Load(offset / kBlock, (end + kBlock - 1) / kBlock); !status.ok()) return status;
   for (uint64_t at = offset; at < end;) {

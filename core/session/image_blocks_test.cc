@@ -1,6 +1,7 @@
 #include "core/session/image_blocks.h"
 
-#include <numeric>
+#include <algorithm>
+#include <vector>
 
 #include "gtest/gtest.h"
 
@@ -52,6 +53,7 @@ TEST_F(ImageBlocksTest, BehindTheEndThereAreZeros) {
   ImageBlocks blocks(reader_, image_.size());
   EXPECT_EQ(Read(&blocks, image_.size() - 3, 8000), Expected(image_.size() - 3, 8000));
   EXPECT_EQ(Read(&blocks, image_.size() + 5000, 20), std::vector<uint8_t>(20));
+  EXPECT_EQ(Read(&blocks, ~uint64_t{0} - 3, 20), std::vector<uint8_t>(20));
 }
 
 TEST_F(ImageBlocksTest, ReadsEachBlockOnce) {

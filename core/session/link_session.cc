@@ -253,7 +253,7 @@ std::optional<GateRefusal> LinkSession::Impl::DecideUnits(FileSource& files, Cha
   for (int round = 0; round < kMostPulls; ++round) {
     std::vector<std::pair<UnitId, const ObjectFile*>> objects;
     for (const auto& [unit, object] : changed->units) {
-      InternNames(unit, object.get(), memory.get());
+      if (object->ids.empty()) InternNames(unit, object.get(), memory.get());
       objects.push_back({unit, object.get()});
     }
     auto decided = DecideParts(*memory, objects, changed->leaving);

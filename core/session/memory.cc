@@ -19,7 +19,6 @@
 namespace kitlink {
 namespace {
 
-
 // Marks the names that the unit's debug information refers to.
 void NoteDescribed(const UnitMemory& unit, Memory* memory) {
   unit.sites.ForEachName([&](uint32_t global) {
@@ -225,6 +224,7 @@ class Capture {
     out.rank = in.rank;
     out.traits = in.object->traits;
     out.local_cells = !in.promoted.empty();
+    // any order: whether there is one.
     out.local_ifuncs = std::any_of(in.promoted.begin(), in.promoted.end(), [&](const auto& promoted) {
       return program_.symbols[promoted.second.value].type == SymbolType::kIfunc;
     });

@@ -314,13 +314,14 @@ absl::Status FileSink::ReadBack(uint64_t offset, MutableBytes into) {
     return absl::OutOfRangeError(
         absl::StrCat(path_, ": reading ", into.size(), " bytes at ", offset, " of ", published_->size));
   }
-  if (!reading_.is_open()) {
-    reading_ = OpenFile(&ops_, ops_.Open(path_, O_RDONLY | O_NOFOLLOW | O_NONBLOCK, 0));
+  if (!reading_.is_open()) reading_ = OpenFile(&ops_, ops_.Open(path_, O_RDONLY | O_NOFOLLOW | O_NONBLOCK, 0));
+  if (reading_.is_open()) {
+    absl::Status status = ReadExactly(ops_, reading_.fd(), path_, offset, into.size(), into.data());
+    // Asked behind the bytes: what was read before somebody wrote is as it was published.
     struct stat info;
-    if (!reading_.is_open() || ops_.Fstat(reading_.fd(), &info) < 0 || FileIdentity::Of(info) != *published_) reading_.Close();
+    if (ops_.Fstat(reading_.fd(), &info) == 0 && FileIdentity::Of(info) == *published_) return status;
+    reading_.Close();
   }
-  // Whether somebody has changed it since is asked before anything is committed.
-  if (reading_.is_open()) return ReadExactly(ops_, reading_.fd(), path_, offset, into.size(), into.data());
   if (!spare_.IsUsable()) {
     return absl::FailedPreconditionError(
         absl::StrCat(path_, " is gone or changed, and there is no spare of it"));

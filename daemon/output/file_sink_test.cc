@@ -355,13 +355,17 @@ TEST_F(FileSinkTest, ForeignBytesUnderAForgedTimeAreNotReused) {
   sink_.Settle();
   usleep(20'000);
   const timespec times[2] = {StatOf(path_).st_atim, StatOf(path_).st_mtim};
+  uint8_t byte = 1;
+  ASSERT_TRUE(sink_.CheckPatchable().ok());
+  ASSERT_TRUE(sink_.ReadBack(kUnpatched, MutableBytes(&byte, 1)).ok());  // it has the file open from now on
   {
     std::fstream file(path_);
     file.seekp(kUnpatched);
     file << "foreign";
   }
   ASSERT_EQ(utimensat(AT_FDCWD, path_.c_str(), times, 0), 0);
-  uint8_t byte = 1;
+  ASSERT_TRUE(sink_.ReadBack(kUnpatched, MutableBytes(&byte, 1)).ok());
+  EXPECT_EQ(byte, 0) << "what was published";
   for (const char letter : {'B', 'C', 'D'}) {
     ASSERT_TRUE(sink_.CheckPatchable().ok());
     ASSERT_TRUE(sink_.Commit(LetterPatch(letter)).ok());
