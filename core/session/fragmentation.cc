@@ -35,7 +35,8 @@ std::string Cramped(const Memory& memory, SectionId id) {
   return absl::StrCat(memory.sections[id.value].name, " has ", left, " of ", size, " bytes left, and there is no segment for more");
 }
 
-// Bytes of the file that nothing is in, and that are no reserve either.
+}  // namespace
+
 uint64_t IdleBytes(const Memory& memory) {
   uint64_t used = 0, holes = 0;
   for (const SectionMemory& section : memory.sections) {
@@ -46,16 +47,15 @@ uint64_t IdleBytes(const Memory& memory) {
   return holes + (memory.image_size - std::min(memory.image_size, used));
 }
 
-}  // namespace
-
-std::string WhyFragmented(const Memory& memory) {
+std::string WhyFragmented(const Memory& memory, std::optional<uint64_t> idle_at_first) {
   if (memory.tables->OutOfSegments()) {
     for (uint32_t s = 0; s < memory.sections.size(); ++s) {
       if (!WantsSegments(memory.sections[s])) continue;
       if (std::string why = Cramped(memory, SectionId(s)); !why.empty()) return why;
     }
   }
-  const uint64_t idle = IdleBytes(memory);
+  if (!idle_at_first) return "";
+  const uint64_t all = IdleBytes(memory), idle = all - std::min(all, *idle_at_first);
   if (idle <= kMostIdle || idle <= memory.image_size / 2) return "";
   return absl::StrCat(idle, " of ", memory.image_size, " bytes of the file are holes, or places that were left");
 }

@@ -117,6 +117,7 @@ struct LinkSession::Impl {
   StateStore* const store;  // nullptr: the session ends with the process
   std::unique_ptr<Memory> memory;  // nullptr: nothing to patch, `why_cold` says why
   GateRefusal why_cold{GateReason::kFirstLink, ""};
+  std::optional<uint64_t> idle_at_first;  // bytes of the image that the last full link left empty, where it was this process's
   std::string fragmented;             // what WhyFragmented says
   std::optional<GateRefusal> renewal;  // the next link is to be a full one, though it could be patched
   bool linked_before = false;      // an incremental link was published: the next full one is a fall-back
@@ -154,8 +155,6 @@ absl::StatusOr<LinkReport> LinkSession::Impl::Link(const LinkRequest& request, F
   Restore(request, files);
   started_ns = absl::GetCurrentTimeNanos();
   absl::StatusOr<std::variant<LinkReport, GateRefusal>> patched = Patch(request, files);
-  // Asked for once: when a full link fails for lack of disk space, say, a patch may still do.
-  renewal.reset();
   if (!patched.ok()) return patched.status();
   LinkReport report;
   if (LinkReport* done = std::get_if<LinkReport>(&*patched)) {
@@ -197,7 +196,12 @@ absl::StatusOr<std::variant<LinkReport, GateRefusal>> LinkSession::Impl::Patch(c
   if (!read.ok()) return read.status();
   if (auto* refusal = std::get_if<GateRefusal>(&*read)) return {std::move(*refusal)};
   ChangedUnits changed = std::get<ChangedUnits>(*std::move(read));
-  if (renewal) return {*renewal};
+  if (renewal && !(changes.files.empty() && changes.list.same_places())) {
+    // Asked for once: when a full link fails for lack of disk space, say, a patch may still do.
+    GateRefusal why = *std::move(renewal);
+    renewal.reset();
+    return {std::move(why)};
+  }
   report.timings_us.read = watch.Lap();
 
   LibraryUpdate libraries(memory.get());
@@ -444,6 +448,7 @@ void LinkSession::Impl::Forget(GateRefusal why) {
   memory.reset();
   source.reset();
   watched.Stop();
+  idle_at_first.reset();
   fragmented.clear();
   renewal.reset();
   why_cold = std::move(why);
@@ -534,6 +539,7 @@ void LinkSession::Impl::CaptureLink() {
   if (captured.ok()) {
     memory = *std::move(captured);
     bytes_held = memory->bytes_held();
+    idle_at_first = IdleBytes(*memory);
   } else {
     why_cold = {GateReason::kPriorLinkFailed, std::string(captured.status().message())};
   }
@@ -571,7 +577,7 @@ void LinkSession::Confirm(uint64_t of_generation) {
 
 void LinkSession::Settle() {
   impl_->CaptureLink();
-  impl_->fragmented = impl_->memory == nullptr ? "" : WhyFragmented(*impl_->memory);
+  impl_->fragmented = impl_->memory == nullptr ? "" : WhyFragmented(*impl_->memory, impl_->idle_at_first);
   if (impl_->memory != nullptr && impl_->last_files != nullptr) impl_->watched.Start(*impl_->memory, *impl_->last_files);
   impl_->sink->Settle();
 }

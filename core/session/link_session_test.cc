@@ -265,6 +265,9 @@ TEST_F(LinkSessionTest, FragmentedImageIsLaidOutAnewOnceItWasFoundGood) {
   session_.Settle();
   session_.Confirm(3);
   EXPECT_TRUE(session_.Status().renewal);
+  // A link that finds nothing changed is not what was meant.
+  Expect(Outcome::kPatched, GateReason::kNone);
+  EXPECT_TRUE(session_.Status().renewal);
   EXPECT_EQ(sink_.published, 1);
   files_.Put("work.o", Work(4));
   EXPECT_THAT(Expect(Outcome::kFellBackFull, GateReason::kFragmented).reason_detail, HasSubstr("are holes"));
@@ -273,7 +276,7 @@ TEST_F(LinkSessionTest, FragmentedImageIsLaidOutAnewOnceItWasFoundGood) {
   EXPECT_LT(sink_.image.size(), size_t{1} << 20);
   session_.Settle();
   EXPECT_EQ(session_.Status().fragmented, "");
-  session_.Confirm(4);
+  session_.Confirm(5);
   files_.Put("work.o", Work(5));
   Expect(Outcome::kPatched, GateReason::kNone);
   EXPECT_TRUE(Holds(5));
