@@ -17,8 +17,9 @@
 namespace kitlink::client {
 namespace {
 
-// A server sends its SETTINGS as soon as it has accepted the connection, however busy its links keep it. One that says
-// nothing for this long is stopped or stuck; after that first word there is no time-out.
+// A server acknowledges our SETTINGS as soon as it has read them, however busy its links keep it. One that does not for
+// this long is stopped or stuck; after that first word there is no time-out. (Its own SETTINGS say nothing: on a connection
+// that was handed over they are old.)
 constexpr timeval kFirstWord = {5, 0};
 constexpr int32_t kLargestWindow = 0x7fffffff;
 constexpr size_t kPrefix = 5;  // a gRPC message's: compressed flag, length in network order
@@ -28,6 +29,11 @@ int HexDigit(char c) {
   if (c >= 'a' && c <= 'f') return c - 'a' + 10;
   if (c >= 'A' && c <= 'F') return c - 'A' + 10;
   return -1;
+}
+
+void LimitWaits(int socket) {
+  setsockopt(socket, SOL_SOCKET, SO_SNDTIMEO, &kFirstWord, sizeof(kFirstWord));
+  setsockopt(socket, SOL_SOCKET, SO_RCVTIMEO, &kFirstWord, sizeof(kFirstWord));
 }
 
 nghttp2_nv Header(std::string_view name, std::string_view value) {
@@ -54,7 +60,7 @@ std::string DecodePercent(std::string_view text) {
 struct GrpcConnection::Impl {
   int fd = -1;
   nghttp2_session* session = nullptr;
-  bool heard = false;  // anything at all from the server
+  bool heard = false;  // something from the server that says that it has read something of ours
 
   // The call in progress.
   int32_t stream = -1;
@@ -70,7 +76,9 @@ struct GrpcConnection::Impl {
     if (fd >= 0) close(fd);
   }
 
-  bool StartSession();
+  OpenResult Dial(const std::string& path, uid_t uid, std::string* error);
+  OpenResult StartSession(std::string* error);
+  bool MakeSession();
   bool Flush();
   bool Receive();
   void Deliver();
@@ -87,6 +95,7 @@ struct GrpcConnection::Impl {
 
   static ssize_t ReadRequest(nghttp2_session*, int32_t, uint8_t* buffer, size_t length, uint32_t* flags,
                              nghttp2_data_source* source, void*);
+  static int OnFrame(nghttp2_session*, const nghttp2_frame* frame, void* self);
   static int OnHeader(nghttp2_session*, const nghttp2_frame* frame, const uint8_t* name, size_t name_length,
                       const uint8_t* value, size_t value_length, uint8_t, void* self);
   static int OnData(nghttp2_session*, uint8_t, int32_t stream, const uint8_t* data, size_t length, void* self);
@@ -105,6 +114,12 @@ ssize_t GrpcConnection::Impl::ReadRequest(nghttp2_session*, int32_t, uint8_t* bu
   }
   if (impl->head.empty() && impl->body.empty()) *flags |= NGHTTP2_DATA_FLAG_EOF;
   return static_cast<ssize_t>(done);
+}
+
+int GrpcConnection::Impl::OnFrame(nghttp2_session*, const nghttp2_frame* frame, void* self) {
+  const bool acknowledged = frame->hd.type == NGHTTP2_SETTINGS && (frame->hd.flags & NGHTTP2_FLAG_ACK) != 0;
+  if (acknowledged || frame->hd.stream_id != 0) static_cast<Impl*>(self)->heard = true;
+  return 0;
 }
 
 int GrpcConnection::Impl::OnHeader(nghttp2_session*, const nghttp2_frame* frame, const uint8_t* name,
@@ -156,9 +171,10 @@ void GrpcConnection::Impl::Deliver() {
   incoming.erase(0, incoming.size() - rest.size());
 }
 
-bool GrpcConnection::Impl::StartSession() {
+bool GrpcConnection::Impl::MakeSession() {
   nghttp2_session_callbacks* callbacks = nullptr;
   if (nghttp2_session_callbacks_new(&callbacks) != 0) return false;
+  nghttp2_session_callbacks_set_on_frame_recv_callback(callbacks, OnFrame);
   nghttp2_session_callbacks_set_on_header_callback(callbacks, OnHeader);
   nghttp2_session_callbacks_set_on_data_chunk_recv_callback(callbacks, OnData);
   nghttp2_session_callbacks_set_on_stream_close_callback(callbacks, OnClose);
@@ -200,7 +216,6 @@ bool GrpcConnection::Impl::Receive() {
   } while (count < 0 && (errno == EINTR || (heard && errno == EAGAIN)));
   if (count < 0 && errno == EAGAIN) return Fail("no answer");
   if (count <= 0) return Broken(count < 0 ? strerror(errno) : "it was closed");
-  heard = true;
   ssize_t used = nghttp2_session_mem_recv(session, buffer, static_cast<size_t>(count));
   if (used < 0) return Fail(nghttp2_strerror(static_cast<int>(used)));
   return !broken;
@@ -211,11 +226,10 @@ GrpcConnection::~GrpcConnection() = default;
 GrpcConnection::GrpcConnection(GrpcConnection&&) noexcept = default;
 GrpcConnection& GrpcConnection::operator=(GrpcConnection&&) noexcept = default;
 
-GrpcConnection::OpenResult GrpcConnection::Open(const std::string& path, uid_t uid, std::string* error) {
-  impl_ = std::make_unique<Impl>();
+GrpcConnection::OpenResult GrpcConnection::Impl::Dial(const std::string& path, uid_t uid, std::string* error) {
   SocketAddress address(path);
-  impl_->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  if (impl_->fd < 0) {
+  fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  if (fd < 0) {
     *error = strerror(errno);
     return OpenResult::kRefused;
   }
@@ -224,22 +238,41 @@ GrpcConnection::OpenResult GrpcConnection::Open(const std::string& path, uid_t u
     return OpenResult::kNobody;
   }
   // The first one also bounds the wait for a place in a stopped daemon's queue.
-  setsockopt(impl_->fd, SOL_SOCKET, SO_SNDTIMEO, &kFirstWord, sizeof(kFirstWord));
-  setsockopt(impl_->fd, SOL_SOCKET, SO_RCVTIMEO, &kFirstWord, sizeof(kFirstWord));
-  if (connect(impl_->fd, address.address(), address.length()) != 0) {
+  LimitWaits(fd);
+  if (connect(fd, address.address(), address.length()) != 0) {
     *error = path + ": " + strerror(errno);
     return errno == ENOENT || errno == ECONNREFUSED || errno == ENOTDIR ? OpenResult::kNobody : OpenResult::kRefused;
   }
   uid_t peer = 0;
-  if (!PeerUser(impl_->fd, &peer) || peer != uid) {
+  if (!PeerUser(fd, &peer) || peer != uid) {
     *error = path + ": another user listens there";
     return OpenResult::kRefused;
   }
-  if (!impl_->StartSession()) {
-    *error = "out of memory";
+  return OpenResult::kOk;
+}
+
+GrpcConnection::OpenResult GrpcConnection::Impl::StartSession(std::string* error) {
+  if (MakeSession()) return OpenResult::kOk;
+  *error = "out of memory";
+  return OpenResult::kRefused;
+}
+
+GrpcConnection::OpenResult GrpcConnection::Open(const std::string& path, uid_t uid, std::string* error) {
+  impl_ = std::make_unique<Impl>();
+  const OpenResult dialed = impl_->Dial(path, uid, error);
+  return dialed == OpenResult::kOk ? impl_->StartSession(error) : dialed;
+}
+
+GrpcConnection::OpenResult GrpcConnection::OpenByHandover(const std::string& path, uid_t uid, std::string* error) {
+  Impl door;
+  if (const OpenResult dialed = door.Dial(path, uid, error); dialed != OpenResult::kOk) return dialed;
+  impl_ = std::make_unique<Impl>();
+  if (!ReceiveConnection(door.fd, &impl_->fd)) {
+    *error = path + ": no connection was handed over";
     return OpenResult::kRefused;
   }
-  return OpenResult::kOk;
+  LimitWaits(impl_->fd);
+  return impl_->StartSession(error);
 }
 
 CallStatus GrpcConnection::Call(std::string_view method, std::string_view request,

@@ -6,6 +6,7 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -127,9 +128,11 @@ Attempt LinkInDaemon(const Arguments& arguments) {
   std::string bytes = request.SerializeAsString();
   // A second attempt is for a daemon that had to be replaced, or that idled out while we connected.
   for (int i = 0; i < 2; ++i) {
-    GrpcConnection connection;
-    if (!ConnectOrStart(rendezvous, &connection, &attempt.why)) return attempt;
-    attempt = AskDaemon(connection, bytes);
+    auto connection = std::make_unique<GrpcConnection>();
+    if (!ConnectOrStart(rendezvous, connection.get(), &attempt.why)) return attempt;
+    attempt = AskDaemon(*connection, bytes);
+    // Left open for the process's end to close: what the daemon does about it must not hold up our last steps.
+    if (attempt.kind == Attempt::kAnswered) static_cast<void>(connection.release());
     if (attempt.kind != Attempt::kReplace) return attempt;
   }
   attempt.kind = Attempt::kNoDaemon;

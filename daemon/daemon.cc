@@ -8,10 +8,12 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
+#include <limits>
 #include <memory>
 #include <thread>
 #include <utility>
@@ -24,6 +26,7 @@
 #include "daemon/log.h"
 #include "daemon/service.h"
 #include "daemon/session_registry.h"
+#include "daemon/warm_connections.h"
 #include "daemon/worker_pool.h"
 #include "grpcpp/grpcpp.h"
 #include "grpcpp/health_check_service_interface.h"
@@ -35,6 +38,7 @@ namespace {
 // A predecessor that is ending has this long to finish its links; the client that waits for us has a little more.
 constexpr int kPatienceMs = 8000;
 constexpr size_t kMaxLinks = 16;
+constexpr absl::Duration kRefillAfter = absl::Milliseconds(10);
 
 uint64_t HalfOfMemory() {
   return static_cast<uint64_t>(sysconf(_SC_PHYS_PAGES)) * static_cast<uint64_t>(sysconf(_SC_PAGESIZE)) / 2;
@@ -79,6 +83,7 @@ class Daemon {
         service_({&factory, &sessions_, pool_.get(), &lifecycle_, log_.get(), options.version, shadow_.get()}) {}
 
   ~Daemon() {
+    warm_ = nullptr;
     // All answers are out; what is left are connections that their clients keep open, for which gRPC would wait.
     if (server_ != nullptr) server_->Shutdown(std::chrono::system_clock::now() + std::chrono::milliseconds(100));
     // It waits for the pool at times.
@@ -101,22 +106,29 @@ class Daemon {
     // A Unix socket has neither delay nor loss: no probing, no pings, and windows that a request fits into.
     builder.AddChannelArgument(GRPC_ARG_HTTP2_BDP_PROBE, 0);
     builder.AddChannelArgument(GRPC_ARG_HTTP2_STREAM_LOOKAHEAD_BYTES, 4 << 20);
+    builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, std::numeric_limits<int>::max());
     server_ = builder.BuildAndStart();
     if (server_ == nullptr) return false;
+    // There is no handshake to be had: a user's own socket needs none.
+    warm_ = std::make_unique<WarmConnections>([this](int fd) { grpc::AddInsecureChannelFromFd(server_.get(), fd); });
     log_->Info(absl::StrCat("kitlinkd ", options_.version, " serves ", options_.rendezvous.socket));
     return true;
   }
 
   void Serve() {
     while (!lifecycle_.finished()) {
-      pollfd waits[3] = {{signals_, POLLIN, 0}, {wake_, POLLIN, 0}, {listener_->fd(), POLLIN, 0}};
-      nfds_t count = lifecycle_.draining() ? 2 : 3;
-      int ready = poll(waits, count, Timeout());
+      Waits waits = {{{signals_, POLLIN, 0},
+                      {wake_, POLLIN, 0},
+                      {listener_->fd(Listener::kHandover), POLLIN, 0},
+                      {listener_->fd(Listener::kSocket), POLLIN, 0}}};
+      nfds_t count = lifecycle_.draining() ? 2 : waits.size();
+      int ready = poll(waits.data(), count, Timeout());
       if (ready < 0 && errno != EINTR) break;
       if (ready == 0 && IdleTooLong()) {
         log_->Info("idle for long enough");
         lifecycle_.Drain(nullptr);
       }
+      if (ready == 0 && !lifecycle_.draining()) warm_->Refill();
       if (ready > 0) Handle(waits);
       if (lifecycle_.draining()) CloseListener();
     }
@@ -124,13 +136,15 @@ class Daemon {
   }
 
  private:
+  using Waits = std::array<pollfd, 4>;
+
   void CloseListener() {
-    if (listener_->fd() < 0) return;
+    if (listener_->fd(Listener::kSocket) < 0) return;
     listener_->Close();
     lifecycle_.ListenerClosed();
   }
 
-  void Handle(const pollfd (&waits)[3]) {
+  void Handle(const Waits& waits) {
     uint64_t count;
     signalfd_siginfo info;
     if (waits[1].revents != 0 && read(wake_, &count, sizeof(count)) < 0) return;
@@ -138,13 +152,15 @@ class Daemon {
       log_->Info(absl::StrCat("signal ", info.ssi_signo, " from process ", info.ssi_pid));
       lifecycle_.Drain(nullptr);
     }
-    if (waits[2].revents != 0 && !lifecycle_.draining()) Accept();
+    if (lifecycle_.draining()) return;
+    if (waits[2].revents != 0) Accept(Listener::kHandover);
+    if (waits[3].revents != 0) Accept(Listener::kSocket);
   }
 
-  void Accept() {
+  void Accept(Listener::Door door) {
     uid_t user = 0;
     bool refused = false;
-    int fd = listener_->Accept(&user, &refused);
+    int fd = listener_->Accept(door, &user, &refused);
     if (refused) log_->Warning(absl::StrCat("refused a connection of user ", user));
     if (fd < 0) {
       // Out of descriptors: the connection stays queued; without a pause this would be a busy loop.
@@ -152,8 +168,13 @@ class Daemon {
       return;
     }
     lifecycle_.Touch();
-    // There is no handshake to be had: a user's own socket needs none.
-    grpc::AddInsecureChannelFromFd(server_.get(), fd);
+    if (door == Listener::kSocket) {
+      grpc::AddInsecureChannelFromFd(server_.get(), fd);
+      return;
+    }
+    // A client that gets nothing here asks at the other door.
+    warm_->Give(fd);
+    close(fd);
   }
 
   // Milliseconds until the daemon may have been idle for too long; -1 while it ends. What runs now may be over a moment
@@ -161,6 +182,8 @@ class Daemon {
   int Timeout() const {
     if (lifecycle_.draining()) return -1;
     absl::Duration left = std::min(lifecycle_.idle_since(), absl::Now()) + options_.idle_exit - absl::Now();
+    // The client that took one is served first.
+    if (!warm_->full()) left = std::min(left, kRefillAfter);
     return static_cast<int>(std::clamp<int64_t>(absl::ToInt64Milliseconds(left) + 1, 0, 1000000000));
   }
 
@@ -183,6 +206,7 @@ class Daemon {
   std::unique_ptr<ShadowScheduler> shadow_;
   LinkerService service_;
   std::unique_ptr<grpc::Server> server_;
+  std::unique_ptr<WarmConnections> warm_;
 };
 
 // Tells the client that waits; it sees the end of the pipe when the daemon did not start.

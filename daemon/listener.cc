@@ -11,6 +11,7 @@
 #include <cerrno>
 #include <chrono>
 #include <cstring>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 
@@ -66,22 +67,29 @@ absl::StatusOr<std::unique_ptr<Listener>> Listener::Take(const Rendezvous& rende
   listener->lock_ = open(rendezvous.daemon_lock.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
   if (listener->lock_ < 0) return SystemError(rendezvous.daemon_lock);
   if (absl::Status status = TakeLock(listener->lock_, patience_ms); !status.ok()) return status;
-  // Whoever listened there had the lock and is gone.
-  if (unlink(rendezvous.socket.c_str()) != 0 && errno != ENOENT) return SystemError(rendezvous.socket);
-  SocketAddress address(rendezvous.socket);
-  listener->socket_ = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-  if (listener->socket_ < 0 || !address.valid()) return SystemError(rendezvous.socket);
-  mode_t umask_before = umask(0177);
-  int bound = bind(listener->socket_, address.address(), address.length());
-  umask(umask_before);
-  if (bound != 0) return SystemError(rendezvous.socket);
-  listener->path_ = rendezvous.socket;
-  struct stat info;
-  if (stat(listener->path_.c_str(), &info) != 0) return SystemError(rendezvous.socket);
-  listener->device_ = info.st_dev;
-  listener->inode_ = info.st_ino;
-  if (listen(listener->socket_, SOMAXCONN) != 0) return SystemError(rendezvous.socket);
+  // The one that others ask first is there last.
+  for (const auto& [door, path] : {std::make_pair(kHandover, rendezvous.handover), std::make_pair(kSocket, rendezvous.socket)}) {
+    if (absl::Status status = listener->sockets_[door].Open(path); !status.ok()) return status;
+  }
   return listener;
+}
+
+absl::Status Listener::Socket::Open(const std::string& at) {
+  // Whoever listened there had the lock and is gone.
+  if (unlink(at.c_str()) != 0 && errno != ENOENT) return SystemError(at);
+  SocketAddress address(at);
+  fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+  if (fd < 0 || !address.valid()) return SystemError(at);
+  mode_t umask_before = umask(0177);
+  int bound = bind(fd, address.address(), address.length());
+  umask(umask_before);
+  if (bound != 0) return SystemError(at);
+  path = at;
+  struct stat info;
+  if (stat(path.c_str(), &info) != 0) return SystemError(at);
+  device = info.st_dev;
+  inode = info.st_ino;
+  return listen(fd, SOMAXCONN) == 0 ? absl::OkStatus() : SystemError(at);
 }
 
 Listener::~Listener() {
@@ -89,9 +97,9 @@ Listener::~Listener() {
   if (lock_ >= 0) close(lock_);
 }
 
-int Listener::Accept(uid_t* foreign, bool* refused) {
+int Listener::Accept(Door door, uid_t* foreign, bool* refused) {
   *refused = false;
-  int fd = accept4(socket_, nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK);
+  int fd = accept4(sockets_[door].fd, nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK);
   if (fd < 0) return -1;
   if (PeerUser(fd, foreign) && *foreign == geteuid()) return fd;
   *refused = true;
@@ -100,14 +108,18 @@ int Listener::Accept(uid_t* foreign, bool* refused) {
 }
 
 void Listener::Close() {
-  if (socket_ < 0) return;
+  for (Socket& socket : sockets_) socket.Close();
+}
+
+void Listener::Socket::Close() {
+  if (fd < 0) return;
   // Only our own: a user may have put another in its place.
   struct stat info;
-  if (!path_.empty() && stat(path_.c_str(), &info) == 0 && info.st_dev == device_ && info.st_ino == inode_) {
-    unlink(path_.c_str());
+  if (!path.empty() && stat(path.c_str(), &info) == 0 && info.st_dev == device && info.st_ino == inode) {
+    unlink(path.c_str());
   }
-  close(socket_);
-  socket_ = -1;
+  close(fd);
+  fd = -1;
 }
 
 }  // namespace kitlink::daemon

@@ -1,4 +1,4 @@
-// The daemon's place: the lock that makes it the only one, and the socket that clients find it by.
+// The daemon's place: the lock that makes it the only one, and the sockets that clients find it by.
 #ifndef DAEMON_LISTENER_H_
 #define DAEMON_LISTENER_H_
 
@@ -22,20 +22,31 @@ class Listener {
   Listener(const Listener&) = delete;
   Listener& operator=(const Listener&) = delete;
 
-  int fd() const { return socket_; }
+  // Rendezvous::socket, Rendezvous::handover.
+  enum Door { kSocket, kHandover };
+
+  // To wait for connections at; -1 once closed.
+  int fd(Door door) const { return sockets_[door].fd; }
   // A connection of this user, non-blocking; -1 when there is none, or it was another user's (then *foreign is their
   // uid, and the connection is closed).
-  int Accept(uid_t* foreign, bool* refused);
-  // Removes the socket and stops listening; the lock stays.
+  int Accept(Door door, uid_t* foreign, bool* refused);
+  // Removes the sockets and stops listening; the lock stays.
   void Close();
 
  private:
+  struct Socket {
+    std::string path;
+    int fd = -1;
+    dev_t device = 0;
+    ino_t inode = 0;
+
+    absl::Status Open(const std::string& at);
+    void Close();
+  };
+
   Listener() = default;
-  std::string path_;
-  int socket_ = -1;
+  Socket sockets_[2];
   int lock_ = -1;
-  dev_t device_ = 0;
-  ino_t inode_ = 0;
 };
 
 }  // namespace kitlink::daemon

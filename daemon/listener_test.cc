@@ -42,7 +42,7 @@ TEST_F(ListenerTest, AcceptsItsOwnUser) {
   ASSERT_EQ(connect(client, address.address(), address.length()), 0);
   uid_t user = 0;
   bool refused = true;
-  int fd = (*listener)->Accept(&user, &refused);
+  int fd = (*listener)->Accept(Listener::kSocket, &user, &refused);
   EXPECT_GE(fd, 0);
   EXPECT_FALSE(refused);
   close(fd);
@@ -73,7 +73,7 @@ TEST_F(ListenerTest, RefusesAnotherUser) {
   }
   uid_t user = 0;
   bool refused = false;
-  while (!refused && (*listener)->Accept(&user, &refused) < 0) usleep(1000);
+  while (!refused && (*listener)->Accept(Listener::kSocket, &user, &refused) < 0) usleep(1000);
   EXPECT_TRUE(refused);
   EXPECT_EQ(user, 54321u);
   waitpid(child, &status, 0);

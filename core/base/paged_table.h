@@ -85,6 +85,11 @@ class PagedTable {
     if (uint8_t& dirty = state_[i / kRows].dirty; dirty == 0) dirty = 1;
     return (*page)[i % kRows];
   }
+  // Has the processor fetch a row that will be read, if its page is there.
+  void Prefetch(size_t i) const {
+    const Page* page = i < size_ ? std::atomic_ref<Page*>(pages_[i / kRows]).load(std::memory_order_acquire) : nullptr;
+    if (page != nullptr && i % kRows < page->size()) __builtin_prefetch(page->data() + i % kRows);
+  }
   const T& back() const { return (*this)[size_ - 1]; }
   T& back() { return (*this)[size_ - 1]; }
   iterator begin() { return {this, 0}; }

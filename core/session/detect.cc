@@ -6,25 +6,12 @@
 
 #include "absl/strings/str_cat.h"
 #include "core/input/archive.h"
-#include "core/input/input_search.h"
 #include "core/input/read_library.h"
 
 namespace kitlink {
 namespace {
 
 GateRefusal Refuse(GateReason reason, absl::string_view detail) { return {reason, std::string(detail)}; }
-
-// -lNAME finds the first file along the library paths: a new one in an earlier folder would be another input.
-std::optional<GateRefusal> CompareLibraries(const Memory& memory, const InputListChange& list, const LinkOptions& options,
-                                            FileSource& files) {
-  for (size_t i = 0; i < options.inputs.size(); ++i) {
-    if (!options.inputs[i].library) continue;
-    if (FirstCandidate(options, options.inputs[i], files) != memory.library_found[list.same_places() ? i : list.origins[i]]) {
-      return Refuse(GateReason::kInputListChanged, absl::StrCat("-l", options.inputs[i].name, " finds another file now"));
-    }
-  }
-  return std::nullopt;
-}
 
 std::optional<GateRefusal> RefuseByRole(const FileMemory& file) {
   switch (file.role) {
@@ -280,7 +267,7 @@ const std::string& Changes::PathOf(const Memory& memory, uint32_t file) const {
 
 absl::StatusOr<std::variant<Changes, GateRefusal>> DetectChanges(const Memory& memory, const LinkRequest& request,
                                                                  const std::optional<std::vector<uint32_t>>& suspects,
-                                                                 FileSource& files) {
+                                                                 LibrarySearch* libraries, FileSource& files) {
   Changes changes;
   if (!memory.options.Is(request.options)) {
     auto compared = CompareInputLists(memory, request.options->inputs);
@@ -298,7 +285,7 @@ absl::StatusOr<std::variant<Changes, GateRefusal>> DetectChanges(const Memory& m
       changes.files.push_back(*file);
     }
   } else {
-    if (auto refusal = CompareLibraries(memory, changes.list, request.options, files)) return {*std::move(refusal)};
+    if (auto refusal = libraries->Compare(memory, changes.list, request.options, files)) return {*std::move(refusal)};
     const size_t count = suspects ? suspects->size() : memory.files.size();
     for (size_t i = 0; i < count; ++i) {
       const uint32_t f = suspects ? (*suspects)[i] : static_cast<uint32_t>(i);

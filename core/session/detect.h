@@ -17,6 +17,7 @@
 #include "core/input/inputs.h"
 #include "core/session/gate.h"
 #include "core/session/input_list.h"
+#include "core/session/library_search.h"
 #include "core/session/link_session.h"
 #include "core/session/memory.h"
 
@@ -35,10 +36,11 @@ struct Changes {
 // young to trust, or exactly those that the client names. Libraries and scripts are compared by content at once. Refuses
 // when others than plain objects and archives came or went (CompareInputLists), or a script changed; strictly, a library.
 // InvalidArgument when the client names a file that
-// is no input. Costs a comparison of the list of inputs, a search for each -l, and a look at each suspect.
+// is no input. Costs a comparison of the list of inputs, if it is another object than last time, what `libraries` asks, and
+// a look at each suspect.
 absl::StatusOr<std::variant<Changes, GateRefusal>> DetectChanges(const Memory& memory, const LinkRequest& request,
                                                                  const std::optional<std::vector<uint32_t>>& suspects,
-                                                                 FileSource& files);
+                                                                 LibrarySearch* libraries, FileSource& files);
 
 // The changed units' objects as they are now.
 struct ChangedUnits {

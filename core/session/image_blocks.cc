@@ -27,13 +27,23 @@ absl::Status ImageBlocks::Load(uint64_t begin, uint64_t end) {
     uint64_t next = begin + 1;
     while (next < end && !blocks_.contains(next)) ++next;
     const uint64_t length = (next - begin) * kBlock;
-    std::unique_ptr<uint8_t[]> bytes(new uint8_t[length]);
-    if (absl::Status status = ReadThrough(begin * kBlock, MutableBytes(bytes.get(), length)); !status.ok()) return status;
-    for (uint64_t block = begin; block < next; ++block) blocks_[block] = bytes.get() + (block - begin) * kBlock;
-    bytes_.push_back(std::move(bytes));
+    uint8_t* const bytes = Allocate(length);
+    if (absl::Status status = ReadThrough(begin * kBlock, MutableBytes(bytes, length)); !status.ok()) return status;
+    for (uint64_t block = begin; block < next; ++block) blocks_[block] = bytes + (block - begin) * kBlock;
     begin = next;
   }
   return absl::OkStatus();
+}
+
+uint8_t* ImageBlocks::Allocate(uint64_t size) {
+  if (size > left_) {
+    left_ = std::max(size, kSlab);
+    slabs_.emplace_back(new uint8_t[left_]);
+    slab_size_ = left_;
+  }
+  uint8_t* const at = slabs_.back().get() + (slab_size_ - left_);
+  left_ -= size;
+  return at;
 }
 
 absl::Status ImageBlocks::ReadThrough(uint64_t offset, MutableBytes into) const {

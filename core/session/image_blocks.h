@@ -30,13 +30,18 @@ class ImageBlocks {
   static constexpr uint64_t kBlock = 4096;
   static constexpr uint64_t kMostKept = 16 * kBlock;  // what is longer is hardly read twice
 
+  static constexpr uint64_t kSlab = 16 * kBlock;
+
   absl::Status Load(uint64_t begin, uint64_t end);
+  // Room for that many bytes, whole blocks, as long as this lives.
+  uint8_t* Allocate(uint64_t size);
   absl::Status ReadThrough(uint64_t offset, MutableBytes into) const;
 
   const ImageReader& read_;
   const uint64_t size_;
   absl::flat_hash_map<uint64_t, const uint8_t*> blocks_;  // by number
-  std::vector<std::unique_ptr<uint8_t[]>> bytes_;
+  std::vector<std::unique_ptr<uint8_t[]>> slabs_;
+  uint64_t slab_size_ = 0, left_ = 0;  // of the last slab: bytes, those that are free
 };
 
 }  // namespace kitlink

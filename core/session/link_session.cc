@@ -17,6 +17,7 @@
 #include "core/session/gate.h"
 #include "core/session/growth.h"
 #include "core/session/libraries.h"
+#include "core/session/library_search.h"
 #include "core/session/memory.h"
 #include "core/session/plan.h"
 #include "core/session/referrers.h"
@@ -114,6 +115,7 @@ struct LinkSession::Impl {
 
   ImageSink* const sink;
   WatchedInputs watched;
+  LibrarySearch libraries_found;
   StateStore* const store;  // nullptr: the session ends with the process
   std::unique_ptr<Memory> memory;  // nullptr: nothing to patch, `why_cold` says why
   GateRefusal why_cold{GateReason::kFirstLink, ""};
@@ -186,7 +188,7 @@ absl::StatusOr<std::variant<LinkReport, GateRefusal>> LinkSession::Impl::Patch(c
   Stopwatch watch;
 
   const bool look_at_all = request.distrust_watch || request.distrust_stamps;
-  auto detected = DetectChanges(*memory, request, look_at_all ? std::nullopt : watched.Suspects(), files);
+  auto detected = DetectChanges(*memory, request, look_at_all ? std::nullopt : watched.Suspects(), &libraries_found, files);
   if (!detected.ok()) return detected.status();
   if (auto* refusal = std::get_if<GateRefusal>(&*detected)) return {std::move(*refusal)};
   const Changes changes = std::get<Changes>(*std::move(detected));
@@ -448,6 +450,7 @@ void LinkSession::Impl::Forget(GateRefusal why) {
   memory.reset();
   source.reset();
   watched.Stop();
+  libraries_found.Forget();
   idle_at_first.reset();
   fragmented.clear();
   renewal.reset();

@@ -30,6 +30,10 @@ class PieceIndex {
   void Reserve(size_t count);
   // Where the piece is; nothing when it is not there.
   std::optional<uint32_t> Find(const PieceDigest& digest) const;
+  // Says that Find will be asked for it: where a table is large, what it looks at comes from memory meanwhile.
+  void Expect(const PieceDigest& digest) const {
+    if (!places_.empty()) places_.Prefetch(digest.low & (places_.size() - 1));
+  }
   // Adds a piece, unless it is there.
   void Add(const PieceDigest& digest, uint32_t offset);
   size_t size() const { return count_; }

@@ -62,10 +62,11 @@ void AppendDifferences(uint64_t offset, const std::vector<uint8_t>& was, const s
 
 absl::StatusOr<std::vector<Mutation>> TrimMutations(std::vector<Mutation> mutations, const ImageReader& read) {
   std::vector<Mutation> trimmed;
+  std::vector<uint8_t> was, is;
   for (const Window& window : MakeWindows(mutations)) {
-    std::vector<uint8_t> was(window.end - window.begin);
+    was.resize(window.end - window.begin);
     if (absl::Status status = read(window.begin, absl::MakeSpan(was)); !status.ok()) return status;
-    std::vector<uint8_t> is = was;
+    is = was;
     for (size_t m : window.mutations) {
       std::copy(mutations[m].bytes.begin(), mutations[m].bytes.end(),
                 is.begin() + static_cast<ptrdiff_t>(mutations[m].offset - window.begin));

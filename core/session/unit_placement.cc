@@ -400,10 +400,18 @@ class UnitPlacer {
     if (merged == memory_.merged.size() || !section.relocs.empty() || !SplitPieces(section, &map.starts)) {
       return Refuse(GateReason::kUnsupportedSection, s, " cannot be merged with what is there");
     }
-    for (size_t p = 0; p < map.starts.size(); ++p) {
+    const auto piece = [&](size_t p) {
       const uint64_t end = p + 1 < map.starts.size() ? map.starts[p + 1] : section.bytes.size();
-      const ByteView piece = section.bytes.subspan(map.starts[p], end - map.starts[p]);
-      std::optional<uint64_t> address = state_.Piece(merged, piece, &mutations_);
+      return section.bytes.subspan(map.starts[p], end - map.starts[p]);
+    };
+    std::vector<PieceDigest> digests;
+    digests.reserve(map.starts.size());
+    for (size_t p = 0; p < map.starts.size(); ++p) {
+      digests.push_back(DigestPiece(piece(p)));
+      memory_.merged[merged].offsets.Expect(digests.back());
+    }
+    for (size_t p = 0; p < map.starts.size(); ++p) {
+      std::optional<uint64_t> address = state_.Piece(merged, digests[p], piece(p), &mutations_);
       if (!address) {
         Refusal refusal = Refuse(GateReason::kSlackExhausted, s, absl::StrCat(": no room left in ", name));
         refusal->grow = memory_.merged[merged].section;
@@ -730,10 +738,10 @@ const SymbolMemory& PlacementState::symbol(SymbolId id) const {
   return it == symbols_.end() ? memory_.symbols[id.value] : it->second;
 }
 
-std::optional<uint64_t> PlacementState::Piece(uint32_t merged, ByteView bytes, std::vector<Mutation>* mutations) {
+std::optional<uint64_t> PlacementState::Piece(uint32_t merged, const PieceDigest& digest, ByteView bytes,
+                                              std::vector<Mutation>* mutations) {
   const MergedMemory& known = memory_.merged[merged];
   const SectionMemory& home = memory_.sections[known.section.value];
-  const PieceDigest digest = DigestPiece(bytes);
   if (const auto offset = known.offsets.Find(digest)) return home.address + *offset;
   MergedGrowth& growth = merged_.try_emplace(merged, MergedGrowth{known.used, {}}).first->second;
   if (auto it = growth.offsets.find(digest); it != growth.offsets.end()) return home.address + it->second;

@@ -77,7 +77,7 @@ class PlacementState {
   std::optional<Slot> RowSlot(UnitId unit, uint32_t section) const;
   void SetSymbol(SymbolId id, const SymbolMemory& symbol) { symbols_[id.value] = symbol; }
   // The address of a piece in a merged section, appended when it is new; nothing when there is no room.
-  std::optional<uint64_t> Piece(uint32_t merged, ByteView bytes, std::vector<Mutation>* mutations);
+  std::optional<uint64_t> Piece(uint32_t merged, const PieceDigest& digest, ByteView bytes, std::vector<Mutation>* mutations);
   // Moves what was decided into `plan`.
   void Finish(Plan* plan);
   const absl::btree_map<SectionId, Space>& spaces() const { return spaces_; }

@@ -258,9 +258,17 @@ test_removed_socket() {
   "$ld" a -o out
   local old
   old=$(daemon_pid)
+  # One door is enough, whichever is left.
+  rm "$KITLINK_SOCKET.handover"
+  KITLINK_DAEMON=require "$ld" a -o out || fail "not reached by its socket"
+  [[ $(daemon_pid) == "$old" ]] || fail "another daemon, though its socket is there"
   rm "$KITLINK_SOCKET"
   KITLINK_DAEMON=require "$ld" a -o out || fail "no new daemon"
   gone "$old"
+  old=$(daemon_pid)
+  rm "$KITLINK_SOCKET"
+  KITLINK_DAEMON=require "$ld" a -o out || fail "not reached by handover"
+  [[ $(daemon_pid) == "$old" ]] || fail "another daemon, though one hands over connections"
   teardown
 }
 

@@ -150,8 +150,37 @@ TEST_F(TransportTest, DeadServerIsNoticed) {
   daemon_ = -1;
 }
 
+TEST_F(TransportTest, ConnectionsAreHandedOver) {
+  std::vector<GrpcConnection> connections(6);  // more than wait for somebody
+  std::string error;
+  for (GrpcConnection& connection : connections) {
+    ASSERT_EQ(connection.OpenByHandover(folder_ + "/s.handover", geteuid(), &error), GrpcConnection::OpenResult::kOk) << error;
+  }
+  for (int i = 0; i < 2; ++i) {
+    for (GrpcConnection& connection : connections) {
+      EXPECT_TRUE(connection.Call("/kitlink.v1.Linker/Version", "", [](std::string_view) { return true; }).ok());
+    }
+  }
+}
+
+TEST_F(TransportTest, ServerThatDiesBeforeItReadsAnythingIsNobody) {
+  std::string error;
+  GrpcConnection connection;
+  ASSERT_EQ(connection.OpenByHandover(folder_ + "/s.handover", geteuid(), &error), GrpcConnection::OpenResult::kOk) << error;
+  kill(daemon_, SIGKILL);
+  int status = 0;
+  waitpid(daemon_, &status, 0);
+  const CallStatus call = connection.Call("/kitlink.v1.Linker/Version", "", [](std::string_view) { return true; });
+  EXPECT_FALSE(call.answered);
+  EXPECT_TRUE(call.nobody) << "its first words were there already: " << call.message;
+  EXPECT_EQ(connection.OpenByHandover(folder_ + "/s.handover", geteuid(), &error), GrpcConnection::OpenResult::kNobody);
+  daemon_ = -1;
+}
+
 TEST_F(TransportTest, ServerOfAnotherUserIsRefused) {
   std::string error;
+  GrpcConnection handed;
+  EXPECT_EQ(handed.OpenByHandover(folder_ + "/s.handover", geteuid() + 1, &error), GrpcConnection::OpenResult::kRefused);
   GrpcConnection other;
   EXPECT_EQ(other.Open(folder_ + "/s", geteuid() + 1, &error), GrpcConnection::OpenResult::kRefused);
 }

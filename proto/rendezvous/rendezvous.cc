@@ -45,6 +45,7 @@ bool FindRendezvous(const RendezvousEnvironment& environment, Rendezvous* rendez
     rendezvous->socket_given = true;
     rendezvous->socket = environment.kitlink_socket;
     rendezvous->folder = slash == 0 ? "/" : environment.kitlink_socket.substr(0, slash);
+    rendezvous->handover = rendezvous->socket + ".handover";
     rendezvous->spawn_lock = rendezvous->socket + ".spawn.lock";
     rendezvous->daemon_lock = rendezvous->socket + ".lock";
     return true;
@@ -57,6 +58,7 @@ bool FindRendezvous(const RendezvousEnvironment& environment, Rendezvous* rendez
     rendezvous->folder = environment.temporary + "/kitlink-" + std::to_string(environment.uid);
   }
   rendezvous->socket = rendezvous->folder + "/kitlinkd.sock";
+  rendezvous->handover = rendezvous->folder + "/handover.sock";
   rendezvous->spawn_lock = rendezvous->folder + "/spawn.lock";
   rendezvous->daemon_lock = rendezvous->folder + "/kitlinkd.lock";
   return true;
@@ -92,6 +94,53 @@ bool PrepareFolder(const Rendezvous& rendezvous, uid_t uid, std::string* error) 
     return false;
   }
   return rendezvous.socket_given || IsPrivateFolder(rendezvous.folder, uid, error);
+}
+
+namespace {
+
+// A message of one byte with room for one descriptor, as sendmsg(2) and recvmsg(2) want it.
+struct OneDescriptor {
+  OneDescriptor() {
+    message.msg_iov = &bytes;
+    message.msg_iovlen = 1;
+    message.msg_control = control;
+    message.msg_controllen = sizeof(control);
+  }
+  char byte = 'C';
+  iovec bytes{&byte, 1};
+  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {};
+  msghdr message{};
+};
+
+}  // namespace
+
+bool ReceiveConnection(int socket, int* connection) {
+  OneDescriptor received;
+  ssize_t count;
+  do {
+    count = recvmsg(socket, &received.message, MSG_CMSG_CLOEXEC);
+  } while (count < 0 && errno == EINTR);
+  const cmsghdr* header = CMSG_FIRSTHDR(&received.message);
+  if (count != 1 || header == nullptr || header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS ||
+      header->cmsg_len != CMSG_LEN(sizeof(int))) {
+    return false;
+  }
+  memcpy(connection, CMSG_DATA(header), sizeof(int));
+  return true;
+}
+
+bool SendConnection(int socket, int give) {
+  OneDescriptor sent;
+  cmsghdr* header = CMSG_FIRSTHDR(&sent.message);
+  header->cmsg_level = SOL_SOCKET;
+  header->cmsg_type = SCM_RIGHTS;
+  header->cmsg_len = CMSG_LEN(sizeof(int));
+  memcpy(CMSG_DATA(header), &give, sizeof(int));
+  ssize_t count;
+  do {
+    count = sendmsg(socket, &sent.message, MSG_NOSIGNAL | MSG_DONTWAIT);
+  } while (count < 0 && errno == EINTR);
+  return count == 1;
 }
 
 SocketAddress::SocketAddress(const std::string& path) {

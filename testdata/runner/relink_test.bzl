@@ -17,10 +17,10 @@ def relink_test(name, tests, moves = None, twice = False, env = {}, shard_count 
         srcs = ["//testdata/runner:run_twice.sh" if twice else "//testdata/runner:run_relinks.sh"],
         args = (["--moves=" + moves] if moves else []) + [
             "$(location //daemon/output:relink_tool)",
-            "$(location //core/session:cold_ld)",
+            "$(location //testdata/runner:cold_ld)",
         ] + ["$(location %s)" % test for test in tests],
         data = [
-            "//core/session:cold_ld",
+            "//testdata/runner:cold_ld",
             "//daemon/output:relink_tool",
             "//testdata/runner:relink_steps",
         ] + tests,

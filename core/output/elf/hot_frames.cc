@@ -375,10 +375,21 @@ absl::Status HotFrames::UpdateRows(const std::vector<Slot>& before, const std::v
   for (const Slot& slot : now) {
     if (!slot.empty) wanted.try_emplace(slot.function, slot.offset);
   }
+  std::vector<Row> from, to;
+  absl::flat_hash_set<uint64_t> known;
   for (const Slot& slot : before) {
-    if (!wanted.contains(slot.function)) RemoveRow(slot.function, slot.offset);
+    known.insert(slot.function);
+    if (!slot.empty && !wanted.contains(slot.function)) from.push_back(RowOf(slot.function, slot.offset));
+  }
+  for (const auto& [function, record] : wanted) {  // any order: sorted below
+    if (!known.contains(function)) to.push_back(RowOf(function, record));
+  }
+  const bool replaced = ReplaceRows(std::move(from), std::move(to));
+  for (const Slot& slot : before) {
+    if (!replaced && !wanted.contains(slot.function)) RemoveRow(slot.function, slot.offset);
   }
   for (const Slot& slot : now) {
+    if (replaced && !known.contains(slot.function)) continue;
     const auto it = wanted.find(slot.function);
     if (it == wanted.end()) continue;
     const uint32_t offset = it->second;
@@ -410,6 +421,33 @@ uint32_t HotFrames::LowerBound(int32_t function) const {
     }
   }
   return low;
+}
+
+// Writes the rows `to` where those of `from` are, fillers included. False, and nothing done, when that is not in order: then
+// rows go and come one by one. Functions that move on with a neighbour that grows keep their places.
+bool HotFrames::ReplaceRows(std::vector<Row> from, std::vector<Row> to) {
+  if (from.size() != to.size()) return false;
+  const auto by_function = [](const Row& a, const Row& b) { return a.function < b.function; };
+  std::sort(from.begin(), from.end(), by_function);
+  std::sort(to.begin(), to.end(), by_function);
+  const uint32_t count = staged_state_.row_count;
+  std::vector<std::pair<uint32_t, uint32_t>> places;  // of each: [begin, end)
+  for (const Row& row : from) {
+    uint32_t begin = LowerBound(row.function), end = begin;
+    while (end < count && RowAt(end) == row) ++end;
+    if (end == begin || (end < count && RowAt(end).function == row.function)) return false;
+    places.emplace_back(begin, end);
+  }
+  for (size_t k = 0; k < places.size(); ++k) {
+    const auto [begin, end] = places[k];
+    const bool behind = begin == 0 || (k > 0 && places[k - 1].second == begin) || RowAt(begin - 1).function < to[k].function;
+    const bool before = end == count || (k + 1 < places.size() && places[k + 1].first == end) || to[k].function < RowAt(end).function;
+    if (!behind || !before || (k > 0 && to[k - 1].function == to[k].function)) return false;
+  }
+  for (size_t k = 0; k < places.size(); ++k) {
+    for (uint32_t i = places[k].first; i < places[k].second; ++i) SetRow(i, to[k]);
+  }
+  return true;
 }
 
 // Removes the row that leads from `function` to `record`, if there is one.

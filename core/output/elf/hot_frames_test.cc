@@ -349,6 +349,15 @@ ModelUnit Edited(ModelUnit unit, RandomUnits& random) {
     if (what == 4) function.cie = static_cast<int>(random(4));
     ++f;
   }
+  // As behind a function that grows: all move on a little, in the same order.
+  if (random(4) == 0) {
+    const unsigned by = random(16);
+    for (Function& function : unit.functions) {
+      if (function.size == 0 || function.address < RandomUnits::kText) continue;
+      function.address = function.address / RandomUnits::kSlot * RandomUnits::kSlot + by;
+      function.size = std::min<uint64_t>(function.size, RandomUnits::kSlot - by);
+    }
+  }
   if (!unit.islands.empty() && random(3) == 0) unit.islands.erase(unit.islands.begin());
   while (random(3) == 0 && unit.functions.size() < 14) {
     unit.functions.push_back(random.MakeFunction());
@@ -377,6 +386,26 @@ TEST_F(HotFramesTest, PlanThatIsNotAcceptedIsForgotten) {
   Commit({});
   EXPECT_EQ(file_, before);
   Check();
+}
+
+// Behind a function that grows, others of its unit move on: the rows between those of other units stay the unit's.
+TEST_F(HotFramesTest, FunctionsThatMoveTogetherKeepTheirRows) {
+  std::vector<ModelUnit> units(3);
+  for (ModelUnit& unit : units) unit.functions = {{0, 16, 0, "\x0a"}, {0, 16, 0, "\x0a"}, {0, 16, 0, "\x0a"}};
+  Link(units);
+  ASSERT_NE(hot_, nullptr);
+  const size_t rows = ReadRows().size();
+  for (const uint64_t by : {4, 4, 8}) {
+    ModelUnit now = model_[1];
+    for (size_t f = 1; f < now.functions.size(); ++f) now.functions[f].address += by;
+    hot_->Begin();
+    std::vector<Mutation> mutations;
+    ASSERT_TRUE(Update(1, now, &mutations).ok());
+    model_[1] = now;
+    Commit(std::move(mutations));
+    Check();
+    EXPECT_EQ(ReadRows().size(), rows) << "no row more";
+  }
 }
 
 TEST_F(HotFramesTest, SaysWhenTheSearchTableIsFull) {

@@ -1,7 +1,8 @@
-// compare_main REFERENCE MAP IMAGE: compares by hand; for looking into a test that fails.
+// compare_images REFERENCE MAP IMAGE: compares by hand; for looking into a test that fails.
 #include <fstream>
 #include <iostream>
 #include <iterator>
+#include <string>
 
 #include "core/verify/testing/reference_builder.h"
 #include "core/verify/verify.h"

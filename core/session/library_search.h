@@ -1,0 +1,36 @@
+// Whether each -l still finds what it found when it was linked.
+#ifndef CORE_SESSION_LIBRARY_SEARCH_H_
+#define CORE_SESSION_LIBRARY_SEARCH_H_
+
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "core/base/file_source.h"
+#include "core/input/options.h"
+#include "core/session/gate.h"
+#include "core/session/input_list.h"
+#include "core/session/memory.h"
+
+namespace kitlink {
+
+// Not thread safe.
+class LibrarySearch {
+ public:
+  // Refuses when an -l among `options` finds another file than in `memory`: -lNAME finds the first file along the library
+  // paths, so a new one in an earlier folder would be another input. With the options of the last time this looks only where
+  // nothing was found then, and says nothing of a file that is gone: that one is an input. Else O(inputs).
+  std::optional<GateRefusal> Compare(const Memory& memory, const InputListChange& list, const SharedOptions& options,
+                                     FileSource& files);
+  // The memory is another one from now on.
+  void Forget() { last_.reset(); }
+
+ private:
+  std::optional<SharedOptions> last_;  // that found what the memory says
+  std::vector<std::pair<std::string, size_t>> absent_;  // before what was found: path, index of the -l among the inputs
+};
+
+}  // namespace kitlink
+
+#endif  // CORE_SESSION_LIBRARY_SEARCH_H_
