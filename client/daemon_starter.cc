@@ -149,9 +149,9 @@ GrpcConnection::OpenResult Connect(const Rendezvous& rendezvous, GrpcConnection*
   if (!rendezvous.socket_given && !IsPrivateFolder(rendezvous.folder, geteuid(), error)) {
     return errno == ENOENT ? GrpcConnection::OpenResult::kNobody : GrpcConnection::OpenResult::kRefused;
   }
-  // A daemon of another release may not have that door.
+  // A daemon of another release may not have that door, and one that is short of descriptors gives nothing away.
   const GrpcConnection::OpenResult handed = connection->OpenByHandover(rendezvous.handover, geteuid(), error);
-  if (handed == GrpcConnection::OpenResult::kOk) return handed;
+  if (handed != GrpcConnection::OpenResult::kNobody) return handed;
   return connection->Open(rendezvous.socket, geteuid(), error);
 }
 

@@ -268,8 +268,9 @@ GrpcConnection::OpenResult GrpcConnection::OpenByHandover(const std::string& pat
   if (const OpenResult dialed = door.Dial(path, uid, error); dialed != OpenResult::kOk) return dialed;
   impl_ = std::make_unique<Impl>();
   if (!ReceiveConnection(door.fd, &impl_->fd)) {
-    *error = path + ": no connection was handed over";
-    return OpenResult::kRefused;
+    const bool silent = errno == EAGAIN;
+    *error = path + (silent ? ": no answer" : ": no connection was handed over");
+    return silent ? OpenResult::kRefused : OpenResult::kNobody;
   }
   LimitWaits(impl_->fd);
   return impl_->StartSession(error);

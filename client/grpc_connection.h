@@ -44,7 +44,8 @@ class GrpcConnection {
   };
   // Connects to the Unix socket at `path`, whose other end must be of user `uid`.
   OpenResult Open(const std::string& path, uid_t uid, std::string* error);
-  // Asks at the Unix socket `path` (Rendezvous::handover) for a connection that the server has set up already.
+  // Asks at the Unix socket `path` (Rendezvous::handover) for a connection that the server has set up already. kNobody when
+  // there is none to be had.
   OpenResult OpenByHandover(const std::string& path, uid_t uid, std::string* error);
 
   // Calls `method` ("/package.Service/Method") and hands each message of the answer to `on_message` (a unary method

@@ -165,7 +165,9 @@ test_stopped_daemon() {
   local pid
   pid=$(daemon_pid)
   kill -STOP "$pid"
+  local began=$SECONDS
   expect_eq "$(timeout 20 "$ld" a -o out 2>&1)" "alone: a -o out"
+  ((SECONDS - began <= 8)) || fail "waited twice: $((SECONDS - began)) s"
   kill -CONT "$pid"
   teardown
 }

@@ -120,6 +120,8 @@ bool ReceiveConnection(int socket, int* connection) {
   do {
     count = recvmsg(socket, &received.message, MSG_CMSG_CLOEXEC);
   } while (count < 0 && errno == EINTR);
+  if (count < 0) return false;
+  errno = EPROTO;
   const cmsghdr* header = CMSG_FIRSTHDR(&received.message);
   if (count != 1 || header == nullptr || header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS ||
       header->cmsg_len != CMSG_LEN(sizeof(int))) {

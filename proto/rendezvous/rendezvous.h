@@ -46,7 +46,8 @@ bool IsPrivateFolder(const std::string& path, uid_t uid, std::string* error);
 bool PrepareFolder(const Rendezvous& rendezvous, uid_t uid, std::string* error);
 
 // What is said on `handover`: one byte, with the descriptor of a connected socket whose other end the daemon's gRPC server
-// has. False when that did not come, or could not be sent. The caller owns what is received; `give` stays the sender's.
+// has. False, with errno (EPROTO for something else), when that did not come, or could not be sent. The caller owns what is
+// received; `give` stays the sender's.
 bool ReceiveConnection(int socket, int* connection);
 bool SendConnection(int socket, int give);
 
