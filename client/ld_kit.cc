@@ -99,7 +99,9 @@ Attempt AskDaemon(GrpcConnection& connection, std::string_view request) {
     return attempt;
   }
   attempt.why = refusal.text().empty() ? status.message : refusal.text();
-  if (status.nobody) attempt.kind = Attempt::kReplace;
+  // A daemon that ends drops what it had not begun.
+  const bool dropped = status.answered && (status.code == Code::kCancelled || status.code == Code::kUnavailable);
+  if (status.nobody || dropped) attempt.kind = Attempt::kReplace;
   switch (refusal.reason()) {
     case v1::Refusal::OTHER_VERSION:
     case v1::Refusal::PROGRAM_REPLACED:

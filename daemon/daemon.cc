@@ -39,6 +39,7 @@ namespace {
 constexpr int kPatienceMs = 8000;
 constexpr size_t kMaxLinks = 16;
 constexpr absl::Duration kRefillAfter = absl::Milliseconds(10);
+constexpr absl::Duration kTimeToAsk = absl::Milliseconds(50);
 
 uint64_t HalfOfMemory() {
   return static_cast<uint64_t>(sysconf(_SC_PHYS_PAGES)) * static_cast<uint64_t>(sysconf(_SC_PAGESIZE)) / 2;
@@ -83,6 +84,8 @@ class Daemon {
         service_({&factory, &sessions_, pool_.get(), &lifecycle_, log_.get(), options.version, shadow_.get()}) {}
 
   ~Daemon() {
+    // Who was given a connection just now has yet to ask, and is told to ask another daemon.
+    absl::SleepFor(std::clamp(given_ + kTimeToAsk - absl::Now(), absl::ZeroDuration(), kTimeToAsk));
     warm_ = nullptr;
     // All answers are out; what is left are connections that their clients keep open, for which gRPC would wait.
     if (server_ != nullptr) server_->Shutdown(std::chrono::system_clock::now() + std::chrono::milliseconds(100));
@@ -174,6 +177,7 @@ class Daemon {
     }
     // A client that gets nothing here asks at the other door.
     warm_->Give(fd);
+    given_ = absl::Now();
     close(fd);
   }
 
@@ -183,7 +187,7 @@ class Daemon {
     if (lifecycle_.draining()) return -1;
     absl::Duration left = std::min(lifecycle_.idle_since(), absl::Now()) + options_.idle_exit - absl::Now();
     // The client that took one is served first.
-    if (!warm_->full()) left = std::min(left, kRefillAfter);
+    if (warm_->lacks()) left = std::min(left, kRefillAfter);
     return static_cast<int>(std::clamp<int64_t>(absl::ToInt64Milliseconds(left) + 1, 0, 1000000000));
   }
 
@@ -207,6 +211,7 @@ class Daemon {
   LinkerService service_;
   std::unique_ptr<grpc::Server> server_;
   std::unique_ptr<WarmConnections> warm_;
+  absl::Time given_ = absl::InfinitePast();  // when a connection was handed over last
 };
 
 // Tells the client that waits; it sees the end of the pipe when the daemon did not start.

@@ -67,10 +67,9 @@ absl::StatusOr<std::unique_ptr<Listener>> Listener::Take(const Rendezvous& rende
   listener->lock_ = open(rendezvous.daemon_lock.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
   if (listener->lock_ < 0) return SystemError(rendezvous.daemon_lock);
   if (absl::Status status = TakeLock(listener->lock_, patience_ms); !status.ok()) return status;
-  // The one that others ask first is there last.
-  for (const auto& [door, path] : {std::make_pair(kHandover, rendezvous.handover), std::make_pair(kSocket, rendezvous.socket)}) {
-    if (absl::Status status = listener->sockets_[door].Open(path); !status.ok()) return status;
-  }
+  // Without a handover clients come to the other door.
+  if (!listener->sockets_[kHandover].Open(rendezvous.handover).ok()) listener->sockets_[kHandover].Close();
+  if (absl::Status status = listener->sockets_[kSocket].Open(rendezvous.socket); !status.ok()) return status;
   return listener;
 }
 

@@ -37,6 +37,7 @@ WarmConnections::~WarmConnections() {
 }
 
 bool WarmConnections::Give(int client) {
+  failed_ = false;
   int end = -1;
   while (end < 0 && !ends_.empty()) {
     end = ends_.back();
@@ -53,8 +54,10 @@ bool WarmConnections::Give(int client) {
 }
 
 void WarmConnections::Refill() {
-  if (full()) return;
-  if (const int end = MakePair(serve_); end >= 0) ends_.push_back(end);
+  if (!lacks()) return;
+  const int end = MakePair(serve_);
+  failed_ = end < 0;
+  if (!failed_) ends_.push_back(end);
 }
 
 }  // namespace kitlink::daemon

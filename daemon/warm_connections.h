@@ -21,10 +21,10 @@ class WarmConnections {
 
   // Sends one to whoever is at the other end of `client`, made now if none waits. False when that cannot be done.
   bool Give(int client);
-  // Makes one if there is room for it.
+  // Makes one if it lacks any.
   void Refill();
-  // True when enough of them wait.
-  bool full() const { return ends_.size() >= kEnough; }
+  // True when fewer than enough wait, and making one has not failed since the last was given.
+  bool lacks() const { return ends_.size() < kEnough && !failed_; }
 
  private:
   // A build ends with one link; parallel ones are rarely more than a pair.
@@ -32,6 +32,7 @@ class WarmConnections {
 
   const std::function<void(int fd)> serve_;
   std::vector<int> ends_;
+  bool failed_ = false;
 };
 
 }  // namespace kitlink::daemon

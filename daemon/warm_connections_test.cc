@@ -1,6 +1,7 @@
 #include "daemon/warm_connections.h"
 
 #include <fcntl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -44,14 +45,14 @@ void ExpectConnected(int a, int b) {
 
 TEST_F(WarmConnectionsTest, GivesWhatTheServerHasAlready) {
   warm_.Refill();
-  EXPECT_FALSE(warm_.full());
+  EXPECT_TRUE(warm_.lacks());
   warm_.Refill();
-  EXPECT_TRUE(warm_.full());
+  EXPECT_FALSE(warm_.lacks());
   warm_.Refill();
   ASSERT_EQ(served_.size(), 2u);
   const int connection = Take();
   EXPECT_EQ(served_.size(), 2u);
-  EXPECT_FALSE(warm_.full());
+  EXPECT_TRUE(warm_.lacks());
   ExpectConnected(served_[1], connection);
   // As gRPC and the clients want them.
   EXPECT_NE(fcntl(served_[1], F_GETFL) & O_NONBLOCK, 0);
@@ -89,6 +90,19 @@ TEST_F(WarmConnectionsTest, SaysSoWhenNobodyTakesIt) {
   close(door_[1]);
   door_[1] = -1;
   EXPECT_FALSE(warm_.Give(door_[0]));
+}
+
+TEST_F(WarmConnectionsTest, GivesUpForAWhileWithoutDescriptors) {
+  rlimit before;
+  ASSERT_EQ(getrlimit(RLIMIT_NOFILE, &before), 0);
+  const rlimit none = {0, before.rlim_max};
+  ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &none), 0);
+  warm_.Refill();
+  EXPECT_FALSE(warm_.lacks()) << "or the daemon would try for ever";
+  EXPECT_FALSE(warm_.Give(door_[0]));
+  EXPECT_TRUE(warm_.lacks());
+  ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &before), 0);
+  close(Take());
 }
 
 TEST_F(WarmConnectionsTest, ReceivesNothingButOneConnection) {

@@ -15,19 +15,30 @@
 
 namespace kitlink {
 
+// What comes of looking for -lNAME.
+struct LibraryPlace {
+  std::string found;                // empty: nothing
+  std::vector<std::string> absent;  // paths before it where nothing is
+  bool passed_over = false;         // something before it is there, and cannot take part: it may be able to later
+};
+
+// Finds what a cold link does: the first file along the library paths that can be opened and is made for the machine.
+// Inputs of `memory` are not opened again.
+LibraryPlace FindLibraryPlace(const LinkOptions& options, const InputArgument& argument, const Memory& memory, FileSource& files);
+
 // Not thread safe.
 class LibrarySearch {
  public:
-  // Refuses when an -l among `options` finds another file than in `memory`: -lNAME finds the first file along the library
-  // paths, so a new one in an earlier folder would be another input. With the options of the last time this looks only where
-  // nothing was found then, and says nothing of a file that is gone: that one is an input. Else O(inputs).
+  // Refuses when an -l among `options` finds another file than in `memory`: a new one in an earlier folder is another
+  // input. With the options of the last time this looks only where nothing was then, and says nothing of a file that is
+  // gone: that one is an input. Else O(inputs).
   std::optional<GateRefusal> Compare(const Memory& memory, const InputListChange& list, const SharedOptions& options,
                                      FileSource& files);
   // The memory is another one from now on.
   void Forget() { last_.reset(); }
 
  private:
-  std::optional<SharedOptions> last_;  // that found what the memory says
+  std::optional<SharedOptions> last_;  // that found what the memory says, passing nothing over
   std::vector<std::pair<std::string, size_t>> absent_;  // before what was found: path, index of the -l among the inputs
 };
 

@@ -37,7 +37,16 @@ class LibrarySearchTest : public ::testing::Test {
     files_.files.Put("/second/libc.so", std::vector<uint8_t>{1});
     files_.files.Put("/first/libm.so", std::vector<uint8_t>{1});
     memory_.options = options_;
+    AddInput("/second/libc.so");
+    AddInput("/first/libm.so");
     for (const char* found : {"", "/second/libc.so", "/first/libm.so", "/second/libc.so"}) memory_.library_found.push_back(found);
+  }
+
+  void AddInput(const std::string& path) {
+    memory_.file_of[path] = static_cast<uint32_t>(memory_.files.size());
+    FileMemory file;
+    file.path = path;
+    memory_.files.push_back(file);
   }
 
   std::optional<GateRefusal> Compare() {
@@ -86,10 +95,32 @@ TEST_F(LibrarySearchTest, AnotherMemoryIsComparedAnew) {
   files_.files.Put("/first/libc.a", std::vector<uint8_t>{1});
   EXPECT_TRUE(Compare());
   memory_.library_found[1] = memory_.library_found[3] = "/first/libc.a";
+  AddInput("/first/libc.a");
   search_.Forget();
   EXPECT_EQ(Compare(), std::nullopt);
   EXPECT_EQ(Compare(), std::nullopt);
   EXPECT_THAT(files_.asked, ElementsAre("/first/libc.so"));
+}
+
+// A 32-bit library is passed over, as long as it is one.
+TEST_F(LibrarySearchTest, FileThatWasPassedOverIsLookedAtAgain) {
+  const std::vector<uint8_t> other_class = {0x7f, 'E', 'L', 'F', 1, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 3, 0, 3, 0};
+  files_.files.Put("/first/libc.so", other_class);
+  for (int again = 0; again < 3; ++again) EXPECT_EQ(Compare(), std::nullopt);
+  files_.files.Put("/first/libc.a", std::vector<uint8_t>{1});
+  EXPECT_TRUE(Compare()) << "behind what was passed over, before what was found";
+  files_.files.Remove("/first/libc.a");
+  EXPECT_EQ(Compare(), std::nullopt);
+  files_.files.Put("/first/libc.so", std::vector<uint8_t>{1});
+  EXPECT_TRUE(Compare()) << "it takes part now";
+  files_.files.Remove("/first/libc.so");
+  EXPECT_EQ(Compare(), std::nullopt);
+}
+
+TEST_F(LibrarySearchTest, AnInputThatIsFoundEarlierIsAnother) {
+  AddInput("/first/libc.so");  // by its path, say
+  files_.files.Put("/first/libc.so", std::vector<uint8_t>{1});
+  EXPECT_TRUE(Compare());
 }
 
 TEST_F(LibrarySearchTest, NothingFoundIsNothingLater) {

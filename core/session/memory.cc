@@ -12,6 +12,7 @@
 #include "core/layout/assign.h"
 #include "core/session/debug_tables.h"
 #include "core/session/diff.h"
+#include "core/session/library_search.h"
 #include "core/session/rows.h"
 #include "core/session/sites.h"
 #include "core/symbols/linker_symbols.h"
@@ -151,7 +152,7 @@ class Capture {
     }
     for (size_t i = 0; i < memory_->options->inputs.size(); ++i) memory_->input_ranks.push_back((i + 1) * UnitRank::kStride);
     for (const InputArgument& input : memory_->options->inputs) {
-      memory_->library_found.push_back(input.library ? FirstCandidate(memory_->options, input, files_) : "");
+      memory_->library_found.push_back(input.library ? FindLibraryPlace(memory_->options, input, *memory_, files_).found : "");
     }
   }
 
@@ -553,13 +554,6 @@ bool IsEntryReference(const Arch& arch, const Reloc& reloc) {
   const RelocInfo info = arch.Info(reloc.type);
   if (info.form == RelocForm::kSize || info.form == RelocForm::kNone) return true;
   return reloc.addend == (info.form == RelocForm::kAbsolute ? 0 : -static_cast<int64_t>(info.width));
-}
-
-std::string FirstCandidate(const LinkOptions& options, const InputArgument& argument, FileSource& files) {
-  for (std::string& candidate : LibraryCandidates(options, argument)) {
-    if (files.Stat(candidate).ok()) return std::move(candidate);
-  }
-  return "";
 }
 
 void NoteCopies(const Memory& memory, const ObjectFile& object, absl::FunctionRef<SymbolId(uint32_t)> symbol_of,

@@ -306,7 +306,7 @@ struct Memory {
   PagedTable<FileMemory, 128> files;
   PagedTable<FileHere, 128> files_here;  // beside `files`; brought up to date to be written
   absl::flat_hash_map<std::string, uint32_t> file_of;  // path -> index in files
-  PagedTable<std::string, 1024> library_found;  // beside options.inputs: what -l found first
+  PagedTable<std::string, 1024> library_found;  // beside options.inputs: what -l found
   std::vector<uint64_t> input_ranks;            // beside options.inputs, ascending
   absl::flat_hash_map<SymbolId, MemberOffer> offers;  // of names that SymbolMemory::lazy is true of; may be stale
   // Some name that is needed is defined by several members, and which of them took part depended on the order in which
@@ -356,9 +356,6 @@ absl::StatusOr<std::unique_ptr<Memory>> CaptureMemory(const SharedOptions& optio
 // True when a relocation against a function means its entry, not a place in it: a field that counts from its own end
 // has an addend of minus its width.
 bool IsEntryReference(const Arch& arch, const Reloc& reloc);
-
-// The first file that exists where -lNAME is looked for; empty when there is none.
-std::string FirstCandidate(const LinkOptions& options, const InputArgument& argument, FileSource& files);
 
 // Notes which of a unit's globals need a library's symbol to have an address in this image: a copy, or a PLT entry that is
 // the function's address. `symbol_of` gives the id behind one of the object's symbols, `live` says which of its sections are

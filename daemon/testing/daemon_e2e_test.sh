@@ -274,6 +274,22 @@ test_removed_socket() {
   teardown
 }
 
+# Who has been given a connection when the daemon ends is served by the next one.
+test_ending_daemon() {
+  setup ending_daemon
+  local i pids pid
+  for i in $(seq 25); do
+    pids=()
+    for n in 1 2 3 4; do
+      KITLINK_DAEMON=require "$ld" a -o "out$n" 2>"err$n" &
+      pids+=($!)
+    done
+    "$kitlinkc" stop >/dev/null 2>&1 || true
+    for pid in "${pids[@]}"; do wait "$pid" || fail "round $i: $(cat err*)"; done
+  done
+  teardown
+}
+
 test_killed_daemon_leaves_a_stale_socket() {
   setup killed_daemon_leaves_a_stale_socket
   "$ld" a -o out

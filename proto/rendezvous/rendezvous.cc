@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstddef>
 #include <cstdlib>
@@ -123,12 +124,17 @@ bool ReceiveConnection(int socket, int* connection) {
   if (count < 0) return false;
   errno = EPROTO;
   const cmsghdr* header = CMSG_FIRSTHDR(&received.message);
-  if (count != 1 || header == nullptr || header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS ||
-      header->cmsg_len != CMSG_LEN(sizeof(int))) {
-    return false;
+  if (header == nullptr || header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS) return false;
+  // There is room for two, as it is aligned.
+  int arrived[2];
+  const size_t size = std::min<size_t>(header->cmsg_len - CMSG_LEN(0), sizeof(arrived));
+  memcpy(arrived, CMSG_DATA(header), size);
+  if (count == 1 && size == sizeof(int)) {
+    *connection = arrived[0];
+    return true;
   }
-  memcpy(connection, CMSG_DATA(header), sizeof(int));
-  return true;
+  for (size_t i = 0; i < size / sizeof(int); ++i) close(arrived[i]);
+  return false;
 }
 
 bool SendConnection(int socket, int give) {

@@ -45,8 +45,12 @@ void HotCells::Begin() {
   staged_got_.clear();
   staged_got_count_ = cells_.got_count;
   staged_plt_.clear();
-  staged_irelative_ = irelative_;
-  staged_free_iplt_ = free_iplt_;
+  staged_ifuncs_.reset();
+}
+
+HotCells::Ifuncs& HotCells::StageIfuncs() {
+  if (!staged_ifuncs_) staged_ifuncs_ = Ifuncs{irelative_, free_iplt_};
+  return *staged_ifuncs_;
 }
 
 const CellSet* HotCells::Find(SymbolId symbol) const {
@@ -162,7 +166,10 @@ absl::Status HotCells::AddPlt(SymbolId symbol, std::vector<Mutation>* mutations)
   PutTable(home_.got_plt_offset + slot, arch_.LazyPltTarget(entry), mutations);
   WriteJumpSlot(index, set.dynsym, mutations);
   // An entry knows its row, so rows that no entry knows make room.
-  if (!staged_irelative_.empty()) std::rotate(staged_irelative_.begin(), staged_irelative_.begin() + 1, staged_irelative_.end());
+  if (has_ifuncs()) {
+    std::vector<Elf64_Rela>& rows = StageIfuncs().rows;
+    std::rotate(rows.begin(), rows.begin() + 1, rows.end());
+  }
   return absl::OkStatus();
 }
 
@@ -246,13 +253,12 @@ absl::Status HotCells::Bind(SymbolId symbol, uint64_t address, bool absolute, Ho
 
 void HotCells::MoveResolver(const CellSet& set, uint64_t address, std::vector<Mutation>* mutations) {
   const uint64_t slot = IpltSlot(set.iplt);
-  for (Elf64_Rela& row : staged_irelative_) {
-    if (row.r_offset != home_.got_plt + slot) continue;
-    if (row.r_addend == static_cast<int64_t>(address)) return;
-    row.r_addend = static_cast<int64_t>(address);
-    PutTable(home_.got_plt_offset + slot, address, mutations);
-    return;
-  }
+  const std::vector<Elf64_Rela>& rows = Irelative();
+  const auto row = std::find_if(rows.begin(), rows.end(), [&](const Elf64_Rela& r) { return r.r_offset == home_.got_plt + slot; });
+  if (row == rows.end() || row->r_addend == static_cast<int64_t>(address)) return;
+  const auto at = static_cast<size_t>(row - rows.begin());  // staging may copy them
+  StageIfuncs().rows[at].r_addend = static_cast<int64_t>(address);
+  PutTable(home_.got_plt_offset + slot, address, mutations);
 }
 
 bool HotCells::HasIfunc(SymbolId symbol) const {
@@ -266,7 +272,7 @@ absl::StatusOr<uint64_t> HotCells::AddIfunc(SymbolId symbol, uint64_t address, s
     MoveResolver(set, address, mutations);
     return IpltAddress(set.iplt);
   }
-  const uint64_t free = staged_free_iplt_.Take(1);
+  const uint64_t free = StageIfuncs().free.Take(1);
   if (free == FreeRooms::kNone) return absl::ResourceExhaustedError(".iplt: no free entries");
   const int32_t entry = static_cast<int32_t>(free);
   Stage(symbol).iplt = entry;
@@ -279,7 +285,7 @@ absl::StatusOr<uint64_t> HotCells::AddIfunc(SymbolId symbol, uint64_t address, s
   row.r_offset = home_.got_plt + slot;
   row.r_info = ELF64_R_INFO(uint64_t{0}, arch_.dynamic_types().irelative);
   row.r_addend = static_cast<int64_t>(address);
-  staged_irelative_.push_back(row);
+  StageIfuncs().rows.push_back(row);
   return IpltAddress(entry);
 }
 
@@ -289,12 +295,12 @@ void HotCells::RemoveIfunc(SymbolId symbol, std::vector<Mutation>* mutations) {
   const uint64_t slot = IpltSlot(set.iplt), entry = static_cast<uint64_t>(set.iplt);
   set.iplt = -1;
   // The table has no holes: start-up code of static programs wants none.
-  std::erase_if(staged_irelative_, [&](const Elf64_Rela& row) { return row.r_offset == home_.got_plt + slot; });
+  std::erase_if(StageIfuncs().rows, [&](const Elf64_Rela& row) { return row.r_offset == home_.got_plt + slot; });
   Mutation traps = Table(home_.iplt_offset + entry * arch_.plt_entry_size(), arch_.plt_entry_size(), PatchPhase::kTables);
   arch_.FillTraps(absl::MakeSpan(traps.bytes));
   mutations->push_back(std::move(traps));
   PutTable(home_.got_plt_offset + slot, uint64_t{0}, mutations);
-  staged_free_iplt_.Give(entry, 1);
+  StageIfuncs().free.Give(entry, 1);
 }
 
 void HotCells::Renumber(SymbolId symbol, uint32_t dynsym, std::vector<Mutation>* mutations) {
@@ -366,14 +372,12 @@ void HotCells::Emit(std::vector<Mutation>* mutations) const {
 
 // The rows behind the jump slots, all of them: they are few.
 void HotCells::EmitIrelative(std::vector<Mutation>* mutations) const {
-  const auto same = [](const Elf64_Rela& a, const Elf64_Rela& b) { return a.r_offset == b.r_offset && a.r_addend == b.r_addend; };
-  if (staged_plt_.empty() && std::equal(irelative_.begin(), irelative_.end(), staged_irelative_.begin(), staged_irelative_.end(), same)) {
-    return;
-  }
-  const uint64_t end = uint64_t{plt_count()} + staged_irelative_.size(), before = cells_.plt.size() + irelative_.size();
+  if (staged_plt_.empty() && !staged_ifuncs_) return;
+  const std::vector<Elf64_Rela>& now = Irelative();
+  const uint64_t end = uint64_t{plt_count()} + now.size(), before = cells_.plt.size() + irelative_.size();
   Mutation rows = Table(home_.rela_plt_offset + uint64_t{plt_count()} * sizeof(Elf64_Rela),
                         (std::max(end, before) - plt_count()) * sizeof(Elf64_Rela), PatchPhase::kTables);
-  for (size_t i = 0; i < staged_irelative_.size(); ++i) Store(&rows.bytes[i * sizeof(Elf64_Rela)], staged_irelative_[i]);
+  for (size_t i = 0; i < now.size(); ++i) Store(&rows.bytes[i * sizeof(Elf64_Rela)], now[i]);
   if (!rows.bytes.empty()) mutations->push_back(std::move(rows));
   for (uint64_t field : home_.rela_plt_sizes) PutTable(field, end * sizeof(Elf64_Rela), mutations);
 }
@@ -385,8 +389,10 @@ void HotCells::Accept() {
   cells_.got_count = staged_got_count_;
   cells_.plt_reserve -= static_cast<uint32_t>(staged_plt_.size());
   cells_.plt.insert(cells_.plt.end(), staged_plt_.begin(), staged_plt_.end());
-  irelative_ = staged_irelative_;
-  free_iplt_ = staged_free_iplt_;
+  if (staged_ifuncs_) {
+    irelative_ = std::move(staged_ifuncs_->rows);
+    free_iplt_ = std::move(staged_ifuncs_->free);
+  }
   Begin();
 }
 

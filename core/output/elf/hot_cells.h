@@ -4,6 +4,7 @@
 #define CORE_OUTPUT_ELF_HOT_CELLS_H_
 
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 #include "absl/container/btree_map.h"
@@ -58,7 +59,7 @@ class HotCells {
   bool HasIfunc(SymbolId symbol) const;
   // Whether the image has any, without the plan and with it.
   bool had_ifuncs() const { return !irelative_.empty(); }
-  bool has_ifuncs() const { return !staged_irelative_.empty(); }
+  bool has_ifuncs() const { return !Irelative().empty(); }
   // The resolver of an IFUNC that has a PLT entry is at `address` now.
   void MoveResolver(const CellSet& set, uint64_t address, std::vector<Mutation>* mutations);
   // A symbol is bound at run time from now on: so are the cells that it has.
@@ -74,7 +75,7 @@ class HotCells {
   void Accept();
   uint64_t bytes_held() const;
 
-  KITLINK_FIELDS_BUT((arch_, staged_sets_, staged_got_, staged_got_count_, staged_plt_, staged_irelative_, staged_free_iplt_),
+  KITLINK_FIELDS_BUT((arch_, staged_sets_, staged_got_, staged_got_count_, staged_plt_, staged_ifuncs_),
                      cells_, set_of_, sets_, values_, home_, irelative_, free_iplt_)
 
  private:
@@ -92,7 +93,14 @@ class HotCells {
     uint64_t addend = 0;
   };
 
+  struct Ifuncs {
+    std::vector<Elf64_Rela> rows;
+    FreeRooms free;
+  };
+
   CellSet& Stage(SymbolId symbol);
+  Ifuncs& StageIfuncs();
+  const std::vector<Elf64_Rela>& Irelative() const { return staged_ifuncs_ ? staged_ifuncs_->rows : irelative_; }
   uint64_t Address(int32_t cell) const { return home_.got + 8 * static_cast<uint64_t>(cell); }
   absl::Status Take(uint32_t count, int32_t* cell);
   absl::Status Relocate(int32_t cell, const Dynamic& dynamic, HotRela* rela);
@@ -127,8 +135,7 @@ class HotCells {
   absl::btree_map<int32_t, uint64_t> staged_got_;  // cell -> what the file holds there
   uint32_t staged_got_count_ = 0;
   std::vector<SymbolId> staged_plt_;               // entries that the plan adds
-  std::vector<Elf64_Rela> staged_irelative_;
-  FreeRooms staged_free_iplt_;
+  std::optional<Ifuncs> staged_ifuncs_;            // none: as they are
 };
 
 }  // namespace kitlink::elf
