@@ -7,6 +7,7 @@
 
 #include <cstdint>
 #include <cstdio>
+#include <cstring>
 #include <memory>
 #include <string>
 #include <utility>
@@ -28,7 +29,7 @@ namespace kitlink::daemon {
 namespace {
 
 constexpr uint64_t kImageSize = 200 << 20;
-constexpr uint64_t kPages = 24;
+constexpr uint64_t kPages = 24, kPage = 4096;
 
 class StubLinker final : public Linker {
  public:
@@ -63,7 +64,12 @@ class StubLinker final : public Linker {
     if (!watch_.Watch(inputs_)) return absl::FailedPreconditionError("the inputs cannot be watched");
     const absl::StatusOr<MutableBytes> bytes = sink_.BeginImage(kImageSize);
     if (!bytes.ok()) return bytes.status();
-    for (uint64_t i = 0; i < kImageSize; ++i) (*bytes)[i] = static_cast<uint8_t>(i * 37 + 1);
+    // Out of order, as threads write the parts of an image. In one sweep, the page cache would hold it in large folios,
+    // of which ext4 walks all blocks for each small write.
+    constexpr uint64_t kImagePages = kImageSize / kPage, kStride = 7919;
+    for (uint64_t i = 0; i < kImagePages; ++i) {
+      std::memset(&(*bytes)[i * kStride % kImagePages * kPage], static_cast<int>(i % 255 + 1), kPage);
+    }
     return sink_.PublishImage(true);
   }
 
@@ -81,13 +87,13 @@ class StubLinker final : public Linker {
     if (!patchable.ok()) return patchable;
     ImagePatch patch;
     for (uint64_t i = 0; i < kPages; ++i) {
-      const uint64_t offset = kImageSize / kPages / 4096 * 4096 * i;
-      patch.mutations.push_back({offset, PatchPhase::kAppend, std::vector<uint8_t>(4096, value_)});
-      report->patched_ranges.push_back({offset, 4096});
+      const uint64_t offset = kImageSize / kPages / kPage * kPage * i;
+      patch.mutations.push_back({offset, PatchPhase::kAppend, std::vector<uint8_t>(kPage, value_)});
+      report->patched_ranges.push_back({offset, kPage});
     }
     ++value_;
     report->outcome = Outcome::kPatched;
-    report->bytes_written = kPages * 4096;
+    report->bytes_written = kPages * kPage;
     return sink_.Commit(patch);
   }
 
