@@ -177,9 +177,17 @@ class SessionLinker final : public Linker {
   }
   void Settle() override {
     session_.Settle();
-    if (std::exchange(linked_in_full_, false)) ReturnFreeMemory();
+    if (!std::exchange(linked_in_full_, false)) return;
+    ReturnFreeMemory();
+    all_unkept_ = true;
   }
-  void Keep() override { session_.Keep(); }
+  void Keep() override {
+    session_.Keep();
+    // Encoding a whole session takes as much again.
+    if (!all_unkept_ || (kept_ != nullptr && kept_->Interrupted())) return;
+    ReturnFreeMemory();
+    all_unkept_ = false;
+  }
   void StopSettling() override {
     sink_.StopSettling();
     if (kept_ != nullptr) kept_->Interrupt();
@@ -231,6 +239,7 @@ class SessionLinker final : public Linker {
   std::vector<std::string> environment_;  // of the last client
   bool taken_up_ = false;  // from disk, and not linked in full since
   bool linked_in_full_ = false;  // since the last Settle
+  bool all_unkept_ = false;  // nothing was kept since the last full link settled
 };
 
 }  // namespace

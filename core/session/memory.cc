@@ -234,8 +234,12 @@ class Capture {
         [&](uint32_t s) { return program_.atoms[in.first_atom + s].state == Atom::kLive; });
     out.lazy = in.lazy;
     if (!out.member.empty()) out.content = DigestQuickly(in.object->image);
-    std::vector<uint32_t> numbers(in.object->sections.size(), References::kOwn);
-    for (uint32_t s = 0; s < in.object->sections.size(); ++s) {
+    const size_t sections = in.object->sections.size();
+    std::vector<uint32_t> numbers(sections, References::kOwn);
+    const auto atoms = program_.atoms.begin() + in.first_atom;
+    out.atoms.reserve(static_cast<size_t>(
+        std::count_if(atoms, atoms + static_cast<ptrdiff_t>(sections), [](const Atom& a) { return a.state != Atom::kAbsent; })));
+    for (uint32_t s = 0; s < sections; ++s) {
       const Atom& atom = program_.atoms[in.first_atom + s];
       if (atom.state == Atom::kAbsent) continue;
       numbers[s] = static_cast<uint32_t>(out.atoms.size());
@@ -629,6 +633,7 @@ uint64_t MemberListDigest(const Archive& archive) {
 
 std::vector<GlobalMemory> GlobalsOf(const ObjectFile& object, absl::FunctionRef<SymbolId(uint32_t)> id) {
   std::vector<GlobalMemory> globals;
+  globals.reserve(object.symbols.size() - std::min<size_t>(object.first_global, object.symbols.size()));
   for (uint32_t i = object.first_global; i < object.symbols.size(); ++i) {
     const InputSymbol& symbol = object.symbols[i];
     GlobalMemory global;
