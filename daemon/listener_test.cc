@@ -51,6 +51,14 @@ TEST_F(ListenerTest, AcceptsItsOwnUser) {
   EXPECT_NE(stat(rendezvous_.socket.c_str(), &info), 0);
 }
 
+TEST_F(ListenerTest, DoesWithoutAHandover) {
+  rendezvous_.handover = folder_ + "/no such folder/handover.sock";
+  auto listener = Listener::Take(rendezvous_, 0);
+  ASSERT_TRUE(listener.ok()) << listener.status();
+  EXPECT_EQ((*listener)->fd(Listener::kHandover), -1);
+  EXPECT_GE((*listener)->fd(Listener::kSocket), 0);
+}
+
 TEST_F(ListenerTest, RefusesAnotherUser) {
   pid_t probe = fork();
   if (probe == 0) _exit(setuid(54321) == 0 ? 0 : 1);

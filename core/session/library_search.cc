@@ -18,25 +18,24 @@ bool IsInput(const Memory& memory, const std::string& path) {
   return it != memory.file_of.end() && !memory.files[it->second].gone;
 }
 
+// Whether a cold link that looks there takes what it finds.
+bool TakesPart(const Memory& memory, const std::string& path, FileSource& files) {
+  if (!files.Stat(path).ok()) return false;
+  if (IsInput(memory, path)) return true;
+  const absl::StatusOr<std::shared_ptr<InputBytes>> file = files.Open(path);
+  return file.ok() && IsCompatible(path, (*file)->bytes());
+}
+
 }  // namespace
 
 LibraryPlace FindLibraryPlace(const LinkOptions& options, const InputArgument& argument, const Memory& memory, FileSource& files) {
   LibraryPlace place;
   for (std::string& candidate : LibraryCandidates(options, argument)) {
-    if (!files.Stat(candidate).ok()) {
-      place.absent.push_back(std::move(candidate));
-      continue;
-    }
-    bool takes_part = IsInput(memory, candidate);
-    if (!takes_part) {
-      const absl::StatusOr<std::shared_ptr<InputBytes>> file = files.Open(candidate);
-      takes_part = file.ok() && IsCompatible(candidate, (*file)->bytes());
-    }
-    if (takes_part) {
+    if (TakesPart(memory, candidate, files)) {
       place.found = std::move(candidate);
       break;
     }
-    place.passed_over = true;
+    place.before.push_back(std::move(candidate));
   }
   return place;
 }
@@ -44,25 +43,23 @@ LibraryPlace FindLibraryPlace(const LinkOptions& options, const InputArgument& a
 std::optional<GateRefusal> LibrarySearch::Compare(const Memory& memory, const InputListChange& list,
                                                   const SharedOptions& options, FileSource& files) {
   if (last_ && last_->Is(options)) {
-    for (const auto& [path, input] : absent_) {
-      if (files.Stat(path).ok()) return FindsAnother(options, input);
+    for (const auto& [path, input] : before_) {
+      if (TakesPart(memory, path, files)) return FindsAnother(options, input);
     }
     return std::nullopt;
   }
   Forget();
-  absent_.clear();
+  before_.clear();
   absl::flat_hash_set<std::string> known;
-  bool passed_over = false;
   for (size_t i = 0; i < options->inputs.size(); ++i) {
     if (!options->inputs[i].library) continue;
     LibraryPlace place = FindLibraryPlace(options, options->inputs[i], memory, files);
     if (place.found != memory.library_found[list.same_places() ? i : list.origins[i]]) return FindsAnother(options, i);
-    passed_over |= place.passed_over;
-    for (std::string& path : place.absent) {
-      if (known.insert(path).second) absent_.emplace_back(std::move(path), i);
+    for (std::string& path : place.before) {
+      if (known.insert(path).second) before_.emplace_back(std::move(path), i);
     }
   }
-  if (!passed_over) last_ = options;
+  last_ = options;
   return std::nullopt;
 }
 

@@ -18,8 +18,7 @@ namespace kitlink {
 // What comes of looking for -lNAME.
 struct LibraryPlace {
   std::string found;                // empty: nothing
-  std::vector<std::string> absent;  // paths before it where nothing is
-  bool passed_over = false;         // something before it is there, and cannot take part: it may be able to later
+  std::vector<std::string> before;  // paths before it: nothing is there, or nothing that can take part
 };
 
 // Finds what a cold link does: the first file along the library paths that can be opened and is made for the machine.
@@ -30,16 +29,16 @@ LibraryPlace FindLibraryPlace(const LinkOptions& options, const InputArgument& a
 class LibrarySearch {
  public:
   // Refuses when an -l among `options` finds another file than in `memory`: a new one in an earlier folder is another
-  // input. With the options of the last time this looks only where nothing was then, and says nothing of a file that is
-  // gone: that one is an input. Else O(inputs).
+  // input. With the options of the last time this looks only at the places before what was found, which is an input and
+  // watched as such. Else O(inputs).
   std::optional<GateRefusal> Compare(const Memory& memory, const InputListChange& list, const SharedOptions& options,
                                      FileSource& files);
   // The memory is another one from now on.
   void Forget() { last_.reset(); }
 
  private:
-  std::optional<SharedOptions> last_;  // that found what the memory says, passing nothing over
-  std::vector<std::pair<std::string, size_t>> absent_;  // before what was found: path, index of the -l among the inputs
+  std::optional<SharedOptions> last_;  // that found what the memory says
+  std::vector<std::pair<std::string, size_t>> before_;  // what was found: path, index of the -l among the inputs
 };
 
 }  // namespace kitlink

@@ -107,6 +107,7 @@ TEST_F(LibrarySearchTest, FileThatWasPassedOverIsLookedAtAgain) {
   const std::vector<uint8_t> other_class = {0x7f, 'E', 'L', 'F', 1, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 3, 0, 3, 0};
   files_.files.Put("/first/libc.so", other_class);
   for (int again = 0; again < 3; ++again) EXPECT_EQ(Compare(), std::nullopt);
+  EXPECT_THAT(files_.asked, ElementsAre("/first/libc.so", "/first/libc.a")) << "and no more than those";
   files_.files.Put("/first/libc.a", std::vector<uint8_t>{1});
   EXPECT_TRUE(Compare()) << "behind what was passed over, before what was found";
   files_.files.Remove("/first/libc.a");

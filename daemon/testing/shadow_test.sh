@@ -61,7 +61,7 @@ for name in inputs after before arguments replay; do
   [ -e "$top/saved/0001-program/$name" ] || fail "$name was not kept"
 done
 "$top/saved/0001-program/replay" "$top/bin/ld.kit" --incremental=off >/dev/null || fail "cannot be replayed"
-"$top/saved/work/output"
+(cd "$top/saved/work" && ./output)
 [ $? -eq 2 ] || fail "the replayed program is another"
 field() { printf '%s:%s' "${#1}" "$1"; }
 touch wrong
