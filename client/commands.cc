@@ -68,7 +68,7 @@ v1::SessionName NameSession(const std::string& output) {
   return name;
 }
 
-bool Reach(const Command& command, GrpcConnection* connection, int* status, bool quiet) {
+bool Reach(const Command& command, Purpose purpose, GrpcConnection* connection, int* status, bool quiet) {
   Rendezvous rendezvous;
   std::string error;
   *status = command.policy == DaemonPolicy::kRequire ? 3 : 1;
@@ -76,7 +76,7 @@ bool Reach(const Command& command, GrpcConnection* connection, int* status, bool
     PrintError(error);
     return false;
   }
-  switch (Connect(rendezvous, connection, &error)) {
+  switch (Connect(rendezvous, purpose, connection, &error)) {
     case GrpcConnection::OpenResult::kOk:
       return true;
     case GrpcConnection::OpenResult::kNobody:
@@ -147,14 +147,14 @@ int Relink(const Command& command) {
   }
   GrpcConnection connection;
   int status;
-  if (!Reach(command, &connection, &status)) return status;
+  if (!Reach(command, Purpose::kLink, &connection, &status)) return status;
   return RelinkOnce(connection, request, command.json);
 }
 
 int Status(const Command& command) {
   GrpcConnection connection;
   int status;
-  if (!Reach(command, &connection, &status, /*quiet=*/true)) {
+  if (!Reach(command, Purpose::kAnything, &connection, &status, /*quiet=*/true)) {
     if (status == 0 && !command.json) Put("no daemon is running\n");
     return status;
   }
@@ -173,7 +173,7 @@ int Status(const Command& command) {
 int Explain(const Command& command) {
   GrpcConnection connection;
   int status;
-  if (!Reach(command, &connection, &status)) return status;
+  if (!Reach(command, Purpose::kAnything, &connection, &status)) return status;
   v1::ExplainRequest request;
   *request.mutable_session() = NameSession(command.outputs[0]);
   v1::ExplainResponse response;
@@ -189,7 +189,7 @@ int Explain(const Command& command) {
 int Verify(const Command& command) {
   GrpcConnection connection;
   int status;
-  if (!Reach(command, &connection, &status)) return status;
+  if (!Reach(command, Purpose::kAnything, &connection, &status)) return status;
   v1::VerifyRequest request;
   *request.mutable_session() = NameSession(command.outputs[0]);
   v1::VerifyResponse response;
@@ -204,7 +204,7 @@ int Verify(const Command& command) {
 int Close(const Command& command) {
   GrpcConnection connection;
   int status;
-  if (!Reach(command, &connection, &status, /*quiet=*/true)) return status;
+  if (!Reach(command, Purpose::kAnything, &connection, &status, /*quiet=*/true)) return status;
   v1::CloseSessionRequest request;
   *request.mutable_session() = NameSession(command.outputs[0]);
   v1::CloseSessionResponse response;
@@ -214,7 +214,7 @@ int Close(const Command& command) {
 int Stop(const Command& command) {
   GrpcConnection connection;
   int status;
-  if (!Reach(command, &connection, &status, /*quiet=*/true)) {
+  if (!Reach(command, Purpose::kAnything, &connection, &status, /*quiet=*/true)) {
     if (status == 0) Put("no daemon is running\n");
     return status;
   }
@@ -234,7 +234,7 @@ int Version(const Command& command) {
   GrpcConnection connection;
   int status;
   v1::VersionResponse daemon;
-  bool reached = Reach(command, &connection, &status, /*quiet=*/true) &&
+  bool reached = Reach(command, Purpose::kAnything, &connection, &status, /*quiet=*/true) &&
                  CallOnce(connection, "Version", v1::VersionRequest(), &daemon);
   if (command.json) {
     Put(std::string("{\"client\":") + JsonString(kVersion) + ",\"daemon\":" +

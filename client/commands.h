@@ -39,7 +39,7 @@ void PrintError(const std::string& text);
 
 // Connects to the daemon that is there; when there is none, prints so unless `quiet`, and sets `status` to what the
 // command exits with.
-bool Reach(const Command& command, GrpcConnection* connection, int* status, bool quiet = false);
+bool Reach(const Command& command, Purpose purpose, GrpcConnection* connection, int* status, bool quiet = false);
 
 // A call with one answer. False, with the reason printed, when it failed.
 bool CallOnce(GrpcConnection& connection, const char* method, const google::protobuf::MessageLite& request,

@@ -145,18 +145,21 @@ bool ReadDaemonPolicy(DaemonPolicy* policy) {
   return true;
 }
 
-GrpcConnection::OpenResult Connect(const Rendezvous& rendezvous, GrpcConnection* connection, std::string* error) {
+GrpcConnection::OpenResult Connect(const Rendezvous& rendezvous, Purpose purpose, GrpcConnection* connection,
+                                   std::string* error) {
   if (!rendezvous.socket_given && !IsPrivateFolder(rendezvous.folder, geteuid(), error)) {
     return errno == ENOENT ? GrpcConnection::OpenResult::kNobody : GrpcConnection::OpenResult::kRefused;
   }
-  // A daemon of another release may not have that door, and one that is short of descriptors gives nothing away.
-  const GrpcConnection::OpenResult handed = connection->OpenByHandover(rendezvous.handover, geteuid(), error);
-  if (handed != GrpcConnection::OpenResult::kNobody) return handed;
+  if (purpose == Purpose::kLink) {
+    // A daemon of another release may not have that door.
+    const GrpcConnection::OpenResult direct = connection->Open(rendezvous.direct, geteuid(), error);
+    if (direct != GrpcConnection::OpenResult::kNobody) return direct;
+  }
   return connection->Open(rendezvous.socket, geteuid(), error);
 }
 
 bool ConnectOrStart(const Rendezvous& rendezvous, GrpcConnection* connection, std::string* error) {
-  switch (Connect(rendezvous, connection, error)) {
+  switch (Connect(rendezvous, Purpose::kLink, connection, error)) {
     case GrpcConnection::OpenResult::kOk:
       return true;
     case GrpcConnection::OpenResult::kRefused:
@@ -175,10 +178,10 @@ bool ConnectOrStart(const Rendezvous& rendezvous, GrpcConnection* connection, st
     *error = "another client is starting the daemon and does not finish";
   } else {
     // Whoever had the lock before may have started it.
-    GrpcConnection::OpenResult result = Connect(rendezvous, connection, error);
+    GrpcConnection::OpenResult result = Connect(rendezvous, Purpose::kLink, connection, error);
     reached = result == GrpcConnection::OpenResult::kOk;
     if (result == GrpcConnection::OpenResult::kNobody && StartDaemon(error)) {
-      reached = Connect(rendezvous, connection, error) == GrpcConnection::OpenResult::kOk;
+      reached = Connect(rendezvous, Purpose::kLink, connection, error) == GrpcConnection::OpenResult::kOk;
     }
   }
   close(lock);

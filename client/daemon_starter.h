@@ -17,10 +17,17 @@ enum class DaemonPolicy { kAuto, kOff, kRequire };
 // False when the variable holds something else.
 bool ReadDaemonPolicy(DaemonPolicy* policy);
 
-// Connects to the user's daemon. Nobody there is kNobody; a folder that is not to be trusted is kRefused.
-GrpcConnection::OpenResult Connect(const Rendezvous& rendezvous, GrpcConnection* connection, std::string* error);
+// What a connection is for.
+enum class Purpose {
+  kLink,      // Link, Relink, Shutdown: by Rendezvous::direct, unless only the other is to be had
+  kAnything,  // by Rendezvous::socket
+};
 
-// Connects, and starts a daemon when nobody is there: under a lock, so that of many clients one starts it and the
+// Connects to the user's daemon. Nobody there is kNobody; a folder that is not to be trusted is kRefused.
+GrpcConnection::OpenResult Connect(const Rendezvous& rendezvous, Purpose purpose, GrpcConnection* connection,
+                                   std::string* error);
+
+// Connects in order to link, and starts a daemon when nobody is there: under a lock, so that of many clients one starts it and the
 // others find it; detached, so that nothing of this process lives on in it; and without polling, as the daemon says
 // when it can be reached. False with `error` when that fails within about ten seconds.
 bool ConnectOrStart(const Rendezvous& rendezvous, GrpcConnection* connection, std::string* error);

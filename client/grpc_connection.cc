@@ -18,8 +18,8 @@ namespace kitlink::client {
 namespace {
 
 // A server acknowledges our SETTINGS as soon as it has read them, however busy its links keep it. One that does not for
-// this long is stopped or stuck; after that first word there is no time-out. (Its own SETTINGS say nothing: on a connection
-// that was handed over they are old.)
+// this long is stopped or stuck; after that first word there is no time-out. (Its own SETTINGS say nothing: they may have
+// been on their way before ours.)
 constexpr timeval kFirstWord = {5, 0};
 constexpr int32_t kLargestWindow = 0x7fffffff;
 constexpr size_t kPrefix = 5;  // a gRPC message's: compressed flag, length in network order
@@ -69,6 +69,7 @@ struct GrpcConnection::Impl {
   std::string incoming;  // bytes of the answer that do not make a whole message yet
   const std::function<bool(std::string_view)>* on_message = nullptr;
   CallStatus status;
+  bool sent = false;  // all of the request
   bool has_status = false, closed = false, stopped = false, broken = false;
 
   ~Impl() {
@@ -77,7 +78,6 @@ struct GrpcConnection::Impl {
   }
 
   OpenResult Dial(const std::string& path, uid_t uid, std::string* error);
-  OpenResult StartSession(std::string* error);
   bool MakeSession();
   bool Flush();
   bool Receive();
@@ -89,7 +89,7 @@ struct GrpcConnection::Impl {
     return false;
   }
   bool Broken(const char* why) {
-    status.nobody = !heard;
+    status.nobody = !heard || !sent;
     return Fail(std::string("the connection broke: ") + why);
   }
 
@@ -251,29 +251,12 @@ GrpcConnection::OpenResult GrpcConnection::Impl::Dial(const std::string& path, u
   return OpenResult::kOk;
 }
 
-GrpcConnection::OpenResult GrpcConnection::Impl::StartSession(std::string* error) {
-  if (MakeSession()) return OpenResult::kOk;
-  *error = "out of memory";
-  return OpenResult::kRefused;
-}
-
 GrpcConnection::OpenResult GrpcConnection::Open(const std::string& path, uid_t uid, std::string* error) {
   impl_ = std::make_unique<Impl>();
-  const OpenResult dialed = impl_->Dial(path, uid, error);
-  return dialed == OpenResult::kOk ? impl_->StartSession(error) : dialed;
-}
-
-GrpcConnection::OpenResult GrpcConnection::OpenByHandover(const std::string& path, uid_t uid, std::string* error) {
-  Impl door;
-  if (const OpenResult dialed = door.Dial(path, uid, error); dialed != OpenResult::kOk) return dialed;
-  impl_ = std::make_unique<Impl>();
-  if (!ReceiveConnection(door.fd, &impl_->fd)) {
-    const bool silent = errno == EAGAIN;
-    *error = path + (silent ? ": no answer" : ": no connection was handed over");
-    return silent ? OpenResult::kRefused : OpenResult::kNobody;
-  }
-  LimitWaits(impl_->fd);
-  return impl_->StartSession(error);
+  if (const OpenResult dialed = impl_->Dial(path, uid, error); dialed != OpenResult::kOk) return dialed;
+  if (impl_->MakeSession()) return OpenResult::kOk;
+  *error = "out of memory";
+  return OpenResult::kRefused;
 }
 
 CallStatus GrpcConnection::Call(std::string_view method, std::string_view request,
@@ -288,7 +271,7 @@ CallStatus GrpcConnection::Call(std::string_view method, std::string_view reques
   impl.incoming.clear();
   impl.on_message = &on_message;
   impl.status = CallStatus();
-  impl.has_status = impl.closed = impl.stopped = false;
+  impl.sent = impl.has_status = impl.closed = impl.stopped = false;
   const nghttp2_nv headers[] = {Header(":method", "POST"),
                                 Header(":scheme", "http"),
                                 Header(":path", method),
@@ -306,11 +289,10 @@ CallStatus GrpcConnection::Call(std::string_view method, std::string_view reques
   }
   // Once the request is out, nothing is sent any more: acknowledging settings would only wake the server up, and
   // waiting for nobody. (Answers never wait for a window, and the daemon sends no pings.)
-  bool sent = false;
   while (!impl.closed && !impl.stopped) {
-    if (!sent) {
+    if (!impl.sent) {
       if (!impl.Flush()) return impl.status;
-      sent = impl.head.empty() && impl.body.empty();
+      impl.sent = impl.head.empty() && impl.body.empty();
     }
     if (!impl.Receive()) return impl.status;
   }

@@ -21,7 +21,7 @@ enum class Code : int { kOk = 0, kCancelled = 1, kUnknown = 2, kInvalidArgument 
 struct CallStatus {
   // False when the connection broke or made no sense: the peer is dead or no gRPC server, `message` says how.
   bool answered = false;
-  // Not answered because the peer was gone before it had read anything, as one that was just killed.
+  // Not answered because the peer was gone before it had read anything, or all, of the request: it has not begun the call.
   bool nobody = false;
   Code code = Code::kUnknown;  // the server's status; other numbers than those named above occur
   std::string message;
@@ -44,9 +44,6 @@ class GrpcConnection {
   };
   // Connects to the Unix socket at `path`, whose other end must be of user `uid`.
   OpenResult Open(const std::string& path, uid_t uid, std::string* error);
-  // Asks at the Unix socket `path` (Rendezvous::handover) for a connection that the server has set up already. kNobody when
-  // there is none to be had.
-  OpenResult OpenByHandover(const std::string& path, uid_t uid, std::string* error);
 
   // Calls `method` ("/package.Service/Method") and hands each message of the answer to `on_message` (a unary method
   // answers with one). `on_message` may return false to stop listening; the call then counts as OK.

@@ -22,6 +22,9 @@
 namespace kitlink::client {
 namespace {
 
+constexpr int kAttempts = 5;
+constexpr useconds_t kBetweenAttemptsUs = 5000;
+
 enum ExitStatus : int { kLinked = 0, kLinkError = 1, kUsage = 2, kNoDaemon = 3 };
 
 void Print(int fd, std::string_view text) {
@@ -128,8 +131,9 @@ Attempt LinkInDaemon(const Arguments& arguments) {
   if (!FindRendezvous(RendezvousEnvironment::FromProcess(), &rendezvous, &attempt.why)) return attempt;
   if (!FillRequest(arguments, &request, &attempt.why)) return attempt;
   std::string bytes = request.SerializeAsString();
-  // A second attempt is for a daemon that had to be replaced, or that idled out while we connected.
-  for (int i = 0; i < 2; ++i) {
+  // Another attempt is for a daemon that had to be replaced, or that was ending: it may be met again before its sockets are gone.
+  for (int i = 0; i < kAttempts; ++i) {
+    if (i > 1) usleep(kBetweenAttemptsUs);
     auto connection = std::make_unique<GrpcConnection>();
     if (!ConnectOrStart(rendezvous, connection.get(), &attempt.why)) return attempt;
     attempt = AskDaemon(*connection, bytes);

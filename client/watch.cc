@@ -72,7 +72,7 @@ class Watcher {
 // Asks the daemon for the inputs of `output` and watches them.
 bool Learn(const Command& command, Output& output, Watcher& watcher, int* status) {
   GrpcConnection connection;
-  if (!Reach(command, &connection, status)) return false;
+  if (!Reach(command, Purpose::kAnything, &connection, status)) return false;
   v1::StatusRequest request;
   *request.mutable_session() = output.name;
   request.set_with_inputs(true);
@@ -117,7 +117,7 @@ int Watch(const Command& command) {
       if (!everything && !Concerned(output, changed)) continue;
       int status;
       GrpcConnection connection;
-      if (!Reach(command, &connection, &status)) return status;
+      if (!Reach(command, Purpose::kLink, &connection, &status)) return status;
       v1::RelinkRequest request;
       *request.mutable_session() = output.name;
       // A link error is printed and the watch goes on; a session that is gone ends it, below.

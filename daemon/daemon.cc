@@ -21,12 +21,13 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
+#include "daemon/direct_server.h"
+#include "daemon/direct_service.h"
 #include "daemon/lifecycle.h"
 #include "daemon/listener.h"
 #include "daemon/log.h"
 #include "daemon/service.h"
 #include "daemon/session_registry.h"
-#include "daemon/warm_connections.h"
 #include "daemon/worker_pool.h"
 #include "grpcpp/grpcpp.h"
 #include "grpcpp/health_check_service_interface.h"
@@ -38,8 +39,8 @@ namespace {
 // A predecessor that is ending has this long to finish its links; the client that waits for us has a little more.
 constexpr int kPatienceMs = 8000;
 constexpr size_t kMaxLinks = 16;
-constexpr absl::Duration kRefillAfter = absl::Milliseconds(10);
-constexpr absl::Duration kTimeToAsk = absl::Milliseconds(50);
+// What clients are given to take the last answers.
+constexpr absl::Duration kLastAnswers = absl::Milliseconds(100);
 
 uint64_t HalfOfMemory() {
   return static_cast<uint64_t>(sysconf(_SC_PHYS_PAGES)) * static_cast<uint64_t>(sysconf(_SC_PAGESIZE)) / 2;
@@ -81,14 +82,13 @@ class Daemon {
         pool_(std::make_unique<WorkerPool>(kMaxLinks)),
         sessions_(&factory, pool_.get(), options.memory_limit != 0 ? options.memory_limit : HalfOfMemory()),
         shadow_(std::make_unique<ShadowScheduler>(options.shadow, log_.get())),
-        service_({&factory, &sessions_, pool_.get(), &lifecycle_, log_.get(), options.version, shadow_.get()}) {}
+        service_({&factory, &sessions_, pool_.get(), &lifecycle_, log_.get(), options.version, shadow_.get()}),
+        direct_(DirectHandler(&service_), pool_.get()) {}
 
   ~Daemon() {
-    // Who was given a connection just now has yet to ask, and is told to ask another daemon.
-    absl::SleepFor(std::clamp(given_ + kTimeToAsk - absl::Now(), absl::ZeroDuration(), kTimeToAsk));
-    warm_ = nullptr;
+    EndDirect();
     // All answers are out; what is left are connections that their clients keep open, for which gRPC would wait.
-    if (server_ != nullptr) server_->Shutdown(std::chrono::system_clock::now() + std::chrono::milliseconds(100));
+    if (server_ != nullptr) server_->Shutdown(absl::ToChronoTime(absl::Now() + kLastAnswers));
     // It waits for the pool at times.
     shadow_ = nullptr;
     // Ends its threads, which use everything else, after they have settled what was linked.
@@ -112,8 +112,6 @@ class Daemon {
     builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, std::numeric_limits<int>::max());
     server_ = builder.BuildAndStart();
     if (server_ == nullptr) return false;
-    // There is no handshake to be had: a user's own socket needs none.
-    warm_ = std::make_unique<WarmConnections>([this](int fd) { grpc::AddInsecureChannelFromFd(server_.get(), fd); });
     log_->Info(absl::StrCat("kitlinkd ", options_.version, " serves ", options_.rendezvous.socket));
     return true;
   }
@@ -122,16 +120,16 @@ class Daemon {
     while (!lifecycle_.finished()) {
       Waits waits = {{{signals_, POLLIN, 0},
                       {wake_, POLLIN, 0},
-                      {listener_->fd(Listener::kHandover), POLLIN, 0},
+                      {direct_.fd(), POLLIN, 0},
+                      {listener_->fd(Listener::kDirect), POLLIN, 0},
                       {listener_->fd(Listener::kSocket), POLLIN, 0}}};
-      nfds_t count = lifecycle_.draining() ? 2 : waits.size();
+      nfds_t count = lifecycle_.draining() ? 3 : waits.size();
       int ready = poll(waits.data(), count, Timeout());
       if (ready < 0 && errno != EINTR) break;
       if (ready == 0 && IdleTooLong()) {
         log_->Info("idle for long enough");
         lifecycle_.Drain(nullptr);
       }
-      if (ready == 0 && !lifecycle_.draining()) warm_->Refill();
       if (ready > 0) Handle(waits);
       if (lifecycle_.draining()) CloseListener();
     }
@@ -139,7 +137,7 @@ class Daemon {
   }
 
  private:
-  using Waits = std::array<pollfd, 4>;
+  using Waits = std::array<pollfd, 5>;
 
   void CloseListener() {
     if (listener_->fd(Listener::kSocket) < 0) return;
@@ -155,9 +153,10 @@ class Daemon {
       log_->Info(absl::StrCat("signal ", info.ssi_signo, " from process ", info.ssi_pid));
       lifecycle_.Drain(nullptr);
     }
+    if (waits[2].revents != 0) direct_.Poll();
     if (lifecycle_.draining()) return;
-    if (waits[2].revents != 0) Accept(Listener::kHandover);
-    if (waits[3].revents != 0) Accept(Listener::kSocket);
+    if (waits[3].revents != 0) Accept(Listener::kDirect);
+    if (waits[4].revents != 0) Accept(Listener::kSocket);
   }
 
   void Accept(Listener::Door door) {
@@ -171,14 +170,22 @@ class Daemon {
       return;
     }
     lifecycle_.Touch();
-    if (door == Listener::kSocket) {
+    if (door == Listener::kDirect) {
+      direct_.Serve(fd);
+    } else {
+      // There is no handshake to be had: a user's own socket needs none.
       grpc::AddInsecureChannelFromFd(server_.get(), fd);
-      return;
     }
-    // A client that gets nothing here asks at the other door.
-    warm_->Give(fd);
-    given_ = absl::Now();
-    close(fd);
+  }
+
+  // Nobody is begun any more; whoever connected and was not served asks the next daemon.
+  void EndDirect() {
+    direct_.Close();
+    const absl::Time end = absl::Now() + kLastAnswers;
+    for (absl::Time now = absl::Now(); now < end && !direct_.empty(); now = absl::Now()) {
+      pollfd wait{direct_.fd(), POLLIN, 0};
+      if (poll(&wait, 1, static_cast<int>(absl::ToInt64Milliseconds(end - now)) + 1) > 0) direct_.Poll();
+    }
   }
 
   // Milliseconds until the daemon may have been idle for too long; -1 while it ends. What runs now may be over a moment
@@ -186,8 +193,6 @@ class Daemon {
   int Timeout() const {
     if (lifecycle_.draining()) return -1;
     absl::Duration left = std::min(lifecycle_.idle_since(), absl::Now()) + options_.idle_exit - absl::Now();
-    // The client that took one is served first.
-    if (warm_->lacks()) left = std::min(left, kRefillAfter);
     return static_cast<int>(std::clamp<int64_t>(absl::ToInt64Milliseconds(left) + 1, 0, 1000000000));
   }
 
@@ -209,9 +214,8 @@ class Daemon {
   SessionRegistry sessions_;
   std::unique_ptr<ShadowScheduler> shadow_;
   LinkerService service_;
+  DirectServer direct_;
   std::unique_ptr<grpc::Server> server_;
-  std::unique_ptr<WarmConnections> warm_;
-  absl::Time given_ = absl::InfinitePast();  // when a connection was handed over last
 };
 
 // Tells the client that waits; it sees the end of the pipe when the daemon did not start.

@@ -9,6 +9,8 @@
 #include <utility>
 #include <vector>
 
+#include "absl/status/status.h"
+#include "daemon/convert.h"
 #include "daemon/session.h"
 #include "grpcpp/grpcpp.h"
 #include "kitlink/v1/link.grpc.pb.h"
@@ -16,24 +18,34 @@
 namespace kitlink::daemon {
 
 // Owns itself: made when a call arrives, gone after `done` ran. Send is called exactly once, from any thread.
-class EventStream final : public grpc::ServerWriteReactor<v1::LinkEvent> {
+class EventStream {
  public:
-  // `done` runs when the answer has left, or cannot leave any more.
-  explicit EventStream(std::function<void(EventStream*)> done) : done_(std::move(done)) {}
+  EventStream() = default;
+  virtual ~EventStream() = default;
+  EventStream(const EventStream&) = delete;
+  EventStream& operator=(const EventStream&) = delete;
 
   // True once the client is gone.
-  bool cancelled() const { return cancelled_.load(); }
-
-  // Sends `events`, then ends the call with `status`. The last event and the status travel together.
-  void Send(std::vector<v1::LinkEvent> events, grpc::Status status) {
-    events_ = std::move(events);
-    status_ = std::move(status);
-    Next();
-  }
+  virtual bool cancelled() const = 0;
+  // Sends `events`, then ends the call with `status`. Nobody may use the stream afterwards.
+  virtual void Send(std::vector<v1::LinkEvent> events, absl::Status status) = 0;
 
   // For the log and what follows the answer; set before Send.
   std::shared_ptr<Session> session;
   std::string summary;
+  // Runs when the answer is on its way, or cannot leave any more.
+  std::function<void(EventStream*)> done;
+};
+
+// To a client of gRPC's server. The last event and the status travel together.
+class GrpcEventStream final : public EventStream, public grpc::ServerWriteReactor<v1::LinkEvent> {
+ public:
+  bool cancelled() const override { return cancelled_.load(); }
+  void Send(std::vector<v1::LinkEvent> events, absl::Status status) override {
+    events_ = std::move(events);
+    status_ = ToGrpc(status);
+    Next();
+  }
 
  private:
   void Next() {
@@ -58,11 +70,10 @@ class EventStream final : public grpc::ServerWriteReactor<v1::LinkEvent> {
   }
   void OnCancel() override { cancelled_.store(true); }
   void OnDone() override {
-    done_(this);
+    if (done) done(this);
     delete this;
   }
 
-  const std::function<void(EventStream*)> done_;
   std::atomic<bool> cancelled_{false};
   std::vector<v1::LinkEvent> events_;
   size_t next_ = 0;

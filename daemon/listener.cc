@@ -67,8 +67,8 @@ absl::StatusOr<std::unique_ptr<Listener>> Listener::Take(const Rendezvous& rende
   listener->lock_ = open(rendezvous.daemon_lock.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
   if (listener->lock_ < 0) return SystemError(rendezvous.daemon_lock);
   if (absl::Status status = TakeLock(listener->lock_, patience_ms); !status.ok()) return status;
-  // Without a handover clients come to the other door.
-  if (!listener->sockets_[kHandover].Open(rendezvous.handover).ok()) listener->sockets_[kHandover].Close();
+  // Without it clients come to the other door.
+  if (!listener->sockets_[kDirect].Open(rendezvous.direct).ok()) listener->sockets_[kDirect].Close();
   if (absl::Status status = listener->sockets_[kSocket].Open(rendezvous.socket); !status.ok()) return status;
   return listener;
 }

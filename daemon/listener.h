@@ -22,10 +22,10 @@ class Listener {
   Listener(const Listener&) = delete;
   Listener& operator=(const Listener&) = delete;
 
-  // Rendezvous::socket, Rendezvous::handover.
-  enum Door { kSocket, kHandover };
+  // Rendezvous::socket, Rendezvous::direct.
+  enum Door { kSocket, kDirect };
 
-  // To wait for connections at; -1 once closed, and of the handover where its socket cannot be had.
+  // To wait for connections at; -1 once closed, and of the direct one where its socket cannot be had.
   int fd(Door door) const { return sockets_[door].fd; }
   // A connection of this user, non-blocking; -1 when there is none, or it was another user's (then *foreign is their
   // uid, and the connection is closed).

@@ -51,11 +51,11 @@ TEST_F(ListenerTest, AcceptsItsOwnUser) {
   EXPECT_NE(stat(rendezvous_.socket.c_str(), &info), 0);
 }
 
-TEST_F(ListenerTest, DoesWithoutAHandover) {
-  rendezvous_.handover = folder_ + "/no such folder/handover.sock";
+TEST_F(ListenerTest, DoesWithoutADirectDoor) {
+  rendezvous_.direct = folder_ + "/no such folder/direct.sock";
   auto listener = Listener::Take(rendezvous_, 0);
   ASSERT_TRUE(listener.ok()) << listener.status();
-  EXPECT_EQ((*listener)->fd(Listener::kHandover), -1);
+  EXPECT_EQ((*listener)->fd(Listener::kDirect), -1);
   EXPECT_GE((*listener)->fd(Listener::kSocket), 0);
 }
 

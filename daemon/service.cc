@@ -80,28 +80,36 @@ grpc::ServerUnaryReactor* Reply(grpc::CallbackServerContext* context, grpc::Stat
 
 }  // namespace
 
-grpc::ServerWriteReactor<v1::LinkEvent>* LinkerService::Link(grpc::CallbackServerContext*,
-                                                             const v1::LinkRequest* request) {
+bool LinkerService::Admit(EventStream* stream) {
   if (!parts_.lifecycle->Begin()) {
-    auto* stream = new EventStream([](EventStream*) {});
-    stream->Send({ShuttingDown()}, grpc::Status::OK);
-    return stream;
+    stream->Send({ShuttingDown()}, absl::OkStatus());
+    return false;
   }
   if (parts_.shadow != nullptr) parts_.shadow->Interrupt();
-  auto* stream = new EventStream([this](EventStream* done) { Finish(done); });
+  stream->done = [this](EventStream* done) { Finish(done); };
+  return true;
+}
+
+grpc::ServerWriteReactor<v1::LinkEvent>* LinkerService::Link(grpc::CallbackServerContext*,
+                                                             const v1::LinkRequest* request) {
+  auto* stream = new GrpcEventStream;
   // gRPC keeps the request until the stream is done.
-  parts_.pool->Post([this, stream, request] { BeginLink(stream, *request); });
+  if (Admit(stream)) parts_.pool->Post([this, stream, request] { BeginLink(stream, *request); });
   return stream;
+}
+
+void LinkerService::RunLink(EventStream* stream, const v1::LinkRequest& request) {
+  if (Admit(stream)) BeginLink(stream, request);
 }
 
 void LinkerService::BeginLink(EventStream* stream, const v1::LinkRequest& request) {
   if (request.working_directory().empty() || request.working_directory()[0] != '/') {
-    stream->Send({}, grpc::Status(grpc::StatusCode::INVALID_ARGUMENT, "working_directory is not absolute"));
+    stream->Send({}, absl::InvalidArgumentError("working_directory is not absolute"));
     return;
   }
   if (std::optional<v1::Refusal> refusal = CheckRequest(request, parts_.version, program_)) {
     stream->summary = absl::StrCat("refused: ", refusal->text());
-    stream->Send({RefusalEvent(*std::move(refusal))}, grpc::Status::OK);
+    stream->Send({RefusalEvent(*std::move(refusal))}, absl::OkStatus());
     return;
   }
   auto client = std::make_shared<ClientView>(ViewOf(request));
@@ -114,7 +122,7 @@ void LinkerService::BeginLink(EventStream* stream, const v1::LinkRequest& reques
     TellFailure(output.status(), *diagnostics);
     bool usage = !options.ok() && absl::IsInvalidArgument(options.status());
     stream->summary = absl::StrCat(client->folder, ": not begun: ", output.status().message());
-    stream->Send(EventsOf(*diagnostics, FailedResult(options.ok() ? (*options)->output : "", usage)), grpc::Status::OK);
+    stream->Send(EventsOf(*diagnostics, FailedResult(options.ok() ? (*options)->output : "", usage)), absl::OkStatus());
     return;
   }
   if (OtherOutputFolder(request, *output)) {
@@ -122,7 +130,7 @@ void LinkerService::BeginLink(EventStream* stream, const v1::LinkRequest& reques
     refusal.set_reason(v1::Refusal::OTHER_FILES);
     refusal.set_text(absl::StrCat("the folder of ", *output, " is another one to the daemon"));
     stream->summary = refusal.text();
-    stream->Send({RefusalEvent(std::move(refusal))}, grpc::Status::OK);
+    stream->Send({RefusalEvent(std::move(refusal))}, absl::OkStatus());
     return;
   }
   std::shared_ptr<Session> session = parts_.sessions->FindOrCreate({*output, (*options)->session_key});
@@ -136,7 +144,7 @@ void LinkerService::LinkInTurn(EventStream* stream, Session::Turn& turn, const s
                                const SharedOptions& options, const ClientView& client, Diagnostics& diagnostics) {
   if (stream->cancelled()) {
     stream->summary = absl::StrCat(output, ": not begun, the client is gone");
-    stream->Send({}, grpc::Status::CANCELLED);
+    stream->Send({}, absl::CancelledError());
     return;
   }
   absl::StatusOr<LinkReport> report = turn.LinkerFor(output).Link(options, client, diagnostics);
@@ -145,37 +153,39 @@ void LinkerService::LinkInTurn(EventStream* stream, Session::Turn& turn, const s
 
 grpc::ServerWriteReactor<v1::LinkEvent>* LinkerService::Relink(grpc::CallbackServerContext*,
                                                                const v1::RelinkRequest* request) {
-  if (!parts_.lifecycle->Begin()) {
-    auto* stream = new EventStream([](EventStream*) {});
-    stream->Send({ShuttingDown()}, grpc::Status::OK);
-    return stream;
-  }
-  if (parts_.shadow != nullptr) parts_.shadow->Interrupt();
-  auto* stream = new EventStream([this](EventStream* done) { Finish(done); });
-  absl::StatusOr<SessionName> name = FromProto(request->session());
+  auto* stream = new GrpcEventStream;
+  if (Admit(stream)) parts_.pool->Post([this, stream, request] { BeginRelink(stream, *request); });
+  return stream;
+}
+
+void LinkerService::RunRelink(EventStream* stream, const v1::RelinkRequest& request) {
+  if (Admit(stream)) BeginRelink(stream, request);
+}
+
+void LinkerService::BeginRelink(EventStream* stream, const v1::RelinkRequest& request) {
+  absl::StatusOr<SessionName> name = FromProto(request.session());
   std::shared_ptr<Session> session = name.ok() ? parts_.sessions->Find(*name) : nullptr;
   if (session == nullptr) {
-    stream->Send({}, ToGrpc(name.ok() ? NoSession(*name) : name.status()));
-    return stream;
+    stream->Send({}, name.ok() ? NoSession(*name) : name.status());
+    return;
   }
   stream->session = session;
-  session->Post([this, stream, request](Session::Turn& turn) { RelinkInTurn(stream, turn, *request); });
-  return stream;
+  session->Run([this, stream, &request](Session::Turn& turn) { RelinkInTurn(stream, turn, request); });
 }
 
 void LinkerService::RelinkInTurn(EventStream* stream, Session::Turn& turn, const v1::RelinkRequest& request) {
   if (stream->cancelled()) {
-    stream->Send({}, grpc::Status::CANCELLED);
+    stream->Send({}, absl::CancelledError());
     return;
   }
   // It may have been closed while this request waited.
   if (turn.linker() == nullptr) {
-    stream->Send({}, ToGrpc(NoSession({request.session().output(), request.session().session_key()})));
+    stream->Send({}, NoSession({request.session().output(), request.session().session_key()}));
     return;
   }
   absl::StatusOr<std::optional<std::vector<ChangedInput>>> changed = ChangedFromProto(request);
   if (!changed.ok()) {
-    stream->Send({}, ToGrpc(changed.status()));
+    stream->Send({}, changed.status());
     return;
   }
   Diagnostics diagnostics;
@@ -183,7 +193,7 @@ void LinkerService::RelinkInTurn(EventStream* stream, Session::Turn& turn, const
   // What a client says of an input and is not so is the request's fault, not a link error.
   if (absl::IsInvalidArgument(report.status())) {
     stream->summary = absl::StrCat("relink refused: ", report.status().message());
-    stream->Send({}, ToGrpc(report.status()));
+    stream->Send({}, report.status());
     return;
   }
   Answer(stream, turn, stream->session->Snapshot().output, report, diagnostics);
@@ -202,7 +212,7 @@ void LinkerService::Answer(EventStream* stream, Session::Turn& turn, absl::strin
     result = FailedResult(output, /*usage=*/false);
     stream->summary = absl::StrCat(output, ": failed: ", report.status().message());
   }
-  stream->Send(EventsOf(diagnostics, std::move(result)), grpc::Status::OK);
+  stream->Send(EventsOf(diagnostics, std::move(result)), absl::OkStatus());
 }
 
 void LinkerService::Finish(EventStream* stream) {
@@ -318,10 +328,14 @@ grpc::ServerUnaryReactor* LinkerService::Version(grpc::CallbackServerContext* co
 
 grpc::ServerUnaryReactor* LinkerService::Shutdown(grpc::CallbackServerContext* context,
                                                   const v1::ShutdownRequest* request, v1::ShutdownResponse*) {
-  parts_.log->Info(absl::StrCat("asked to shut down: ", request->reason().empty() ? "no reason given" : request->reason()));
   grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
-  parts_.lifecycle->Drain([reactor] { reactor->Finish(grpc::Status::OK); });
+  RunShutdown(*request, [reactor] { reactor->Finish(grpc::Status::OK); });
   return reactor;
+}
+
+void LinkerService::RunShutdown(const v1::ShutdownRequest& request, std::function<void()> drained) {
+  parts_.log->Info(absl::StrCat("asked to shut down: ", request.reason().empty() ? "no reason given" : request.reason()));
+  parts_.lifecycle->Drain(std::move(drained));
 }
 
 void LinkerService::FillVersion(v1::VersionResponse* response) const {

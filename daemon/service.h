@@ -2,6 +2,7 @@
 #ifndef DAEMON_SERVICE_H_
 #define DAEMON_SERVICE_H_
 
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -57,11 +58,21 @@ class LinkerService final : public v1::Linker::CallbackService {
   grpc::ServerUnaryReactor* Shutdown(grpc::CallbackServerContext* context, const v1::ShutdownRequest* request,
                                      v1::ShutdownResponse* response) override;
 
+  // The calls of those who come in without gRPC's server, on a thread of the pool, which may link itself. `request` must live
+  // as long as `stream`.
+  void RunLink(EventStream* stream, const v1::LinkRequest& request);
+  void RunRelink(EventStream* stream, const v1::RelinkRequest& request);
+  // `drained` is called when everything that runs has ended.
+  void RunShutdown(const v1::ShutdownRequest& request, std::function<void()> drained);
+
  private:
-  // The steps of Link, on a thread of the pool.
+  // Counts a link that is about to begin. False, and the stream is gone, when the daemon is ending.
+  bool Admit(EventStream* stream);
+  // The steps of Link and Relink, on a thread of the pool.
   void BeginLink(EventStream* stream, const v1::LinkRequest& request);
   void LinkInTurn(EventStream* stream, Session::Turn& turn, const std::string& output, const SharedOptions& options,
                   const ClientView& client, Diagnostics& diagnostics);
+  void BeginRelink(EventStream* stream, const v1::RelinkRequest& request);
   void RelinkInTurn(EventStream* stream, Session::Turn& turn, const v1::RelinkRequest& request);
   // Sends what a link came to, and has its session settle once that is on its way.
   void Answer(EventStream* stream, Session::Turn& turn, absl::string_view output,
@@ -70,7 +81,6 @@ class LinkerService final : public v1::Linker::CallbackService {
   void Finish(EventStream* stream);
   void FillVersion(v1::VersionResponse* response) const;
 
-  friend class EventStream;
   const Parts parts_;
   const ProgramWatch program_;
   const absl::Time started_ = absl::Now();

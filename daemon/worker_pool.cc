@@ -19,6 +19,18 @@ WorkerPool::~WorkerPool() {
 
 void WorkerPool::Post(std::function<void()> job) {
   absl::MutexLock lock(&mutex_);
+  Queue(std::move(job));
+}
+
+bool WorkerPool::PostIfFree(std::function<void()> job) {
+  absl::MutexLock lock(&mutex_);
+  const bool may_grow = threads_.size() < max_threads_ && !stopping_;
+  if (idle_ <= jobs_.size() && !may_grow) return false;
+  Queue(std::move(job));
+  return true;
+}
+
+void WorkerPool::Queue(std::function<void()> job) {
   jobs_.push_back(std::move(job));
   if (idle_ >= jobs_.size()) {
     wake_.Signal();

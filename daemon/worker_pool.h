@@ -25,13 +25,17 @@ class WorkerPool {
 
   // Runs `job` on some thread, soon. Jobs begin in the order they were posted.
   void Post(std::function<void()> job);
-  // The same, not before `due` unless the pool ends.
+  // The same, if a thread has nothing else to do; false (and no more) if not.
+  bool PostIfFree(std::function<void()> job);
+  // Post, not before `due` unless the pool ends.
   void PostAt(absl::Time due, std::function<void()> job);
   // True when nothing can wait any longer.
   bool ending() const;
 
  private:
   void Work();
+  // Queues `job` for a thread that waits, or a new one.
+  void Queue(std::function<void()> job) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // Queues what is due.
   void TakeDue() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // Until there may be something to do. Of those who wait one watches the clock.

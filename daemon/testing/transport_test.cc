@@ -4,8 +4,12 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <atomic>
+#include <chrono>
 #include <cstdlib>
+#include <fstream>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "client/grpc_connection.h"
@@ -150,39 +154,136 @@ TEST_F(TransportTest, DeadServerIsNoticed) {
   daemon_ = -1;
 }
 
-TEST_F(TransportTest, ConnectionsAreHandedOver) {
-  std::vector<GrpcConnection> connections(6);  // more than wait for somebody
-  std::string error;
-  for (GrpcConnection& connection : connections) {
-    ASSERT_EQ(connection.OpenByHandover(folder_ + "/s.handover", geteuid(), &error), GrpcConnection::OpenResult::kOk) << error;
+// The other door: calls that builds wait for, and what a refused client sends.
+class DirectTransportTest : public TransportTest {
+ protected:
+  DirectTransportTest() {
+    std::string error;
+    EXPECT_EQ(connection_.Open(folder_ + "/s.direct", geteuid(), &error), GrpcConnection::OpenResult::kOk) << error;
   }
-  for (int i = 0; i < 2; ++i) {
-    for (GrpcConnection& connection : connections) {
-      EXPECT_TRUE(connection.Call("/kitlink.v1.Linker/Version", "", [](std::string_view) { return true; }).ok());
-    }
+
+  v1::LinkRequest Request(const std::string& argument) {
+    v1::LinkRequest request;
+    request.set_working_directory(folder_);
+    request.add_argv(argument);
+    return request;
+  }
+};
+
+TEST_F(DirectTransportTest, LinksFollowEachOtherOnOneConnection) {
+  for (int i = 0; i < 100; ++i) {
+    ASSERT_TRUE(Call("/kitlink.v1.Linker/Link", Request("--fake-error=e").SerializeAsString()).ok());
+    ASSERT_EQ(messages_.size(), 2u) << i;
+    v1::LinkEvent event;
+    ASSERT_TRUE(event.ParseFromString(messages_[1]));
+    EXPECT_EQ(event.result().exit_status(), 1);
   }
 }
 
-TEST_F(TransportTest, ServerThatDiesBeforeItReadsAnythingIsNobody) {
+TEST_F(DirectTransportTest, ErrorsHaveCodeAndText) {
+  v1::RelinkRequest request;
+  request.mutable_session()->set_output("/gr\xc3\xbc\xc3\x9f\n100%");
+  CallStatus status = Call("/kitlink.v1.Linker/Relink", request.SerializeAsString());
+  EXPECT_TRUE(status.answered);
+  EXPECT_EQ(status.code, Code::kNotFound);
+  EXPECT_EQ(status.message, "no session has linked /gr\xc3\xbc\xc3\x9f\n100%");
+  for (const char* method : {"/kitlink.v1.Linker/Version", "/kitlink.v1.Linker/Nonsense", "/"}) {
+    status = Call(method, "");
+    EXPECT_TRUE(status.answered) << method;
+    EXPECT_EQ(static_cast<int>(status.code), 12) << "UNIMPLEMENTED";
+  }
+  status = Call("/kitlink.v1.Linker/Link", "\xff\xff\xff");
+  EXPECT_TRUE(status.answered) << "no message";
+  EXPECT_FALSE(status.ok());
+  EXPECT_TRUE(Call("/kitlink.v1.Linker/Link", Request("--fake-error=e").SerializeAsString()).ok()) << "the connection survives";
+}
+
+TEST_F(DirectTransportTest, LargeMessagesBothWays) {
+  std::string large(9 << 20, 'x');
+  ASSERT_TRUE(Call("/kitlink.v1.Linker/Link", Request("--fake-error=" + large).SerializeAsString()).ok());
+  ASSERT_EQ(messages_.size(), 2u);
+  v1::LinkEvent event;
+  ASSERT_TRUE(event.ParseFromString(messages_[0]));
+  EXPECT_EQ(event.diagnostic().text(), large);
+}
+
+TEST_F(DirectTransportTest, StoppingEarlyLeavesTheConnectionUsable) {
+  const std::string request = Request("--fake-error=e").SerializeAsString();
+  int seen = 0;
+  for (int i = 0; i < 3; ++i) {
+    EXPECT_TRUE(connection_.Call("/kitlink.v1.Linker/Link", request, [&](std::string_view) { return ++seen, false; }).ok());
+  }
+  EXPECT_EQ(seen, 3);
+}
+
+// More than the pool has threads, each for another output: the server has read them all, however long it takes to link.
+TEST_F(DirectTransportTest, ServerIsHeardWhileAllItsThreadsLink) {
+  std::vector<std::thread> clients;
+  std::atomic<int> answered{0};
+  for (int i = 0; i < 40; ++i) {
+    clients.emplace_back([&, i] {
+      std::string error;
+      GrpcConnection connection;
+      ASSERT_EQ(connection.Open(folder_ + "/s.direct", geteuid(), &error), GrpcConnection::OpenResult::kOk) << error;
+      v1::LinkRequest request = Request("--fake-wait=" + folder_ + "/go");
+      request.add_argv("a");
+      request.add_argv("-o");
+      request.add_argv("out" + std::to_string(i));
+      const CallStatus status = connection.Call("/kitlink.v1.Linker/Link", request.SerializeAsString(), [](std::string_view) { return true; });
+      EXPECT_TRUE(status.ok()) << status.message;
+      ++answered;
+    });
+  }
+  // Longer than a client waits for a server that says nothing.
+  std::this_thread::sleep_for(std::chrono::milliseconds(5500));
+  EXPECT_EQ(answered, 0);
+  std::ofstream(folder_ + "/go").put('x');
+  for (std::thread& client : clients) client.join();
+}
+
+TEST_F(DirectTransportTest, ShutdownIsAnsweredAtTheEnd) {
+  EXPECT_TRUE(Call("/kitlink.v1.Linker/Shutdown", "").ok());
+  EXPECT_EQ(messages_.size(), 1u);
+  int status = 0;
+  EXPECT_EQ(waitpid(daemon_, &status, 0), daemon_);
+  EXPECT_EQ(status, 0);
+  daemon_ = -1;
   std::string error;
-  GrpcConnection connection;
-  ASSERT_EQ(connection.OpenByHandover(folder_ + "/s.handover", geteuid(), &error), GrpcConnection::OpenResult::kOk) << error;
+  EXPECT_EQ(connection_.Open(folder_ + "/s.direct", geteuid(), &error), GrpcConnection::OpenResult::kNobody);
+}
+
+TEST_F(DirectTransportTest, ServerThatDiesBeforeItReadsAnythingIsNobody) {
   kill(daemon_, SIGKILL);
   int status = 0;
   waitpid(daemon_, &status, 0);
-  const CallStatus call = connection.Call("/kitlink.v1.Linker/Version", "", [](std::string_view) { return true; });
+  const CallStatus call = Call("/kitlink.v1.Linker/Link", "");
   EXPECT_FALSE(call.answered);
-  EXPECT_TRUE(call.nobody) << "its first words were there already: " << call.message;
-  EXPECT_EQ(connection.OpenByHandover(folder_ + "/s.handover", geteuid(), &error), GrpcConnection::OpenResult::kNobody);
+  EXPECT_TRUE(call.nobody) << call.message;
+  daemon_ = -1;
+}
+
+TEST_F(DirectTransportTest, ServerThatDiesAmidARequestIsNobody) {
+  kill(daemon_, SIGSTOP);
+  std::thread killer([this] {
+    std::this_thread::sleep_for(std::chrono::milliseconds(200));
+    kill(daemon_, SIGKILL);
+    kill(daemon_, SIGCONT);
+  });
+  const CallStatus call = Call("/kitlink.v1.Linker/Link", std::string(9 << 20, 'x'));
+  EXPECT_FALSE(call.answered);
+  EXPECT_TRUE(call.nobody) << "it cannot have begun: " << call.message;
+  killer.join();
+  int status = 0;
+  waitpid(daemon_, &status, 0);
   daemon_ = -1;
 }
 
 TEST_F(TransportTest, ServerOfAnotherUserIsRefused) {
   std::string error;
-  GrpcConnection handed;
-  EXPECT_EQ(handed.OpenByHandover(folder_ + "/s.handover", geteuid() + 1, &error), GrpcConnection::OpenResult::kRefused);
-  GrpcConnection other;
-  EXPECT_EQ(other.Open(folder_ + "/s", geteuid() + 1, &error), GrpcConnection::OpenResult::kRefused);
+  for (const char* door : {"/s", "/s.direct"}) {
+    GrpcConnection other;
+    EXPECT_EQ(other.Open(folder_ + door, geteuid() + 1, &error), GrpcConnection::OpenResult::kRefused);
+  }
 }
 
 TEST(DecodePercent, OnlyWhatIsEncoded) {

@@ -4,7 +4,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <cerrno>
 #include <cstddef>
 #include <cstdlib>
@@ -46,7 +45,7 @@ bool FindRendezvous(const RendezvousEnvironment& environment, Rendezvous* rendez
     rendezvous->socket_given = true;
     rendezvous->socket = environment.kitlink_socket;
     rendezvous->folder = slash == 0 ? "/" : environment.kitlink_socket.substr(0, slash);
-    rendezvous->handover = rendezvous->socket + ".handover";
+    rendezvous->direct = rendezvous->socket + ".direct";
     rendezvous->spawn_lock = rendezvous->socket + ".spawn.lock";
     rendezvous->daemon_lock = rendezvous->socket + ".lock";
     return true;
@@ -59,7 +58,7 @@ bool FindRendezvous(const RendezvousEnvironment& environment, Rendezvous* rendez
     rendezvous->folder = environment.temporary + "/kitlink-" + std::to_string(environment.uid);
   }
   rendezvous->socket = rendezvous->folder + "/kitlinkd.sock";
-  rendezvous->handover = rendezvous->folder + "/handover.sock";
+  rendezvous->direct = rendezvous->folder + "/direct.sock";
   rendezvous->spawn_lock = rendezvous->folder + "/spawn.lock";
   rendezvous->daemon_lock = rendezvous->folder + "/kitlinkd.lock";
   return true;
@@ -95,60 +94,6 @@ bool PrepareFolder(const Rendezvous& rendezvous, uid_t uid, std::string* error) 
     return false;
   }
   return rendezvous.socket_given || IsPrivateFolder(rendezvous.folder, uid, error);
-}
-
-namespace {
-
-// A message of one byte with room for one descriptor, as sendmsg(2) and recvmsg(2) want it.
-struct OneDescriptor {
-  OneDescriptor() {
-    message.msg_iov = &bytes;
-    message.msg_iovlen = 1;
-    message.msg_control = control;
-    message.msg_controllen = sizeof(control);
-  }
-  char byte = 'C';
-  iovec bytes{&byte, 1};
-  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {};
-  msghdr message{};
-};
-
-}  // namespace
-
-bool ReceiveConnection(int socket, int* connection) {
-  OneDescriptor received;
-  ssize_t count;
-  do {
-    count = recvmsg(socket, &received.message, MSG_CMSG_CLOEXEC);
-  } while (count < 0 && errno == EINTR);
-  if (count < 0) return false;
-  errno = EPROTO;
-  const cmsghdr* header = CMSG_FIRSTHDR(&received.message);
-  if (header == nullptr || header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS) return false;
-  // There is room for two, as it is aligned.
-  int arrived[2];
-  const size_t size = std::min<size_t>(header->cmsg_len - CMSG_LEN(0), sizeof(arrived));
-  memcpy(arrived, CMSG_DATA(header), size);
-  if (count == 1 && size == sizeof(int)) {
-    *connection = arrived[0];
-    return true;
-  }
-  for (size_t i = 0; i < size / sizeof(int); ++i) close(arrived[i]);
-  return false;
-}
-
-bool SendConnection(int socket, int give) {
-  OneDescriptor sent;
-  cmsghdr* header = CMSG_FIRSTHDR(&sent.message);
-  header->cmsg_level = SOL_SOCKET;
-  header->cmsg_type = SCM_RIGHTS;
-  header->cmsg_len = CMSG_LEN(sizeof(int));
-  memcpy(CMSG_DATA(header), &give, sizeof(int));
-  ssize_t count;
-  do {
-    count = sendmsg(socket, &sent.message, MSG_NOSIGNAL | MSG_DONTWAIT);
-  } while (count < 0 && errno == EINTR);
-  return count == 1;
 }
 
 SocketAddress::SocketAddress(const std::string& path) {

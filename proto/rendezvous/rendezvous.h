@@ -17,7 +17,7 @@ namespace kitlink {
 struct Rendezvous {
   std::string folder;       // holds everything below; private to the user unless `socket_given`
   std::string socket;       // folder + "/kitlinkd.sock": gRPC, for any client
-  std::string handover;     // folder + "/handover.sock": gives out connections that are set up already
+  std::string direct;       // folder + "/direct.sock": Link, Relink and Shutdown, faster
   std::string spawn_lock;   // flock: held by the client that starts a daemon, until that one is ready
   std::string daemon_lock;  // flock: held by the daemon as long as it lives
   bool socket_given = false;  // KITLINK_SOCKET named the socket: its folder is the user's own business
@@ -44,12 +44,6 @@ bool IsPrivateFolder(const std::string& path, uid_t uid, std::string* error);
 
 // Makes the folder when it is missing, then checks it as IsPrivateFolder does. With KITLINK_SOCKET only makes it.
 bool PrepareFolder(const Rendezvous& rendezvous, uid_t uid, std::string* error);
-
-// What is said on `handover`: one byte, with the descriptor of a connected socket whose other end the daemon's gRPC server
-// has. False, with errno (EPROTO for something else), when that did not come, or could not be sent. The caller owns what is
-// received; `give` stays the sender's.
-bool ReceiveConnection(int socket, int* connection);
-bool SendConnection(int socket, int give);
 
 // A socket address for `path`. A path that is too long for one (108 bytes) goes through a descriptor of its folder,
 // which is kept open for as long as this object lives.
