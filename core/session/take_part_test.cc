@@ -134,6 +134,21 @@ TEST_F(TakePartTest, NamesThatSeveralMembersDefine) {
   EXPECT_THAT(Members(Allowed({{work(), Defines({"work"})}}).dropped), UnorderedElementsAre("a.o", "b.o"));
 }
 
+// As C++ has them: x.o and y.o both have an instance of a template, and functions of their own that others need.
+TEST_F(TakePartTest, WhatEverybodyHasDoesNotHideThatAMemberIsNeeded) {
+  ObjBuilder x = Defines({"x"}), y = Defines({"y"});
+  // The template's name comes first in their lists of names.
+  x.Section(".text.t", "\xc3").Symbol("t", ".text.t", {0, 0, STB_WEAK, STT_FUNC, STV_DEFAULT}).Undefined("y");
+  y.Section(".text.t", "\xc3").Symbol("t", ".text.t", {0, 0, STB_WEAK, STT_FUNC, STV_DEFAULT}).Undefined("x");
+  hot_.files.Put("xy.a", BuildArchive({{"x.o", x.Build(), {"x", "t"}}, {"y.o", y.Build(), {"y", "t"}}}));
+  Link(Defines({"work"}).Undefined("t").Undefined("x"), {"parts.a", "xy.a"});
+  ObjBuilder has = Defines({"work"});
+  has.Section(".text.t", "\xc3").Symbol("t", ".text.t", {0, 0, STB_WEAK, STT_FUNC, STV_DEFAULT}).Undefined("x");
+  EXPECT_THAT(Allowed({{work(), has}}).dropped, IsEmpty());
+  // Without `x` they may have been taken for `t` alone.
+  Refused({{work(), Defines({"work"}).Undefined("t")}}, "may no longer be needed");
+}
+
 TEST_F(TakePartTest, NoMemberComesOrGoesWhereANeededNameHasSeveral) {
   hot_.files.Put("more.a", BuildArchive({{"n.o", Defines({"a2", "n"}).Build(), {"a2", "n"}}}));
   // work.o's two references meet both at once, in whatever order: the first archive has it.
