@@ -153,6 +153,40 @@ class PartDecider {
     return options.defsym.empty() ? Need::kNo : Need::kUnknown;
   }
 
+  // What the unit says of names after the change.
+  const std::vector<GlobalMemory>& Says(UnitId unit) const {
+    const auto it = index_.find(unit);
+    return it == index_.end() ? memory_.units[unit.value].globals : now_[it->second];
+  }
+
+  // Whether a chain of strong references leads to the unit over names that it, and each on the way, is the only one to
+  // have: the strong definitions, as a rule. That settles most members without a look at what is in many of them, such as
+  // inline functions and instances of templates.
+  bool Anchored(UnitId unit) const {
+    std::vector<UnitId> reached = {unit};
+    absl::flat_hash_set<UnitId> seen = {unit};
+    int steps = kMostSteps;
+    for (size_t i = 0; i < reached.size(); ++i) {
+      if (leaving_.contains(reached[i])) continue;
+      if (!memory_.units[reached[i].value].lazy) return true;
+      for (const GlobalMemory& global : Says(reached[i])) {
+        if (!Defines(&global) || global.binding == SymbolBinding::kWeak || !global.symbol.valid()) continue;
+        if (OthersOffer(global.symbol, reached[i])) continue;
+        const std::vector<UnitId> users = UsersOf(global.symbol);
+        if ((steps -= static_cast<int>(users.size()) + 1) < 0) return false;
+        const bool rivals = std::any_of(users.begin(), users.end(), [&](UnitId user) {
+          return user != reached[i] && Defines(Now(user, global.symbol));
+        });
+        if (rivals) continue;
+        if (RootNeed(global.symbol) == Need::kYes) return true;
+        for (UnitId user : users) {
+          if (Wants(Now(user, global.symbol)) && seen.insert(user).second) reached.push_back(user);
+        }
+      }
+    }
+    return false;
+  }
+
   // Whether a chain of strong references leads to the unit. `seen` are those that lead to it: when none is needed, all
   // of them are not.
   Need Needed(UnitId unit, absl::btree_set<UnitId>* seen, int* steps) const {
@@ -160,8 +194,7 @@ class PartDecider {
     if (!memory_.units[unit.value].lazy) return Need::kYes;
     if (!seen->insert(unit).second) return Need::kNo;
     Need need = Need::kNo;
-    const auto it = index_.find(unit);
-    for (const GlobalMemory& global : it == index_.end() ? memory_.units[unit.value].globals : now_[it->second]) {
+    for (const GlobalMemory& global : Says(unit)) {
       if (!Defines(&global)) continue;
       if (!global.symbol.valid()) {  // "name@@VERSION"
         need = Need::kUnknown;
@@ -198,7 +231,7 @@ class PartDecider {
   }
 
   void Doubt(UnitId unit, std::vector<UnitId>* dropped) {
-    if (std::find(dropped->begin(), dropped->end(), unit) != dropped->end()) return;
+    if (std::find(dropped->begin(), dropped->end(), unit) != dropped->end() || Anchored(unit)) return;
     absl::btree_set<UnitId> seen;
     int steps = kMostSteps;
     switch (Needed(unit, &seen, &steps)) {
@@ -212,7 +245,7 @@ class PartDecider {
   // A member that was taken for the sake of one that goes after all.
   void CheckNew(UnitId unit) {
     const UnitMemory& memory = memory_.units[unit.value];
-    if (!memory.gone || !memory.lazy || leaving_.contains(unit)) return;
+    if (!memory.gone || !memory.lazy || leaving_.contains(unit) || Anchored(unit)) return;
     absl::btree_set<UnitId> seen;
     int steps = kMostSteps;
     if (Needed(unit, &seen, &steps) == Need::kYes || problem_) return;

@@ -134,6 +134,22 @@ TEST_F(TakePartTest, NamesThatSeveralMembersDefine) {
   EXPECT_THAT(Members(Allowed({{work(), Defines({"work"})}}).dropped), UnorderedElementsAre("a.o", "b.o"));
 }
 
+// As C++ has them: x.o and y.o both have an instance of a template, which z.o asks for, too.
+TEST_F(TakePartTest, WhatManyHaveDoesNotHideThatAMemberIsNeeded) {
+  const testing::SymbolSpec weak = {0, 0, STB_WEAK, STT_FUNC, STV_DEFAULT};
+  ObjBuilder x = Defines({"x"}), y = Defines({"y"});
+  x.Section(".text.t", "\xc3").Symbol("t", ".text.t", weak);
+  y.Section(".text.t", "\xc3").Symbol("t", ".text.t", weak);
+  hot_.files.Put("xyz.a", BuildArchive({{"x.o", x.Build(), {"x", "t"}},
+                                        {"y.o", y.Build(), {"y", "t"}},
+                                        {"z.o", Defines({"z"}).Undefined("t").Undefined("x").Build(), {"z"}}}));
+  // The template is looked at first.
+  Link(Defines({"work"}).Undefined("t", STB_WEAK).Undefined("x").Undefined("y").Undefined("z"), {"parts.a", "xyz.a"});
+  EXPECT_THAT(Allowed({{work(), Defines({"work"}).Undefined("y").Undefined("z")}}).dropped, IsEmpty());
+  // y.o may have been taken for the template alone.
+  Refused({{work(), Defines({"work"}).Undefined("x").Undefined("z")}}, "y.o may no longer be needed");
+}
+
 TEST_F(TakePartTest, NoMemberComesOrGoesWhereANeededNameHasSeveral) {
   hot_.files.Put("more.a", BuildArchive({{"n.o", Defines({"a2", "n"}).Build(), {"a2", "n"}}}));
   // work.o's two references meet both at once, in whatever order: the first archive has it.

@@ -137,8 +137,9 @@ class Writer:
         k %= min(2, len(entries))
         text = "%s[%d](x)" % (target.name, k)
         entry = self.p.items[entries[k].target]
-        # A table's entry and the name itself must be one address.
-        if self.p.reaches(self.home, entry) and (self.home in self.p.headers or entry.id % 2):
+        # A table's entry and the name itself must be one address. (GNU ld, which links the expected program, gives an IFUNC
+        # two where the loader may look it up, as with -rdynamic.)
+        if entry.kind != "ifunc" and self.p.reaches(self.home, entry) and (self.home in self.p.headers or entry.id % 2):
             self.declare(entry, Use(entry.id))
             text = "(%s + (%s[%d] == %s) * 1000u)" % (text, target.name, k, entry.name)
         return text
