@@ -1,24 +1,25 @@
 #include "core/dwarf/padding.h"
 
+#include <algorithm>
 #include <cstring>
 
 namespace kitlink::dwarf {
 namespace {
 
-// Appends to a hole from its start; whatever is not written stays zero.
+// Appends to a hole of `size` bytes from its start, of which `head` has the first; whatever is not written stays zero.
 class Writer {
  public:
-  explicit Writer(MutableBytes hole) : hole_(hole) {
-    if (!hole.empty()) std::memset(hole.data(), 0, hole.size());
+  Writer(MutableBytes head, uint64_t size) : head_(head), size_(size) {
+    if (!head.empty()) std::memset(head.data(), 0, head.size());
   }
   Writer& U8(uint8_t value) { return Put(value); }
   Writer& U16(uint16_t value) { return Put(value); }
   Writer& U32(uint32_t value) { return Put(value); }
   Writer& U64(uint64_t value) { return Put(value); }
   // unit_length of a unit that ends where the hole ends.
-  Writer& UnitLength() { return U32(static_cast<uint32_t>(hole_.size() - at_ - 4)); }
+  Writer& UnitLength() { return U32(static_cast<uint32_t>(size_ - at_ - 4)); }
   Writer& Repeat(uint8_t value, uint64_t count) {
-    std::memset(hole_.data() + at_, value, count);
+    if (at_ < head_.size()) std::memset(head_.data() + at_, value, std::min(count, head_.size() - at_));
     at_ += count;
     return *this;
   }
@@ -30,16 +31,19 @@ class Writer {
     } while (value != 0);
     return *this;
   }
-  uint64_t left() const { return hole_.size() - at_; }
+  uint64_t left() const { return size_ - at_; }
 
  private:
   template <typename T>
   Writer& Put(T value) {
-    Store<T>(hole_.data() + at_, value);
+    uint8_t bytes[sizeof(T)];
+    Store<T>(bytes, value);
+    if (at_ < head_.size()) std::memcpy(head_.data() + at_, bytes, std::min(sizeof(T), head_.size() - at_));
     at_ += sizeof(T);
     return *this;
   }
-  MutableBytes hole_;
+  const MutableBytes head_;
+  const uint64_t size_;
   uint64_t at_ = 0;
 };
 
@@ -85,7 +89,8 @@ void WriteBlockEntry(Writer& out, uint8_t code1, uint8_t code4) {
 class ZeroFiller : public Filler {
  public:
   uint64_t min_hole() const override { return 1; }
-  void Fill(MutableBytes hole, uint64_t, uint64_t) const override { Writer zeros(hole); }
+  bool zeros_behind_head() const override { return true; }
+  void FillHead(MutableBytes head, uint64_t size, uint64_t, uint64_t) const override { Writer zeros(head, size); }
 };
 
 // DWARF 4, 7.5.1.1: length, version, abbreviations, address size; one entry. Version 4 is read by everybody, also
@@ -93,9 +98,10 @@ class ZeroFiller : public Filler {
 class InfoFiller : public Filler {
  public:
   uint64_t min_hole() const override { return 11 + 3; }  // readelf warns of a block of no bytes at the end
-  void Fill(MutableBytes hole, uint64_t, uint64_t padding_abbrev) const override {
-    if (hole.empty()) return;
-    Writer out(hole);
+  bool zeros_behind_head() const override { return true; }
+  void FillHead(MutableBytes head, uint64_t size, uint64_t, uint64_t padding_abbrev) const override {
+    if (size == 0) return;
+    Writer out(head, size);
     out.UnitLength().U16(4).U32(static_cast<uint32_t>(padding_abbrev)).U8(8);
     WriteBlockEntry(out, kUnitBlock1, kUnitBlock4);
   }
@@ -106,9 +112,10 @@ class InfoFiller : public Filler {
 class TypesFiller : public Filler {
  public:
   uint64_t min_hole() const override { return kHeader + 3; }
-  void Fill(MutableBytes hole, uint64_t offset, uint64_t padding_abbrev) const override {
-    if (hole.empty()) return;
-    Writer out(hole);
+  bool zeros_behind_head() const override { return true; }
+  void FillHead(MutableBytes head, uint64_t size, uint64_t offset, uint64_t padding_abbrev) const override {
+    if (size == 0) return;
+    Writer out(head, size);
     out.UnitLength().U16(4).U32(static_cast<uint32_t>(padding_abbrev)).U8(8);
     out.U64((uint64_t{0x6b6c7061} << 32) + offset).U32(kHeader);
     WriteBlockEntry(out, kTypeBlock1, kTypeBlock4);
@@ -124,9 +131,10 @@ class TypesFiller : public Filler {
 class LineFiller : public Filler {
  public:
   uint64_t min_hole() const override { return kHeader; }
-  void Fill(MutableBytes hole, uint64_t, uint64_t) const override {
-    if (hole.empty()) return;
-    Writer out(hole);
+  bool zeros_behind_head() const override { return true; }
+  void FillHead(MutableBytes head, uint64_t size, uint64_t, uint64_t) const override {
+    if (size == 0) return;
+    Writer out(head, size);
     out.UnitLength().U16(4).U32(kHeader - 10);
     out.U8(1).U8(1).U8(1).U8(0xfb).U8(14).U8(13);  // instruction, operations, is_stmt, line base and range, opcodes
     for (uint8_t operands : {0, 1, 1, 1, 1, 0, 0, 0, 1, 0, 0, 1}) out.U8(operands);
@@ -135,12 +143,12 @@ class LineFiller : public Filler {
       out.Repeat(kSetBasicBlock, out.left());
       return;
     }
-    uint64_t size = LengthSize(out.left() - 1);
-    if (size == 0) {  // the length's own size does not come out even: one more harmless opcode
+    uint64_t own = LengthSize(out.left() - 1);
+    if (own == 0) {  // the length's own size does not come out even: one more harmless opcode
       out.U8(kSetBasicBlock);
-      size = LengthSize(out.left() - 1);
+      own = LengthSize(out.left() - 1);
     }
-    const uint64_t length = out.left() - 1 - size;
+    const uint64_t length = out.left() - 1 - own;
     out.U8(0).Uleb(length).U8(0xff);  // DW_LNE_hi_user
   }
 
@@ -154,9 +162,10 @@ class LineFiller : public Filler {
 class RngListsFiller : public Filler {
  public:
   uint64_t min_hole() const override { return 12 + 1; }  // readelf warns of a table without a list
-  void Fill(MutableBytes hole, uint64_t, uint64_t) const override {
-    if (hole.empty()) return;
-    Writer(hole).UnitLength().U16(5).U8(8).U8(0).U32(0);
+  bool zeros_behind_head() const override { return true; }
+  void FillHead(MutableBytes head, uint64_t size, uint64_t, uint64_t) const override {
+    if (size == 0) return;
+    Writer(head, size).UnitLength().U16(5).U8(8).U8(0).U32(0);
   }
 };
 
@@ -165,9 +174,9 @@ class RngListsFiller : public Filler {
 class LocListsFiller : public Filler {
  public:
   uint64_t min_hole() const override { return 12 + 4 + 4 + 1; }
-  void Fill(MutableBytes hole, uint64_t, uint64_t) const override {
-    if (hole.empty()) return;
-    Writer out(hole);
+  void FillHead(MutableBytes head, uint64_t size, uint64_t, uint64_t) const override {
+    if (size == 0) return;
+    Writer out(head, size);
     out.UnitLength().U16(5).U8(8).U8(0).U32(1).U32(4).U8(4);  // DW_LLE_offset_pair
     uint64_t rest = out.left() - 1 - 2;  // length and expression
     if (LengthSize(rest) == 0) {         // a zero of two bytes evens it
@@ -191,13 +200,13 @@ class RangesFiller : public ZeroFiller {
 class LocFiller : public Filler {
  public:
   uint64_t min_hole() const override { return kEntry + kEnd; }
-  void Fill(MutableBytes hole, uint64_t, uint64_t) const override {
-    if (hole.empty()) return;
-    Writer out(hole);
+  void FillHead(MutableBytes head, uint64_t size, uint64_t, uint64_t) const override {
+    if (size == 0) return;
+    Writer out(head, size);
     while (out.left() > kEnd) {
-      uint64_t size = out.left() - kEnd;
-      if (size > kEntry + 0xffff) size = 0xffff;  // leaves enough for another entry
-      out.U64(1).U64(1).U16(static_cast<uint16_t>(size - kEntry)).Repeat(0x96, size - kEntry);
+      uint64_t entry = out.left() - kEnd;
+      if (entry > kEntry + 0xffff) entry = 0xffff;  // leaves enough for another entry
+      out.U64(1).U64(1).U16(static_cast<uint16_t>(entry - kEntry)).Repeat(0x96, entry - kEntry);
     }
   }
 
@@ -210,10 +219,11 @@ class LocFiller : public Filler {
 class AddrFiller : public Filler {
  public:
   uint64_t min_hole() const override { return 8; }
+  bool zeros_behind_head() const override { return true; }
   uint64_t granularity() const override { return 8; }
-  void Fill(MutableBytes hole, uint64_t, uint64_t) const override {
-    if (hole.empty()) return;
-    Writer(hole).UnitLength().U16(5).U8(8).U8(0);
+  void FillHead(MutableBytes head, uint64_t size, uint64_t, uint64_t) const override {
+    if (size == 0) return;
+    Writer(head, size).UnitLength().U16(5).U8(8).U8(0);
   }
 };
 
@@ -221,10 +231,11 @@ class AddrFiller : public Filler {
 class StrOffsetsFiller : public Filler {
  public:
   uint64_t min_hole() const override { return 8; }
+  bool zeros_behind_head() const override { return true; }
   uint64_t granularity() const override { return 4; }
-  void Fill(MutableBytes hole, uint64_t, uint64_t) const override {
-    if (hole.empty()) return;
-    Writer(hole).UnitLength().U16(5).U16(0);
+  void FillHead(MutableBytes head, uint64_t size, uint64_t, uint64_t) const override {
+    if (size == 0) return;
+    Writer(head, size).UnitLength().U16(5).U16(0);
   }
 };
 
@@ -232,9 +243,10 @@ class StrOffsetsFiller : public Filler {
 class FrameFiller : public Filler {
  public:
   uint64_t min_hole() const override { return 13; }
-  void Fill(MutableBytes hole, uint64_t, uint64_t) const override {
-    if (hole.empty()) return;
-    Writer(hole).UnitLength().U32(0xffffffff).U8(1).U8(0).U8(1).U8(1).U8(0);
+  bool zeros_behind_head() const override { return true; }
+  void FillHead(MutableBytes head, uint64_t size, uint64_t, uint64_t) const override {
+    if (size == 0) return;
+    Writer(head, size).UnitLength().U32(0xffffffff).U8(1).U8(0).U8(1).U8(1).U8(0);
   }
 };
 
@@ -242,9 +254,9 @@ class FrameFiller : public Filler {
 class MacroFiller : public Filler {
  public:
   uint64_t min_hole() const override { return 3 + 3 + 1; }
-  void Fill(MutableBytes hole, uint64_t, uint64_t) const override {
-    if (hole.empty()) return;
-    Writer out(hole);
+  void FillHead(MutableBytes head, uint64_t size, uint64_t, uint64_t) const override {
+    if (size == 0) return;
+    Writer out(head, size);
     out.U16(5).U8(0).U8(2).U8(0);
     out.Repeat('_', out.left() - 2);
   }
@@ -256,9 +268,9 @@ class PubFiller : public Filler {
  public:
   explicit PubFiller(bool gnu) : gnu_(gnu) {}
   uint64_t min_hole() const override { return 14 + 4 + (gnu_ ? 1 : 0) + 1 + 4; }
-  void Fill(MutableBytes hole, uint64_t, uint64_t) const override {
-    if (hole.empty()) return;
-    Writer out(hole);
+  void FillHead(MutableBytes head, uint64_t size, uint64_t, uint64_t) const override {
+    if (size == 0) return;
+    Writer out(head, size);
     out.UnitLength().U16(2).U32(0).U32(0).U32(11);
     if (gnu_) out.U8(0);
     out.Repeat('_', out.left() - 5);
@@ -341,7 +353,7 @@ bool FillAranges(MutableBytes hole, uint64_t padding_unit) {
   constexpr uint64_t kTuple = 16;
   if (hole.empty()) return true;
   if (hole.size() < 2 * kTuple || hole.size() % kTuple != 0) return false;
-  Writer out(hole);
+  Writer out(hole, hole.size());
   out.UnitLength().U16(2).U32(static_cast<uint32_t>(padding_unit)).U8(8).U8(0).U32(0);
   while (out.left() > kTuple) out.U64(1).U64(0);
   return true;

@@ -23,7 +23,14 @@ class Filler {
   virtual uint64_t granularity() const { return 1; }
   // Fills `hole`, which lies at `offset` in its section. `padding_abbrev` is the offset in .debug_abbrev of the
   // table from PaddingAbbrev(). REQUIRES: hole.size() is fillable.
-  virtual void Fill(MutableBytes hole, uint64_t offset, uint64_t padding_abbrev) const = 0;
+  void Fill(MutableBytes hole, uint64_t offset, uint64_t padding_abbrev) const {
+    FillHead(hole, hole.size(), offset, padding_abbrev);
+  }
+  // Writes the first bytes, head.size(), of what fills a hole of `size` bytes.
+  virtual void FillHead(MutableBytes head, uint64_t size, uint64_t offset, uint64_t padding_abbrev) const = 0;
+  // All fillers of this kind are zeros from kHead on, however long: a hole of zeros is filled by its head.
+  virtual bool zeros_behind_head() const { return false; }
+  static constexpr uint64_t kHead = 128;
 };
 
 // Lengthens the last table of a unit's own part of `section`, which fills the first `used` bytes of `slot` and is one

@@ -1,5 +1,6 @@
 #include "core/dwarf/padding.h"
 
+#include <algorithm>
 #include <cstring>
 #include <vector>
 
@@ -26,6 +27,23 @@ TEST(Padding, UnitLengthCoversEveryHole) {
         ASSERT_EQ(bytes[i], 0xee) << section << " " << size;
         ASSERT_EQ(bytes[size + 8 + i], 0xee) << section << " " << size;
       }
+    }
+  }
+}
+
+TEST(Padding, HeadsAreTheStartOfWhatFillsAHole) {
+  for (const char* section : {".debug_info", ".debug_types", ".debug_line", ".debug_rnglists", ".debug_addr", ".debug_frame",
+                              ".debug_str_offsets", ".debug_abbrev", ".debug_str", ".debug_loclists", ".debug_loc",
+                              ".debug_ranges", ".debug_macro", ".debug_pubnames"}) {
+    const Filler* filler = Filler::For(section);
+    for (uint64_t size = filler->min_hole(); size < 100000; size += size < 300 ? filler->granularity() : 160 * 97) {
+      std::vector<uint8_t> whole(size), head(std::min(size, Filler::kHead) + 8, 0xee);
+      filler->Fill(absl::MakeSpan(whole), 48, 77);
+      filler->FillHead(MutableBytes(head.data(), head.size() - 8), size, 48, 77);
+      ASSERT_TRUE(std::equal(head.begin(), head.end() - 8, whole.begin())) << section << " " << size;
+      ASSERT_EQ(head[head.size() - 8], 0xee) << section << " " << size;
+      if (!filler->zeros_behind_head() || size <= Filler::kHead) continue;
+      ASSERT_TRUE(std::all_of(whole.begin() + Filler::kHead, whole.end(), [](uint8_t b) { return b == 0; })) << section << " " << size;
     }
   }
 }

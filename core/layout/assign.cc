@@ -201,10 +201,11 @@ class Assigner {
         return InitPriority(program_.section(a).name) < InitPriority(program_.section(b).name);
       });
     }
-    const int64_t min_hole = section.alloc() ? 0 : hole_rule_(section.name);
+    const HoleShape holes = section.alloc() ? HoleShape{.least = 0} : hole_rule_(section.name);
     section.padded = options_.incremental && PaddedInPlace(section);
     const bool room = HasRoom(section) || (HasThreadRoom(section) && options_.kind != OutputKind::kShared);
-    section.exact = !options_.incremental || !room || min_hole < 0 || section.padded;
+    section.exact = !options_.incremental || !room || holes.least < 0 || section.padded;
+    section.zero_tail = holes.zeros;
     uint64_t offset = 0;
     for (AtomId atom : section.atoms) {
       const InputSection& input = program_.section(atom);
@@ -212,7 +213,7 @@ class Assigner {
       offset = AlignUp(offset, input.alignment);
       place.offset = offset;
       place.capacity = section.padded ? PaddedCapacity(section, input.bytes)
-                                      : SlotCapacity(section, input.size, static_cast<uint64_t>(min_hole));
+                                      : SlotCapacity(section, input.size, static_cast<uint64_t>(holes.least));
       offset += place.capacity;
     }
     if (section.padded) offset += Lengthen(section.atoms, offset);

@@ -13,8 +13,12 @@ namespace kitlink {
 // The output section that an input section goes to: ".text" for ".text.main", its own name when no rule fits.
 absl::string_view OutputSectionName(const LinkOptions& options, const InputSection& section);
 
-// The smallest fillable hole in a section that is not loaded, -1 when its holes cannot be filled.
-using HoleRule = std::function<int64_t(absl::string_view section)>;
+// What holes in a section that is not loaded may be like.
+struct HoleShape {
+  int64_t least = -1;   // the smallest that can be filled, in bytes; -1 when none can
+  bool zeros = false;   // what fills them is zeros but for their head, so that long ones cost no more than short ones
+};
+using HoleRule = std::function<HoleShape(absl::string_view section)>;
 
 // True for sections whose pieces stand in order of the number in their names, and of the link among equal ones.
 bool GoesByPriority(SectionKind kind);

@@ -12,7 +12,7 @@ using testing::ObjBuilder;
 using testing::ProgramBuilder;
 using testing::Spec;
 
-int64_t NoHoles(absl::string_view) { return -1; }
+HoleShape NoHoles(absl::string_view) { return {}; }
 
 struct Assigned {
   std::optional<Program> program;

@@ -69,8 +69,9 @@ uint64_t TailReserve(const OutputSection& section, uint64_t used) {
   // Each thread pays for it.
   if (section.flags & kSecTls) return AlignUp(std::min<uint64_t>(std::max<uint64_t>(used / 8, 64), 4 << 10), 16);
   const uint64_t least = (section.flags & kSecExec) ? 32 << 10 : 8 << 10;
-  // The tail of a debug section is filled anew whenever something is taken from it, so it is kept short.
-  const uint64_t most = section.alloc() ? 8 << 20 : 256 << 10;
+  // The tail of a debug section is filled anew whenever something is taken from it, so it is kept short, unless only the head
+  // of the filler has to be written. One unit with a new template may need some megabytes there.
+  const uint64_t most = section.alloc() ? 8 << 20 : section.zero_tail ? 16 << 20 : 256 << 10;
   return AlignUp(std::min<uint64_t>(std::max(used / 8, least), most), 64);
 }
 

@@ -37,6 +37,14 @@ TEST(Slack, HolesInDebugSectionsAreFillableOrAbsent) {
   }
 }
 
+TEST(Slack, LongTailsAreForThoseThatFillThemWithZeros) {
+  OutputSection info = Section(".debug_info", 0, false);
+  const uint64_t used = 40 << 20;
+  EXPECT_LE(TailReserve(info, used), 256u << 10);
+  info.zero_tail = true;
+  EXPECT_GE(TailReserve(info, used), 4u << 20);
+}
+
 TEST(Slack, RowsAndSetsHaveNoRoom) {
   EXPECT_TRUE(HasRoom(Section(".text", kSecAlloc | kSecExec, false)));
   EXPECT_TRUE(HasRoom(Section(".debug_line", 0, false)));

@@ -6,6 +6,7 @@
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/strings/str_cat.h"
+#include "core/dwarf/padding.h"
 #include "core/session/commons.h"
 #include "core/session/debug_tables.h"
 #include "core/session/fixed_imports.h"
@@ -22,6 +23,25 @@
 namespace kitlink {
 namespace {
 
+// The tail of a filled section got shorter, or longer: `was` is what it was. What is filled with zeros but for its head is
+// zeros already where it was free before.
+void FillTail(const Memory& memory, SectionId id, Room was, Room is, std::vector<Mutation>* mutations) {
+  const SectionMemory& home = memory.sections[id.value];
+  const dwarf::Filler* filler = dwarf::Filler::For(home.name);
+  if (home.nobits || is.size == 0) return;
+  if (filler == nullptr || !filler->zeros_behind_head()) {
+    ClearSlot(memory, {id, is.offset, is.size}, mutations);
+    return;
+  }
+  const uint64_t dirty = std::max(was.offset, is.offset) + dwarf::Filler::kHead;
+  Mutation mutation;
+  mutation.offset = home.offset + is.offset;
+  mutation.phase = PatchPhase::kSwitch;
+  mutation.bytes.resize(std::min(dirty - is.offset, is.size));
+  filler->FillHead(absl::MakeSpan(mutation.bytes), is.size, is.offset, memory.padding_abbrev);
+  mutations->push_back(std::move(mutation));
+}
+
 // Holes that appeared in filled sections, and tails that got shorter, are filled anew.
 void FillNewHoles(const Memory& memory, const PlacementState& state, std::vector<Mutation>* mutations) {
   for (const auto& [id, space] : state.spaces()) {
@@ -34,9 +54,7 @@ void FillNewHoles(const Memory& memory, const PlacementState& state, std::vector
       });
       if (!known) ClearSlot(memory, {id, hole.offset, hole.size}, mutations);
     }
-    if (space.tail().offset != home.space.tail().offset) {
-      ClearSlot(memory, {id, space.tail().offset, space.tail().size}, mutations);
-    }
+    if (space.tail().offset != home.space.tail().offset) FillTail(memory, id, home.space.tail(), space.tail(), mutations);
   }
 }
 

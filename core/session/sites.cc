@@ -24,9 +24,9 @@ class SiteGatherer {
       switch (unit_.atoms[atom_].state) {
         case AtomMemory::kPlaced:
           if (object_.sections[s].flags & kSecAlloc) GatherLoaded(object_.sections[s]);
-          else GatherAll(object_.sections[s]);
+          else GatherUnloaded(object_.sections[s]);
           break;
-        case AtomMemory::kFrames: GatherAll(object_.sections[s]); break;
+        case AtomMemory::kFrames: GatherFrames(object_.sections[s]); break;
         default: break;  // not in the image, or without relocations
       }
     }
@@ -60,7 +60,14 @@ class SiteGatherer {
     }
   }
 
-  void GatherAll(const InputSection& section) {
+  // Debug information speaks of its own object's code and data, though another's copy may be in the image.
+  void GatherUnloaded(const InputSection& section) {
+    for (const Reloc& reloc : section.relocs) {
+      if (Target(reloc) != nullptr && object_.symbols[reloc.symbol].section >= object_.sections.size()) Add(section, reloc);
+    }
+  }
+
+  void GatherFrames(const InputSection& section) {
     for (const Reloc& reloc : section.relocs) {
       if (Target(reloc) != nullptr) Add(section, reloc);
     }

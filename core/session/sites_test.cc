@@ -116,6 +116,24 @@ TEST_F(SitesTest, AreInDebugInformationToo) {
   EXPECT_FALSE(hot_.memory->symbols[Name("other").value].described);
 }
 
+// Debug information of a unit whose copy of a group was discarded speaks of that copy, which is nowhere.
+TEST_F(SitesTest, OfOwnCopiesThatWereDiscardedAreInCodeOnly) {
+  ObjBuilder first = ObjBuilder().Section(".data.t", std::string(8, 't')).Symbol("t", ".data.t").StackNote();
+  ObjBuilder user = ObjBuilder()
+                        .Section(".data.t", std::string(8, 't'))
+                        .Symbol("t", ".data.t", {0, 8, STB_WEAK, STT_OBJECT, STV_DEFAULT})
+                        .Group("t", {".data.t"})
+                        .Section(".text.a", std::string(32, '\x90'))
+                        .Reloc(".text.a", 4, kPc32, "t", -4)
+                        .Symbol("a", ".text.a")
+                        .Section(".debug_info", std::string(16, '\0'))
+                        .Reloc(".debug_info", 8, kAbs64, "t", 0)
+                        .StackNote();
+  hot_.files.Put("first.o", first.Group("t", {".data.t"}).Build());
+  Link(user, {"first.o"});
+  EXPECT_THAT(Sites("t"), ElementsAre(".text.a+4"));
+}
+
 TEST_F(SitesTest, OfAUnitThatWasNotCapturedMustBeRead) {
   Link(Load());
   const std::vector<SymbolId> both = {Name("target"), Name("other")};

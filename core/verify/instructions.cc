@@ -222,8 +222,11 @@ bool DecodeLocalDynamic(const Code& code, Operand& out) {
 // through a descriptor gives that offset too, so its lea is the same operation.
 Operand DecodeOffset(const Code& code, const ReferenceSite& site) {
   const int opcode = code.At(-2), modrm = code.At(-1);
-  if (code.Is(0, {0xff, 0x10}) || code.Is(0, {0x66, 0x90}))
-    return Make(Operation::kTlsDescriptorCall, Value());
+  // The call has no field; that of the others may hold any bytes, also those of a call.
+  if (site.width != 4) {
+    const bool call = code.Is(0, {0xff, 0x10}) || code.Is(0, {0x66, 0x90});
+    return call ? Make(Operation::kTlsDescriptorCall, Value()) : Operand();
+  }
   if (!code.Wide(site)) return {};
   if (RipRelative(modrm)) {
     if (opcode == 0x8b)

@@ -10,6 +10,7 @@
 #include "core/base/bytes.h"
 #include "core/verify/eh_frame.h"
 #include "core/verify/image.h"
+#include "core/verify/instructions.h"
 #include "core/verify/loader.h"
 #include "core/verify/testing/damage.h"
 #include "core/verify/testing/programs.h"
@@ -144,6 +145,22 @@ TEST_F(Mutations, WidthOfRelaxedInstruction) {
     }
   }
   FAIL() << "nothing was relaxed";
+}
+
+// mov x@gottpoff(%rip), %rcx, the distance to the cell being 0x110ff: found by the soak.
+TEST_F(Mutations, DistanceLikeADescriptorCall) {
+  const Image parsed = *Image::Parse("test", pie_->image);
+  const LoadedImage loaded = LoadedImage::Load(parsed);
+  for (const std::vector<uint8_t>& distance : {std::vector<uint8_t>{0xff, 0x10, 1, 0}, {0x66, 0x90, 1, 0}}) {
+    std::vector<uint8_t> code = {0x48, 0x8b, 0x0d};
+    code.insert(code.end(), distance.begin(), distance.end());
+    ReferenceSite site;
+    site.form = Form::kTlsSequence;
+    site.offset = 3, site.width = 4, site.lead = 3;
+    const Operand operand = DecodeField({&loaded, code, 0x1000}, site);
+    EXPECT_EQ(operand.operation, Operation::kTlsOffset);
+    EXPECT_EQ(operand.detail, 1u) << "%rcx";
+  }
 }
 
 TEST_F(Mutations, SectionOfSymbol) {

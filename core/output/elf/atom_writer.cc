@@ -63,7 +63,9 @@ class AtomWriter {
   void FillHole(const OutputSection& section, uint64_t begin, uint64_t end) {
     const dwarf::Filler* filler = dwarf::Filler::For(section.name);
     if (filler == nullptr || begin >= end) return;
-    filler->Fill(file_.subspan(section.offset + begin, end - begin), begin, padding_abbrev_);
+    // The image was zeros.
+    const uint64_t size = end - begin, head = filler->zeros_behind_head() ? std::min(size, dwarf::Filler::kHead) : size;
+    filler->FillHead(file_.subspan(section.offset + begin, head), size, begin, padding_abbrev_);
   }
 
   uint64_t Write(const Unit& unit, AtomId id) {

@@ -144,9 +144,10 @@ class Placer {
   }
 
  private:
-  static int64_t HoleInDebugSection(absl::string_view name) {
+  static HoleShape HoleInDebugSection(absl::string_view name) {
     const dwarf::Filler* filler = dwarf::Filler::For(name);
-    return filler == nullptr ? -1 : static_cast<int64_t>(filler->min_hole());
+    if (filler == nullptr) return {};
+    return {static_cast<int64_t>(filler->min_hole()), filler->zeros_behind_head()};
   }
 
   void AddPaddingAbbrev() {
