@@ -89,7 +89,8 @@ step() {
       status=$?
       case $directive in
         *-fails) [ $status -ne 0 ] || fail "links" ;;
-        *-warns) [ $status -eq 0 ] || fail "does not link" ;;
+        *-warns) [ $status -eq 0 ] || fail "does not link"
+                 remember_link $driver "$@" ;;
         *) [ $status -eq 0 ] || fail "does not link"
            [ ! -s .output ] || fail "the linker complains"
            remember_link $driver "$@" ;;
