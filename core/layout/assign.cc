@@ -49,8 +49,8 @@ constexpr uint32_t kJoinedFlags = kSecAlloc | kSecWrite | kSecExec | kSecTls;
 
 class Assigner {
  public:
-  Assigner(const LinkOptions& options, const HoleRule& hole_rule, Program* program)
-      : options_(options), hole_rule_(hole_rule), program_(*program) {}
+  Assigner(const LinkOptions& options, const RoomRules& room, Program* program)
+      : options_(options), room_(room), program_(*program) {}
 
   Placement Run() {
     result_.places.resize(program_.atoms.size());
@@ -201,9 +201,9 @@ class Assigner {
         return InitPriority(program_.section(a).name) < InitPriority(program_.section(b).name);
       });
     }
-    const HoleShape holes = section.alloc() ? HoleShape{.least = 0} : hole_rule_(section.name);
+    const HoleShape holes = section.alloc() ? HoleShape{.least = 0} : room_.holes(section.name);
     section.padded = options_.incremental && PaddedInPlace(section);
-    const bool room = HasRoom(section) || (HasThreadRoom(section) && options_.kind != OutputKind::kShared);
+    const bool room = HasRoom(section) || (HasThreadRoom(section) && room_.threads);
     section.exact = !options_.incremental || !room || holes.least < 0 || section.padded;
     section.zero_tail = holes.zeros;
     uint64_t offset = 0;
@@ -225,7 +225,7 @@ class Assigner {
   }
 
   const LinkOptions& options_;
-  const HoleRule& hole_rule_;
+  const RoomRules& room_;
   Program& program_;
   Placement result_;
   absl::flat_hash_map<std::pair<absl::string_view, uint32_t>, uint32_t> by_name_;
@@ -266,8 +266,8 @@ absl::string_view OutputSectionName(const LinkOptions& options, const InputSecti
   return name;
 }
 
-Placement AssignSections(const LinkOptions& options, const HoleRule& hole_rule, Program* program) {
-  return Assigner(options, hole_rule, program).Run();
+Placement AssignSections(const LinkOptions& options, const RoomRules& room, Program* program) {
+  return Assigner(options, room, program).Run();
 }
 
 }  // namespace kitlink

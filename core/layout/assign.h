@@ -18,7 +18,12 @@ struct HoleShape {
   int64_t least = -1;   // the smallest that can be filled, in bytes; -1 when none can
   bool zeros = false;   // what fills them is zeros but for their head, so that long ones cost no more than short ones
 };
-using HoleRule = std::function<HoleShape(absl::string_view section)>;
+
+// What the format and the program say of the room in sections.
+struct RoomRules {
+  std::function<HoleShape(absl::string_view section)> holes;
+  bool threads = false;  // a thread's block may be larger than its variables
+};
 
 // True for sections whose pieces stand in order of the number in their names, and of the link among equal ones.
 bool GoesByPriority(SectionKind kind);
@@ -29,7 +34,7 @@ uint32_t InitPriority(absl::string_view name);
 // Makes output sections for all live atoms and merged sections, in order of first appearance, and lays the atoms out
 // in them: in order of units, init rows by priority. Addresses are not set. Merges strings on the way
 // (Program::merged, merged_inputs).
-Placement AssignSections(const LinkOptions& options, const HoleRule& hole_rule, Program* program);
+Placement AssignSections(const LinkOptions& options, const RoomRules& room, Program* program);
 
 }  // namespace kitlink
 

@@ -35,7 +35,7 @@ Assigned Assign(ProgramBuilder& builder) {
   Assigned result;
   result.program = builder.Resolve();
   EXPECT_TRUE(result.program.has_value()) << builder.messages;
-  if (result.program.has_value()) result.placement = AssignSections(builder.options, NoHoles, &*result.program);
+  if (result.program.has_value()) result.placement = AssignSections(builder.options, {NoHoles}, &*result.program);
   return result;
 }
 

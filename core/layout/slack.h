@@ -29,8 +29,7 @@ uint64_t PaddedCapacity(const OutputSection& section, ByteView bytes);
 // The reserve behind `used` bytes of such tables, which the last of them is lengthened by.
 uint64_t TableReserve(uint64_t used);
 
-// True for thread variables. Their offsets count from the end of their segment, so that room in it is all that there is; and
-// only a program has any to spare: what libraries ask for at start-up comes out of a small surplus.
+// True for thread variables. Offsets of a program's count from the end of their segment, so that room in it is all that there is.
 bool HasThreadRoom(const OutputSection& section);
 
 // True for loaded sections whose pieces lie side by side in the order of the link, because somebody may walk them from

@@ -129,7 +129,9 @@ class Placer {
     image_.frames = PlanFrames(options_, program_);
     image_.symtab = PlanSymtab(options_, program_, image_.demands);
     MergeTraits();
-    image_.placement = AssignSections(options_, HoleInDebugSection, &program_);
+    // What a library that has to be loaded at start-up takes of each thread comes out of a small surplus when it is not.
+    const bool threads = options_.kind != OutputKind::kShared || !image_.demands.static_tls;
+    image_.placement = AssignSections(options_, {HoleInDebugSection, threads}, &program_);
     AddSyntheticSections();
     MarkRelro();
     SortSections();
