@@ -202,6 +202,7 @@ bool GrpcConnection::Impl::Flush() {
   for (size_t done = 0; done < out.size();) {
     ssize_t count = send(fd, out.data() + done, out.size() - done, MSG_NOSIGNAL);
     if (count < 0 && errno == EINTR) continue;
+    if (count < 0 && errno == EAGAIN) return Fail("no answer");
     if (count < 0) return Broken(strerror(errno));
     done += static_cast<size_t>(count);
   }

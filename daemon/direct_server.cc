@@ -2,6 +2,7 @@
 
 #include <poll.h>
 #include <sys/epoll.h>
+#include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -16,6 +17,11 @@ namespace {
 
 // Who has just connected is about to ask: so long a thread waits for that before the connection comes to rest.
 constexpr int kAboutToAskMs = 10;
+constexpr int kMostWaits = 4;  // for the pieces of a long request
+// What is read of one connection before others, and its own calls, are seen to.
+constexpr size_t kMostAtOnce = 1 << 20;
+// A client that asks again and again and takes no answers is not served any more before it does.
+constexpr size_t kMostUnsent = 16 << 20;
 
 }  // namespace
 
@@ -34,7 +40,7 @@ class DirectServer::Connection : public std::enable_shared_from_this<Connection>
   };
   // Takes what has come, sends what there is to send, and begins the next call.
   void Work(Place place);
-  void Answer(int32_t stream, const std::vector<std::string>& messages, const absl::Status& status);
+  bool Answer(int32_t stream, const std::vector<std::string>& messages, const absl::Status& status);
   bool gone() const {
     pollfd wait{fd_, POLLRDHUP, 0};
     return poll(&wait, 1, 0) != 0;
@@ -45,12 +51,14 @@ class DirectServer::Connection : public std::enable_shared_from_this<Connection>
   void HangUpWhenIdle() {
     absl::MutexLock lock(&mutex_);
     closing_ = true;
-    if (!answering_ && unsent_.empty()) HangUp();
+    if (!answering_ && Settled()) HangUp();
   }
 
  private:
-  // All there is to be read now. False at the end.
+  // All there is to be read now, or as much as is read at once. False at the end.
   bool Read(bool patient) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // All answers are out.
+  bool Settled() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return unsent_.empty() && !wire_->amid_answer(); }
   // As much as the client takes. False when it takes nothing any more.
   bool Flush() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Begin(Place place);
@@ -64,6 +72,7 @@ class DirectServer::Connection : public std::enable_shared_from_this<Connection>
   bool watched_ ABSL_GUARDED_BY(mutex_) = false;    // epoll knows it
   bool answering_ ABSL_GUARDED_BY(mutex_) = false;  // a call is with its handler
   bool closing_ ABSL_GUARDED_BY(mutex_) = false;
+  bool broken_ ABSL_GUARDED_BY(mutex_) = false;  // what it says makes no sense: nothing more is read
 };
 
 class DirectServer::Call final : public DirectCall {
@@ -72,8 +81,8 @@ class DirectServer::Call final : public DirectCall {
       : DirectCall(std::move(call.method), std::move(call.request)), connection_(std::move(connection)), stream_(call.stream) {}
 
   bool cancelled() const override { return connection_->gone(); }
-  void Answer(const std::vector<std::string>& messages, const absl::Status& status) override {
-    connection_->Answer(stream_, messages, status);
+  bool Answer(const std::vector<std::string>& messages, const absl::Status& status) override {
+    return connection_->Answer(stream_, messages, status);
   }
 
  private:
@@ -83,21 +92,25 @@ class DirectServer::Call final : public DirectCall {
 
 bool DirectServer::Connection::Read(bool patient) {
   std::array<char, 64 << 10> buffer;
-  for (;;) {
+  int waits = patient ? kMostWaits : 0;
+  for (size_t total = 0; !broken_ && total < kMostAtOnce;) {
     const ssize_t count = recv(fd_, buffer.data(), buffer.size(), MSG_DONTWAIT);
     if (count > 0) {
-      patient = false;
-      if (!wire_->Receive({buffer.data(), static_cast<size_t>(count)})) return false;
+      total += static_cast<size_t>(count);
+      broken_ = !wire_->Receive({buffer.data(), static_cast<size_t>(count)});
       // A whole request, as a rule; looking for more would cost a system call.
-      if (static_cast<size_t>(count) < buffer.size() && !wire_->calls().empty()) return true;
+      if (static_cast<size_t>(count) < buffer.size() && wire_->has_call()) return true;
       continue;
     }
     if (count == 0) return false;
     if (errno == EINTR) continue;
     if (errno != EAGAIN) return false;
+    // A request that is longer than the client's first window goes on when the client has heard of ours.
+    if (waits-- == 0 || (total != 0 && !wire_->amid_request()) || !Flush()) return true;
     pollfd wait{fd_, POLLIN, 0};
-    if (!std::exchange(patient, false) || poll(&wait, 1, kAboutToAskMs) <= 0) return true;
+    if (poll(&wait, 1, kAboutToAskMs) <= 0) return true;
   }
+  return !broken_;
 }
 
 bool DirectServer::Connection::Flush() {
@@ -119,8 +132,8 @@ void DirectServer::Connection::Work(Place place) {
     absl::MutexLock lock(&mutex_);
     // The request of a client that hung up meanwhile is a call all the same: its handler sees to that.
     const bool more = Read(place == Place::kNew);
-    const bool open = Flush() && more && !(closing_ && unsent_.empty());
-    answering_ = !wire_->calls().empty();
+    const bool open = Flush() && more && !(closing_ && Settled());
+    answering_ = wire_->has_call() && unsent_.size() < kMostUnsent;
     if (!answering_ && open) {
       Rest();
       return;
@@ -136,8 +149,7 @@ void DirectServer::Connection::Begin(Place place) {
   {
     absl::MutexLock lock(&mutex_);
     if (answering_) {
-      call = std::make_shared<Call>(shared_from_this(), std::move(wire_->calls().front()));
-      wire_->calls().pop_front();
+      call = std::make_shared<Call>(shared_from_this(), wire_->Take());
     }
   }
   if (call == nullptr) {
@@ -149,17 +161,18 @@ void DirectServer::Connection::Begin(Place place) {
   }
 }
 
-void DirectServer::Connection::Answer(int32_t stream, const std::vector<std::string>& messages, const absl::Status& status) {
+bool DirectServer::Connection::Answer(int32_t stream, const std::vector<std::string>& messages, const absl::Status& status) {
   absl::MutexLock lock(&mutex_);
-  wire_->Answer(stream, messages, status);
-  const bool open = Flush();
+  const bool said = wire_->Answer(stream, messages, status);
+  const bool open = Flush() && said && !broken_;
   answering_ = false;
-  if (!open || (closing_ && unsent_.empty())) HangUp();
-  if (wire_->calls().empty()) {
+  if (!open || (closing_ && Settled())) HangUp();
+  if (!open || !wire_->has_call() || unsent_.size() >= kMostUnsent) {
     Rest();  // also after hanging up: epoll tells of it
   } else {
     server_->pool_->Post([self = shared_from_this()] { self->Work(Place::kPool); });
   }
+  return open;
 }
 
 void DirectServer::Connection::Rest() {
@@ -174,9 +187,17 @@ void DirectServer::Connection::Rest() {
 }
 
 DirectServer::DirectServer(Handler handler, WorkerPool* pool)
-    : handler_(std::move(handler)), pool_(pool), epoll_(epoll_create1(EPOLL_CLOEXEC)) {}
+    : handler_(std::move(handler)), pool_(pool), epoll_(epoll_create1(EPOLL_CLOEXEC)), empty_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
+  epoll_event event{};
+  event.events = EPOLLIN;
+  event.data.fd = empty_;
+  epoll_ctl(epoll_, EPOLL_CTL_ADD, empty_, &event);
+}
 
-DirectServer::~DirectServer() { close(epoll_); }
+DirectServer::~DirectServer() {
+  close(empty_);
+  close(epoll_);
+}
 
 void DirectServer::Serve(int fd) {
   std::unique_ptr<GrpcWire> wire = GrpcWire::Make();
@@ -213,8 +234,13 @@ void DirectServer::Poll() {
 }
 
 void DirectServer::Forget(int fd) {
+  std::shared_ptr<Connection> last;  // goes without the lock
   absl::MutexLock lock(&mutex_);
-  connections_.erase(fd);
+  if (const auto found = connections_.find(fd); found != connections_.end()) {
+    last = std::move(found->second);
+    connections_.erase(found);
+  }
+  if (closed_ && connections_.empty()) eventfd_write(empty_, 1);
 }
 
 bool DirectServer::empty() const {

@@ -29,8 +29,9 @@ class DirectCall {
 
   // True once the client is gone.
   virtual bool cancelled() const = 0;
-  // Ends the call with `messages` and `status`; once. Does not block: what the client does not take yet follows by itself.
-  virtual void Answer(const std::vector<std::string>& messages, const absl::Status& status) = 0;
+  // Ends the call with `messages` and `status`; once. Does not block: what the client does not take yet follows by itself. False
+  // when the client is gone.
+  virtual bool Answer(const std::vector<std::string>& messages, const absl::Status& status) = 0;
 
  protected:
   DirectCall(std::string method, std::string request) : method_(std::move(method)), request_(std::move(request)) {}
@@ -60,7 +61,7 @@ class DirectServer {
   // Hangs up wherever no call is running, and after those that are; Poll has to go on until `empty` to see the last answers
   // out. What was not begun its client asks somebody else.
   void Close();
-  // No connections are left.
+  // No connections are left. Once closed, `fd` is readable when that becomes true.
   bool empty() const;
 
  private:
@@ -73,6 +74,7 @@ class DirectServer {
   const Handler handler_;
   WorkerPool* const pool_;
   const int epoll_;
+  const int empty_;  // an eventfd that `epoll_` watches
   mutable absl::Mutex mutex_;
   std::map<int, std::shared_ptr<Connection>> connections_ ABSL_GUARDED_BY(mutex_);  // by descriptor
   bool closed_ ABSL_GUARDED_BY(mutex_) = false;

@@ -87,8 +87,10 @@ class DirectServerTest : public testing::Test {
         ++released_;
       }).detach();
       held_.fetch_add(1);
-    } else {
+    } else if (call->method() == "/test/fail") {
       call->Answer({}, absl::NotFoundError("100% nothing\n\xc3\xbc"));
+    } else {
+      call->Answer({}, absl::UnimplementedError(call->method() + std::string(1 << 20, '%')));
     }
   }
 
@@ -278,6 +280,92 @@ TEST_F(DirectServerTest, WhoDoesNotReadHoldsUpNobody) {
     kill(child, SIGKILL);
     waitpid(child, nullptr, 0);
   }
+}
+
+TEST_F(DirectServerTest, ClientsThatTakeNoAnswersAreNotServedForEver) {
+  const pid_t child = fork();
+  if (child == 0) {
+    // Stops listening at the first message of each answer, so that nothing is taken from the socket.
+    auto connection = Connect();
+    const std::string large(8 << 20, 'l');
+    for (int i = 0; i < 20; ++i) connection->Call("/test/echo", large, [](std::string_view) { return false; });
+    pause();
+  }
+  while (calls_ < 2) std::this_thread::yield();
+  std::this_thread::sleep_for(std::chrono::milliseconds(300));
+  ExpectServes();
+  kill(child, SIGKILL);
+  waitpid(child, nullptr, 0);
+}
+
+// A client that has the smallest window, and takes its time: the answer is out before the server hangs up.
+TEST_F(DirectServerTest, ClosingLetsAnswersOut) {
+  auto channel = grpc::CreateChannel("unix:" + path(), grpc::InsecureChannelCredentials());
+  grpc::GenericStub stub(channel);
+  grpc::ClientContext context;
+  grpc::CompletionQueue queue;
+  const grpc::Slice slice(std::string(3 << 20, 'x'));
+  grpc::ByteBuffer request(&slice, 1), answer;
+  auto call = stub.PrepareCall(&context, "/test/echo", &queue);
+  void* tag = nullptr;
+  bool ok = false;
+  call->StartCall(nullptr);
+  ASSERT_TRUE(queue.Next(&tag, &ok) && ok);
+  call->WriteLast(request, grpc::WriteOptions(), nullptr);
+  ASSERT_TRUE(queue.Next(&tag, &ok) && ok);
+  while (calls_ < 1) std::this_thread::yield();
+  server_->Close();
+  for (int message = 0; message < 2; ++message) {
+    call->Read(&answer, nullptr);
+    ASSERT_TRUE(queue.Next(&tag, &ok) && ok) << message;
+    EXPECT_EQ(answer.Length(), slice.size());
+  }
+  grpc::Status status;
+  call->Finish(&status, nullptr);
+  ASSERT_TRUE(queue.Next(&tag, &ok) && ok);
+  EXPECT_TRUE(status.ok()) << status.error_message();
+}
+
+TEST_F(DirectServerTest, CallsThatWereGivenUpAreNotBegun) {
+  auto channel = grpc::CreateChannel("unix:" + path(), grpc::InsecureChannelCredentials());
+  grpc::GenericStub stub(channel);
+  grpc::CompletionQueue queue;
+  auto begin = [&](grpc::ClientContext* context, const char* method) {
+    auto call = stub.PrepareCall(context, method, &queue);
+    void* tag = nullptr;
+    bool ok = false;
+    call->StartCall(nullptr);
+    EXPECT_TRUE(queue.Next(&tag, &ok) && ok);
+    const grpc::Slice slice("x");
+    call->WriteLast(grpc::ByteBuffer(&slice, 1), grpc::WriteOptions(), nullptr);
+    EXPECT_TRUE(queue.Next(&tag, &ok) && ok);
+    return call;
+  };
+  grpc::ClientContext first_context, second_context;
+  auto first = begin(&first_context, "/test/hold");
+  while (held_ < 1) std::this_thread::yield();
+  auto second = begin(&second_context, "/test/fail");
+  second_context.TryCancel();
+  std::this_thread::sleep_for(std::chrono::milliseconds(100));
+  release_.Notify();
+  grpc::ByteBuffer answer;
+  first->Read(&answer, nullptr);
+  void* tag = nullptr;
+  bool ok = false;
+  ASSERT_TRUE(queue.Next(&tag, &ok) && ok);
+  ExpectServes();
+  EXPECT_EQ(calls_, 2) << "hold and echo";
+  grpc::Status status;
+  for (auto* call : {first.get(), second.get()}) {
+    call->Finish(&status, nullptr);
+    ASSERT_TRUE(queue.Next(&tag, &ok));
+  }
+}
+
+TEST_F(DirectServerTest, LongTextsOfErrorsAreCut) {
+  const CallStatus status = Connect()->Call("/" + std::string(60000, 'x'), "", [](std::string_view) { return true; });
+  EXPECT_FALSE(status.ok());
+  ExpectServes();
 }
 
 class BusyDirectServerTest : public DirectServerTest {

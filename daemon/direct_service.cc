@@ -20,17 +20,19 @@ class DirectEventStream final : public EventStream {
 
   Request request;
 
-  bool cancelled() const override { return call_->cancelled(); }
+  bool cancelled() const override { return gone_ || call_->cancelled(); }
+  bool delivered() const override { return !gone_; }
   void Send(std::vector<v1::LinkEvent> events, absl::Status status) override {
     std::vector<std::string> messages;
     for (const v1::LinkEvent& event : events) messages.push_back(event.SerializeAsString());
-    call_->Answer(messages, status);
+    gone_ = !call_->Answer(messages, status);
     if (done) done(this);
     delete this;
   }
 
  private:
   const std::shared_ptr<DirectCall> call_;
+  bool gone_ = false;  // before it had the answer
 };
 
 bool Parse(DirectCall& call, google::protobuf::Message* request) {

@@ -27,6 +27,8 @@ class EventStream {
 
   // True once the client is gone.
   virtual bool cancelled() const = 0;
+  // After Send: the client was there for the answer.
+  virtual bool delivered() const = 0;
   // Sends `events`, then ends the call with `status`. Nobody may use the stream afterwards.
   virtual void Send(std::vector<v1::LinkEvent> events, absl::Status status) = 0;
 
@@ -41,6 +43,7 @@ class EventStream {
 class GrpcEventStream final : public EventStream, public grpc::ServerWriteReactor<v1::LinkEvent> {
  public:
   bool cancelled() const override { return cancelled_.load(); }
+  bool delivered() const override { return !cancelled(); }
   void Send(std::vector<v1::LinkEvent> events, absl::Status status) override {
     events_ = std::move(events);
     status_ = ToGrpc(status);

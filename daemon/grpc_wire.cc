@@ -14,6 +14,7 @@ namespace {
 
 constexpr int32_t kLargestWindow = 0x7fffffff;
 constexpr uint32_t kMaxCalls = 100;  // at once on one connection
+constexpr size_t kLongestText = 4096;  // of a status; headers have to be short
 constexpr size_t kPrefix = 5;  // a gRPC message's: compressed flag, length in network order
 
 nghttp2_nv Header(absl::string_view name, absl::string_view value) {
@@ -58,7 +59,7 @@ struct GrpcWire::Callbacks {
 
   static int OnBegin(nghttp2_session*, const nghttp2_frame* frame, void* self) {
     const bool request = frame->hd.type == NGHTTP2_HEADERS && frame->headers.cat == NGHTTP2_HCAT_REQUEST;
-    if (request) Of(self)->streams_.try_emplace(frame->hd.stream_id);
+    if (request) Of(self)->partial_ += Of(self)->streams_.try_emplace(frame->hd.stream_id).second;
     return 0;
   }
 
@@ -74,7 +75,8 @@ struct GrpcWire::Callbacks {
   static int OnData(nghttp2_session*, uint8_t, int32_t id, const uint8_t* data, size_t length, void* self) {
     Stream* stream = Of(self)->Find(id);
     if (stream == nullptr) return 0;
-    if (length > kMaxRequest - stream->request.size()) return NGHTTP2_ERR_CALLBACK_FAILURE;
+    if (length > kMostWaiting - Of(self)->waiting_) return NGHTTP2_ERR_CALLBACK_FAILURE;
+    Of(self)->waiting_ += length;
     stream->request.append(reinterpret_cast<const char*>(data), length);
     return 0;
   }
@@ -85,8 +87,20 @@ struct GrpcWire::Callbacks {
     return 0;
   }
 
+  // Answered, or given up: then nobody need begin it.
   static int OnClose(nghttp2_session*, int32_t id, uint32_t, void* self) {
-    Of(self)->streams_.erase(id);
+    GrpcWire& wire = *Of(self);
+    const auto found = wire.streams_.find(id);
+    if (found == wire.streams_.end()) return 0;
+    wire.waiting_ -= found->second.request.size();
+    wire.partial_ -= !found->second.complete;
+    wire.answering_ -= found->second.answered;
+    wire.streams_.erase(found);
+    const auto call = std::find_if(wire.calls_.begin(), wire.calls_.end(), [&](const Call& c) { return c.stream == id; });
+    if (call != wire.calls_.end()) {
+      wire.waiting_ -= call->request.size();
+      wire.calls_.erase(call);
+    }
     return 0;
   }
 
@@ -144,19 +158,33 @@ bool GrpcWire::Receive(absl::string_view bytes) {
 
 void GrpcWire::Complete(int32_t id) {
   Stream* stream = Find(id);
-  if (stream == nullptr) return;
-  if (absl::Status status = TakeMessage(&stream->request); !status.ok()) {
+  if (stream == nullptr || stream->complete) return;
+  stream->complete = true;
+  --partial_;
+  std::string request = std::exchange(stream->request, std::string());
+  waiting_ -= request.size();
+  if (absl::Status status = TakeMessage(&request); status.ok()) {
+    waiting_ += request.size();
+    calls_.push_back({id, std::move(stream->method), std::move(request)});
+  } else {
     Answer(id, {}, status);
-    return;
   }
-  calls_.push_back({id, std::move(stream->method), std::move(stream->request)});
 }
 
-void GrpcWire::Answer(int32_t id, const std::vector<std::string>& messages, const absl::Status& status) {
+GrpcWire::Call GrpcWire::Take() {
+  Call call = std::move(calls_.front());
+  calls_.pop_front();
+  waiting_ -= call.request.size();
+  return call;
+}
+
+bool GrpcWire::Answer(int32_t id, const std::vector<std::string>& messages, const absl::Status& status) {
   Stream* stream = Find(id);
-  if (stream == nullptr) return;
+  if (stream == nullptr || stream->answered) return true;
+  stream->answered = true;
+  ++answering_;
   stream->code = absl::StrCat(static_cast<int>(status.code()));
-  stream->message = EncodePercent(status.message());
+  stream->message = EncodePercent(status.message().substr(0, kLongestText));
   for (const std::string& message : messages) stream->answer += Prefixed(message);
   const nghttp2_nv headers[] = {Header(":status", "200"), Header("content-type", "application/grpc"),
                                 Header("grpc-status", stream->code), Header("grpc-message", stream->message)};
@@ -166,8 +194,7 @@ void GrpcWire::Answer(int32_t id, const std::vector<std::string>& messages, cons
   // Without messages the status is all there is, and comes with the headers.
   const bool bare = stream->answer.empty();
   const size_t count = !bare ? 2 : stream->message.empty() ? 3 : 4;
-  // It fails when memory is short; then the client hears nothing, and gives up when the connection is closed.
-  nghttp2_submit_response(session_, id, headers, count, bare ? nullptr : &provider);
+  return nghttp2_submit_response(session_, id, headers, count, bare ? nullptr : &provider) == 0;
 }
 
 bool GrpcWire::Send(std::string* out) {

@@ -218,7 +218,7 @@ void LinkerService::Answer(EventStream* stream, Session::Turn& turn, absl::strin
 void LinkerService::Finish(EventStream* stream) {
   std::shared_ptr<Session> session = std::move(stream->session);
   std::string summary = std::move(stream->summary);
-  if (stream->cancelled()) absl::StrAppend(&summary, " (the client went away)");
+  if (!stream->delivered()) absl::StrAppend(&summary, " (the client went away)");
   if (session != nullptr) session->SettleSoon();
   // Off gRPC's thread, which the next request may be waiting for. The lifecycle counts this as part of the link, so
   // that nothing here outlives the service.

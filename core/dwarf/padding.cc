@@ -99,6 +99,7 @@ class InfoFiller : public Filler {
  public:
   uint64_t min_hole() const override { return 11 + 3; }  // readelf warns of a block of no bytes at the end
   bool zeros_behind_head() const override { return true; }
+  bool terse() const override { return true; }
   void FillHead(MutableBytes head, uint64_t size, uint64_t, uint64_t padding_abbrev) const override {
     if (size == 0) return;
     Writer out(head, size);
@@ -113,6 +114,7 @@ class TypesFiller : public Filler {
  public:
   uint64_t min_hole() const override { return kHeader + 3; }
   bool zeros_behind_head() const override { return true; }
+  bool terse() const override { return true; }
   void FillHead(MutableBytes head, uint64_t size, uint64_t offset, uint64_t padding_abbrev) const override {
     if (size == 0) return;
     Writer out(head, size);
@@ -132,6 +134,7 @@ class LineFiller : public Filler {
  public:
   uint64_t min_hole() const override { return kHeader; }
   bool zeros_behind_head() const override { return true; }
+  bool terse() const override { return true; }
   void FillHead(MutableBytes head, uint64_t size, uint64_t, uint64_t) const override {
     if (size == 0) return;
     Writer out(head, size);

@@ -30,6 +30,8 @@ class Filler {
   virtual void FillHead(MutableBytes head, uint64_t size, uint64_t offset, uint64_t padding_abbrev) const = 0;
   // All fillers of this kind are zeros from kHead on, however long: a hole of zeros is filled by its head.
   virtual bool zeros_behind_head() const { return false; }
+  // Tools that list the section say no more of a long hole than of a short one.
+  virtual bool terse() const { return false; }
   static constexpr uint64_t kHead = 128;
 };
 

@@ -205,7 +205,7 @@ class Assigner {
     section.padded = options_.incremental && PaddedInPlace(section);
     const bool room = HasRoom(section) || (HasThreadRoom(section) && room_.threads);
     section.exact = !options_.incremental || !room || holes.least < 0 || section.padded;
-    section.zero_tail = holes.zeros;
+    section.long_tail = holes.long_ones;
     uint64_t offset = 0;
     for (AtomId atom : section.atoms) {
       const InputSection& input = program_.section(atom);

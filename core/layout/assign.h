@@ -16,7 +16,7 @@ absl::string_view OutputSectionName(const LinkOptions& options, const InputSecti
 // What holes in a section that is not loaded may be like.
 struct HoleShape {
   int64_t least = -1;   // the smallest that can be filled, in bytes; -1 when none can
-  bool zeros = false;   // what fills them is zeros but for their head, so that long ones cost no more than short ones
+  bool long_ones = false;  // long ones cost no more than short ones, neither to fill nor to read over
 };
 
 // What the format and the program say of the room in sections.

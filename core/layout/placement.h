@@ -24,7 +24,7 @@ struct OutputSection {
   int synthetic = 0;  // 0: none
   bool exact = true;  // its pieces must lie side by side, so no slack between them (init rows, sets, fragments)
   bool padded = false;  // exact, but for tables that are lengthened to fill their slots (see slack.h)
-  bool zero_tail = false;  // what is free behind the last slot is filled with zeros but for its head
+  bool long_tail = false;  // much may be free behind the last slot: it costs nothing to fill
   bool rows = false;    // exact, with a reserve behind the last piece, in which more may come (see slack.h)
   bool relro = false;
   std::vector<AtomId> atoms;  // in order of place

@@ -71,7 +71,7 @@ uint64_t TailReserve(const OutputSection& section, uint64_t used) {
   const uint64_t least = (section.flags & kSecExec) ? 32 << 10 : 8 << 10;
   // The tail of a debug section is filled anew whenever something is taken from it, so it is kept short, unless only the head
   // of the filler has to be written. One unit with a new template may need some megabytes there.
-  const uint64_t most = section.alloc() ? 8 << 20 : section.zero_tail ? 16 << 20 : 256 << 10;
+  const uint64_t most = section.alloc() ? 8 << 20 : section.long_tail ? 16 << 20 : 256 << 10;
   return AlignUp(std::min<uint64_t>(std::max(used / 8, least), most), 64);
 }
 

@@ -37,11 +37,11 @@ TEST(Slack, HolesInDebugSectionsAreFillableOrAbsent) {
   }
 }
 
-TEST(Slack, LongTailsAreForThoseThatFillThemWithZeros) {
+TEST(Slack, LongTailsAreForThoseThatNeedNotFillThem) {
   OutputSection info = Section(".debug_info", 0, false);
   const uint64_t used = 40 << 20;
   EXPECT_LE(TailReserve(info, used), 256u << 10);
-  info.zero_tail = true;
+  info.long_tail = true;
   EXPECT_GE(TailReserve(info, used), 4u << 20);
 }
 

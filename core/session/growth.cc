@@ -12,7 +12,7 @@ namespace kitlink {
 namespace {
 
 constexpr uint64_t kLeastGrowth = 64 << 10;
-constexpr uint64_t kLongestTail = 256 << 10;
+constexpr uint64_t kLongestTail = 256 << 10;  // of a section that is not loaded and moves: written with it
 constexpr uint64_t kLargestMove = 8 << 20;  // bytes of a section that is not loaded: copying takes a few milliseconds
 
 uint64_t Grown(const SectionMemory& section, uint64_t bytes, uint64_t least) {
@@ -59,7 +59,7 @@ bool GrowUnloaded(SectionId id, uint64_t bytes, Memory* memory) {
   request.output_section = id.value;
   request.name = section.name;
   request.flags = section.flags;
-  // What is free is filled anew whenever some is taken, so it is kept short.
+  // What is free is written along, so it is kept short.
   request.size = section.size + std::min(Grown(section, bytes, kLeastGrowth), std::max(kLongestTail, AlignUp(2 * bytes, 4096)));
   const std::optional<GrowthPlace> place = memory->tables->Grow(request);
   if (!place) return false;

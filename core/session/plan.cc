@@ -23,8 +23,8 @@
 namespace kitlink {
 namespace {
 
-// The tail of a filled section got shorter, or longer: `was` is what it was. What is filled with zeros but for its head is
-// zeros already where it was free before.
+// The tail of a filled section got shorter: `was` is what it was. What is filled with zeros but for its head is zeros already
+// where it was free before.
 void FillTail(const Memory& memory, SectionId id, Room was, Room is, std::vector<Mutation>* mutations) {
   const SectionMemory& home = memory.sections[id.value];
   const dwarf::Filler* filler = dwarf::Filler::For(home.name);

@@ -60,11 +60,18 @@ class SiteGatherer {
     }
   }
 
-  // Debug information speaks of its own object's code and data, though another's copy may be in the image.
+  // Debug information speaks of its own object's code and data: where these were discarded, it says so, though another's copy
+  // is in the image.
   void GatherUnloaded(const InputSection& section) {
     for (const Reloc& reloc : section.relocs) {
-      if (Target(reloc) != nullptr && object_.symbols[reloc.symbol].section >= object_.sections.size()) Add(section, reloc);
+      if (Target(reloc) != nullptr && !Discarded(object_.symbols[reloc.symbol].section)) Add(section, reloc);
     }
+  }
+
+  bool Discarded(uint32_t section) const {
+    if (section >= object_.sections.size()) return false;
+    const uint32_t atom = unit_.atom_of[section];
+    return atom >= unit_.atoms.size() || (unit_.atoms[atom].state != AtomMemory::kPlaced && unit_.atoms[atom].state != AtomMemory::kMerged);
   }
 
   void GatherFrames(const InputSection& section) {

@@ -134,6 +134,18 @@ TEST_F(SitesTest, OfOwnCopiesThatWereDiscardedAreInCodeOnly) {
   EXPECT_THAT(Sites("t"), ElementsAre(".text.a+4"));
 }
 
+// One that lost to another unit's, without a group, is in the image, but its debug information means the winner's.
+TEST_F(SitesTest, OfOwnDefinitionsThatLostAreEverywhere) {
+  ObjBuilder user = ObjBuilder()
+                        .Section(".data.t", std::string(8, 't'))
+                        .Symbol("target", ".data.t", {0, 8, STB_WEAK, STT_OBJECT, STV_DEFAULT})
+                        .Section(".debug_info", std::string(16, '\0'))
+                        .Reloc(".debug_info", 8, kAbs64, "target", 0)
+                        .StackNote();
+  Link(user);
+  EXPECT_THAT(Sites("target"), ElementsAre(".debug_info+8"));
+}
+
 TEST_F(SitesTest, OfAUnitThatWasNotCapturedMustBeRead) {
   Link(Load());
   const std::vector<SymbolId> both = {Name("target"), Name("other")};

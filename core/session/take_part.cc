@@ -138,7 +138,7 @@ class PartDecider {
     const auto offer = memory_.offers.find(id);
     if (offer == memory_.offers.end()) return false;
     const UnitMemory& memory = memory_.units[unit.value];
-    return !memory.gone || memory.file != offer->second.file || memory.rank.member != offer->second.member;
+    return offer->second.several || !memory.gone || memory.file != offer->second.file || memory.rank.member != offer->second.member;
   }
 
   enum class Need { kYes, kNo, kUnknown };
@@ -171,7 +171,8 @@ class PartDecider {
       if (!memory_.units[reached[i].value].lazy) return true;
       for (const GlobalMemory& global : Says(reached[i])) {
         if (!Defines(&global) || global.binding == SymbolBinding::kWeak || !global.symbol.valid()) continue;
-        if (OthersOffer(global.symbol, reached[i])) continue;
+        // A library that has the name, too, may come first.
+        if (memory_.symbols[global.symbol.value].shared || OthersOffer(global.symbol, reached[i])) continue;
         const std::vector<UnitId> users = UsersOf(global.symbol);
         if ((steps -= static_cast<int>(users.size()) + 1) < 0) return false;
         const bool rivals = std::any_of(users.begin(), users.end(), [&](UnitId user) {
@@ -220,13 +221,14 @@ class PartDecider {
     }
     const SymbolMemory& symbol = memory_.symbols[id.value];
     Need need = RootNeed(id);
-    if (symbol.shared && need == Need::kNo) need = Need::kUnknown;
     for (UnitId user : users) {
       if (need == Need::kYes) break;
       if (user == unit || !Wants(Now(user, id))) continue;
       const Need chain = Needed(user, seen, steps);
       if (chain != Need::kNo) need = chain;
     }
+    // A library that has the name may come first, and one that asks for it may be the reason.
+    if (symbol.shared) return Need::kUnknown;
     return contested && need != Need::kNo ? Need::kUnknown : need;
   }
 

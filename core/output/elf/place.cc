@@ -149,7 +149,7 @@ class Placer {
   static HoleShape HoleInDebugSection(absl::string_view name) {
     const dwarf::Filler* filler = dwarf::Filler::For(name);
     if (filler == nullptr) return {};
-    return {static_cast<int64_t>(filler->min_hole()), filler->zeros_behind_head()};
+    return {static_cast<int64_t>(filler->min_hole()), filler->zeros_behind_head() && filler->terse()};
   }
 
   void AddPaddingAbbrev() {
