@@ -34,6 +34,8 @@ struct Mutation {
 struct ImagePatch {
   std::vector<Mutation> mutations;
   uint64_t image_size = 0;  // bytes that the image has from now on, if they are more than before; what is new is zero
+  // Copies what the image held there when the patch was planned; false where nobody has looked. Null: nobody has anywhere.
+  std::function<bool(uint64_t offset, MutableBytes into)> before = nullptr;
 };
 
 // Reads `into.size()` bytes of an image at `offset`.

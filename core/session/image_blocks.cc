@@ -9,12 +9,24 @@ absl::Status ImageBlocks::Read(uint64_t offset, MutableBytes into) {
   if (into.size() > kMostKept || offset >= size_) return ReadThrough(offset, into);
   const uint64_t end = offset + into.size();
   if (absl::Status status = Load(offset / kBlock, (end + kBlock - 1) / kBlock); !status.ok()) return status;
-  for (uint64_t at = offset; at < end;) {
+  Copy(offset, into);
+  return absl::OkStatus();
+}
+
+bool ImageBlocks::Known(uint64_t offset, MutableBytes into) const {
+  for (uint64_t block = offset / kBlock; block * kBlock < offset + into.size(); ++block) {
+    if (!blocks_.contains(block)) return false;
+  }
+  Copy(offset, into);
+  return true;
+}
+
+void ImageBlocks::Copy(uint64_t offset, MutableBytes into) const {
+  for (uint64_t at = offset, end = offset + into.size(); at < end;) {
     const uint64_t in_block = at % kBlock, length = std::min(kBlock - in_block, end - at);
     std::copy_n(blocks_.at(at / kBlock) + in_block, length, into.begin() + static_cast<ptrdiff_t>(at - offset));
     at += length;
   }
-  return absl::OkStatus();
 }
 
 // Reads the blocks of [begin, end) that are not there, those that stand together at once.

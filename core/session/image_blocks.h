@@ -18,13 +18,15 @@ namespace kitlink {
 // zeros: it may be about to grow. For one plan, during which nobody may write the image. Not thread safe.
 class ImageBlocks {
  public:
-  // REQUIRES: `read` outlives this; the image has `size` bytes.
+  // REQUIRES: `read` lives as long as something is read; the image has `size` bytes.
   ImageBlocks(const ImageReader& read, uint64_t size) : read_(read), size_(size) {}
   ImageBlocks(const ImageBlocks&) = delete;
   ImageBlocks& operator=(const ImageBlocks&) = delete;
 
   // Whatever the reader fails with.
   absl::Status Read(uint64_t offset, MutableBytes into);
+  // Copies what has been read. False, and nothing copied, when not all of it was. The reader need not live any more.
+  bool Known(uint64_t offset, MutableBytes into) const;
 
  private:
   static constexpr uint64_t kBlock = 4096;
@@ -36,6 +38,8 @@ class ImageBlocks {
   // Room for that many bytes, whole blocks, as long as this lives.
   uint8_t* Allocate(uint64_t size);
   absl::Status ReadThrough(uint64_t offset, MutableBytes into) const;
+  // REQUIRES: the blocks are there.
+  void Copy(uint64_t offset, MutableBytes into) const;
 
   const ImageReader& read_;
   const uint64_t size_;

@@ -68,6 +68,20 @@ TEST_F(ImageBlocksTest, ReadsEachBlockOnce) {
   EXPECT_EQ(bytes_read_, 5 * 4096u);
 }
 
+TEST_F(ImageBlocksTest, KnowsWhatItHasReadAndNoMore) {
+  ImageBlocks blocks(reader_, image_.size());
+  std::vector<uint8_t> bytes(5000, 0xee);
+  Read(&blocks, 4096, 8192);
+  EXPECT_TRUE(blocks.Known(5000, absl::MakeSpan(bytes)));
+  EXPECT_EQ(bytes, Expected(5000, 5000));
+  const std::vector<uint8_t> same = bytes;
+  for (uint64_t offset : {4095ull, 8000ull, 20'000ull, 199'999ull, 1ull << 40}) {
+    EXPECT_FALSE(blocks.Known(offset, absl::MakeSpan(bytes))) << offset;
+  }
+  EXPECT_EQ(bytes, same);
+  EXPECT_EQ(reads_, 1);
+}
+
 TEST_F(ImageBlocksTest, AFailureIsNotKept) {
   ImageBlocks blocks(reader_, image_.size());
   fails_ = true;

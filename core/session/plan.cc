@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <iterator>
+#include <memory>
 #include <utility>
 
 #include "absl/container/flat_hash_map.h"
@@ -277,8 +278,8 @@ std::optional<GateRefusal> RemoveNames(const GatePass& pass, const Memory& memor
 
 std::variant<Plan, GateRefusal> PlanPatch(const GatePass& pass, const Memory& memory, const MoveRules& rules,
                                           const ImageReader& image) {
-  ImageBlocks blocks(image, memory.image_size);
-  const ImageReader read = [&](uint64_t offset, MutableBytes into) { return blocks.Read(offset, into); };
+  const auto blocks = std::make_shared<ImageBlocks>(image, memory.image_size);
+  const ImageReader read = [&](uint64_t offset, MutableBytes into) { return blocks->Read(offset, into); };
   if (auto refusal = CheckMoved(pass, memory, rules.republish)) return *refusal;
   std::variant<RowLayouts, GateRefusal> rows = LayRows(pass, memory, rules.republish);
   if (GateRefusal* refusal = std::get_if<GateRefusal>(&rows)) return *std::move(refusal);
@@ -331,6 +332,7 @@ std::variant<Plan, GateRefusal> PlanPatch(const GatePass& pass, const Memory& me
   std::sort(trimmed->begin(), trimmed->end(), [](const Mutation& a, const Mutation& b) { return a.offset < b.offset; });
 
   plan.patch.mutations = *std::move(trimmed);
+  plan.patch.before = [blocks](uint64_t offset, MutableBytes into) { return blocks->Known(offset, into); };
   plan.atoms.total = memory.atom_count;
   NoteFixedImports(state, fixed, &units);
   for (const FixedImport& import : fixed) {

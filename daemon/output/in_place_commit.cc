@@ -24,7 +24,7 @@ absl::Status InPlaceCommit::Run(const ImagePatch& patch) {
   Join(patch);
   // More zeros at the end change nothing for those who read the old headers.
   if (status = Extend(ops_, fd_, path_, patch); !status.ok()) return status;
-  if (status = SaveOldBytes(); !status.ok()) {
+  if (status = SaveOldBytes(patch); !status.ok()) {
     Shorten(patch).IgnoreError();
     return status;
   }
@@ -64,8 +64,10 @@ void InPlaceCommit::Join(const ImagePatch& patch) {
   old_.resize(total);
 }
 
-absl::Status InPlaceCommit::SaveOldBytes() {
+absl::Status InPlaceCommit::SaveOldBytes(const ImagePatch& patch) {
   for (const Stretch& stretch : stretches_) {
+    // Nobody else has written since: the file is what it was when the patch was planned.
+    if (patch.before && patch.before(stretch.offset, MutableBytes(&old_[stretch.at], stretch.size))) continue;
     absl::Status status = ReadExactly(ops_, fd_, path_, stretch.offset, stretch.size, &old_[stretch.at]);
     if (!status.ok()) return status;
   }

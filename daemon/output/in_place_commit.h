@@ -46,7 +46,7 @@ class InPlaceCommit {
   };
 
   void Join(const ImagePatch& patch);
-  absl::Status SaveOldBytes();
+  absl::Status SaveOldBytes(const ImagePatch& patch);
   void Overlay(const ImagePatch& patch);
   absl::Status WriteStretches();
   absl::Status RollBack();

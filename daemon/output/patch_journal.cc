@@ -16,7 +16,7 @@ bool PatchJournal::Append(const ImagePatch& patch) {
     return false;
   }
   bytes_ += added;
-  patches_.push_back(patch);
+  patches_.push_back({patch.mutations, patch.image_size, nullptr});
   return true;
 }
 

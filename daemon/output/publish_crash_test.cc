@@ -4,6 +4,7 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <filesystem>
 #include <functional>
@@ -21,6 +22,7 @@ using ::testing::ElementsAre;
 // What a daemon is doing when it is stopped, after having published 'A'.
 enum class Scene {
   kCommit,         // the first one, no spare yet
+  kCommitKnown,    // ..., and the plan knows what the image held
   kCommitSettled,  // with a fresh spare
   kCommitThird,    // the spare is an old output and lags
   kCommitRemoved,  // the output is gone
@@ -36,7 +38,7 @@ struct Case {
 
 std::string NameOf(const ::testing::TestParamInfo<Case>& info) {
   static const char* const kPolicies[] = {"Auto", "InPlace", "Exchange"};
-  static const char* const kScenes[] = {"Commit",        "CommitSettled", "CommitThird",
+  static const char* const kScenes[] = {"Commit",        "CommitKnown",   "CommitSettled", "CommitThird",
                                         "CommitRemoved", "CommitGrowing", "Relink",
                                         "Settle"};
   return std::string(kPolicies[static_cast<int>(info.param.policy)]) +
@@ -49,7 +51,7 @@ class PublishCrashTest : public ::testing::TestWithParam<Case> {
   void Prepare(FileSink& sink) {
     ASSERT_TRUE(PublishLetters(sink, 'A').ok());
     const Scene scene = GetParam().scene;
-    if (scene == Scene::kCommit) return;
+    if (scene == Scene::kCommit || scene == Scene::kCommitKnown) return;
     if (scene == Scene::kSettle) {
       ASSERT_TRUE(sink.Commit({}).ok());
       return;
@@ -72,6 +74,15 @@ class PublishCrashTest : public ::testing::TestWithParam<Case> {
         return absl::OkStatus();
       case Scene::kCommitGrowing:
         return sink.Commit(GrowingPatch('B'));
+      case Scene::kCommitKnown: {
+        ImagePatch patch = LetterPatch('B');
+        patch.before = [image = LetterProgram('A')](uint64_t offset, MutableBytes into) {
+          if (!InBounds(offset, into.size(), image.size())) return false;
+          std::copy_n(image.begin() + static_cast<long>(offset), into.size(), into.begin());
+          return true;
+        };
+        return sink.Commit(patch);
+      }
       default:
         return sink.Commit(LetterPatch('B'));
     }
@@ -213,6 +224,7 @@ const Case kCases[] = {
     {PublishPolicy::kExchange, Scene::kCommitGrowing},
     {PublishPolicy::kAuto, Scene::kRelink},          {PublishPolicy::kAuto, Scene::kSettle},
     {PublishPolicy::kInPlace, Scene::kCommit},       {PublishPolicy::kInPlace, Scene::kRelink},
+    {PublishPolicy::kInPlace, Scene::kCommitKnown},  {PublishPolicy::kAuto, Scene::kCommitKnown},
     {PublishPolicy::kExchange, Scene::kCommit},      {PublishPolicy::kExchange, Scene::kCommitSettled},
     {PublishPolicy::kExchange, Scene::kCommitThird}, {PublishPolicy::kExchange, Scene::kCommitRemoved},
     {PublishPolicy::kExchange, Scene::kRelink},      {PublishPolicy::kExchange, Scene::kSettle},
