@@ -39,6 +39,20 @@ await() { # PATH
   fail "$1 does not appear"
 }
 
+# The pid of a daemon that was just started. (Its socket is there a moment before it listens.)
+await_daemon() {
+  local i pid
+  for i in $(seq 2000); do
+    pid=$(daemon_pid)
+    if [[ ${pid:-0} != 0 ]]; then
+      echo "$pid"
+      return
+    fi
+    sleep 0.005
+  done
+  fail "no daemon can be reached"
+}
+
 # A prefix as tools/install lays it out, and a folder with two inputs, which is the current one afterwards.
 setup() {
   current=$1
@@ -177,9 +191,8 @@ test_other_version_is_replaced() {
   echo 9.9.9 >"$prefix/bin/kitlinkd.version"
   # The link of an old client is running when the new one comes. (kitlinkc does not mind versions.)
   "$prefix/bin/kitlinkd" &
-  await "$KITLINK_SOCKET"
   local old
-  old=$(daemon_pid)
+  old=$(await_daemon)
   rm "$prefix/bin/kitlinkd.version"
   KITLINK_DAEMON=require "$ld" a -o out || fail "not linked"
   gone "$old"

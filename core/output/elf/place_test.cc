@@ -108,18 +108,29 @@ TEST(PlaceElf, LargeAlignmentMovesTheImage) {
   CheckSegments(Plan(builder));
 }
 
-TEST(PlaceElf, ThreadLocalStorageHasRoomInPrograms) {
-  ProgramBuilder builder;
-  builder.Object("a.o", Everything());
-  const Planned planned = Plan(builder);
-  const Elf64_Phdr* tls = planned.Header(PT_TLS);
-  ASSERT_NE(tls, nullptr);
-  EXPECT_GE(tls->p_memsz, 40u + 2 * 64u);
-  EXPECT_EQ(planned.image.values.tls_pointer, AlignUp(tls->p_vaddr + tls->p_memsz, 16));
+TEST(PlaceElf, ThreadLocalStorageHasRoom) {
+  for (OutputKind kind : {OutputKind::kExecutable, OutputKind::kPie, OutputKind::kShared}) {
+    ProgramBuilder builder;
+    builder.options.kind = kind;
+    builder.Object("a.o", Everything());
+    const Planned planned = Plan(builder);
+    const Elf64_Phdr* tls = planned.Header(PT_TLS);
+    ASSERT_NE(tls, nullptr);
+    EXPECT_GE(tls->p_memsz, 40u + 2 * 64u);
+    EXPECT_EQ(planned.image.values.tls_pointer, AlignUp(tls->p_vaddr + tls->p_memsz, 16));
+  }
+}
+
+TEST(PlaceElf, ThreadLocalStorageOfLibrariesThatAreLoadedAtStartUpHasNone) {
   ProgramBuilder library;
   library.options.kind = OutputKind::kShared;
-  library.Object("a.o", Everything());
-  EXPECT_EQ(Plan(library).Header(PT_TLS)->p_memsz, 16u + 24u);
+  // mov variable@gottpoff(%rip), %rax
+  library.Object("a.o", Everything()
+                            .Section(".text.ie", std::string("\x48\x8b\x05\0\0\0\0", 7))
+                            .Reloc(".text.ie", 3, R_X86_64_GOTTPOFF, "variable", -4));
+  const Planned planned = Plan(library);
+  EXPECT_TRUE(planned.image.demands.static_tls);
+  EXPECT_EQ(planned.Header(PT_TLS)->p_memsz, 16u + 24u);
 }
 
 TEST(PlaceElf, ThreadLocalStorageEndsAtThePointer) {
