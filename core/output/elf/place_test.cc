@@ -2,6 +2,7 @@
 #include "core/output/elf/image.h"
 
 #include <optional>
+#include <string>
 
 #include "core/symbols/testing/program_builder.h"
 #include "gmock/gmock.h"
