@@ -16,7 +16,8 @@ namespace {
 
 using Refusal = std::optional<GateRefusal>;
 
-// So many units that refer to a function otherwise than through cells are no more trouble than an island.
+// So many units that refer to a section's functions otherwise than through cells are no more trouble than islands. More
+// would make a patch cost what the functions' popularity is, and again each time that the section changes.
 constexpr size_t kFewReferrers = 32;
 
 // One of the unit's own global definitions.
@@ -203,12 +204,9 @@ class UnitPlacer {
       case MovePolicy::kAuto:
       case MovePolicy::kGot: break;
     }
-    size_t names = 0, units = 0;
-    for (SymbolId id : PublishedNames(s)) {
-      ++names;
-      units += memory_.site_users.Count(id);
-    }
-    return units <= kFewReferrers * names;
+    size_t units = 0;
+    for (SymbolId id : PublishedNames(s)) units += memory_.site_users.Count(id);
+    return units <= kFewReferrers;
   }
 
   // Adds to a refusal which symbols would have to be republished; none when one of them cannot be.

@@ -89,10 +89,6 @@ int FileOps::TouchNow(int fd) {
   return Retried([&] { return ::futimens(fd, nullptr); });
 }
 
-int FileOps::Sync(int fd) {
-  return Retried([&] { return ::fdatasync(fd); });
-}
-
 int FileOps::LockExclusive(int fd) {
   return Retried([&] { return ::flock(fd, LOCK_EX | LOCK_NB); });
 }

@@ -40,7 +40,6 @@ class FileOps {
   virtual int FileSystemMagic(int fd, uint64_t* magic);  // f_type of fstatfs
   virtual int Chmod(int fd, mode_t mode);
   virtual int TouchNow(int fd);       // futimens(UTIME_NOW): the clock that other writers' files get
-  virtual int Sync(int fd);           // fdatasync
   virtual int LockExclusive(int fd);  // flock(LOCK_EX | LOCK_NB)
   virtual int SetLeaseSignal(int fd, int signal);
   virtual int SetLease(int fd, int type);  // F_WRLCK or F_UNLCK

@@ -120,13 +120,6 @@ absl::Status FileSink::AdoptImage(const FileIdentity& published, bool executable
   return absl::OkStatus();
 }
 
-absl::Status FileSink::SyncToDisk() {
-  OpenFile file(&ops_, ops_.Open(path_, O_RDONLY | O_NOFOLLOW | O_NONBLOCK, 0));
-  if (!file.is_open()) return FileError("open", path_, file.fd());
-  const int error = ops_.Sync(file.fd());
-  return error < 0 ? FileError("write to disk", path_, error) : absl::OkStatus();
-}
-
 absl::Status FileSink::CheckPublished() const {
   if (special_) return absl::FailedPreconditionError(absl::StrCat(path_, " is not a regular file"));
   if (broken_) {

@@ -86,8 +86,6 @@ class FileSink : public ImageSink {
   // What to record for AdoptImage; changes with every publication and commit. None when nothing patchable is
   // published.
   absl::optional<FileIdentity> published() const { return published_; }
-  // Waits until the output's bytes are on disk (before a record that describes them is written).
-  absl::Status SyncToDisk();
 
   const std::string& path() const { return path_; }
   CommitKind last_commit() const { return last_commit_; }

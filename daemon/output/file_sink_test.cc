@@ -641,7 +641,6 @@ TEST_F(FileSinkTest, AdoptsWhatAnEarlierDaemonPublished) {
     FileSink earlier(path_, 022, PublishPolicy::kAuto);
     ASSERT_TRUE(PublishLetters(earlier, 'A').ok());
     ASSERT_TRUE(earlier.Commit(LetterPatch('B')).ok());
-    ASSERT_TRUE(earlier.SyncToDisk().ok());
     recorded = *earlier.published();
   }
   ASSERT_TRUE(sink_.AdoptImage(recorded, true).ok());

@@ -61,8 +61,10 @@ absl::Status WriteAll(int fd, ByteView bytes, const std::string& path) {
   return absl::OkStatus();
 }
 
-// Whoever opens `path` finds all of it or what was there before.
-absl::Status Replace(const std::string& path, const std::string& temporary, ByteView bytes, bool sync) {
+// Whoever opens `path` finds all of it or what was there before. Nothing is brought to the disk: what is written here is
+// believed after its digest only, and an output that was recorded under another boot not at all without hashing it. Waiting
+// for the disk would hold up whoever writes to the same file system meanwhile, the next patch first of all.
+absl::Status Replace(const std::string& path, const std::string& temporary, ByteView bytes) {
   const int flags = O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC;
   int fd = open(temporary.c_str(), flags, 0600);
   if (fd < 0 && errno == ENOENT) {
@@ -74,7 +76,6 @@ absl::Status Replace(const std::string& path, const std::string& temporary, Byte
   {
     Descriptor file(fd);
     status = WriteAll(fd, bytes, temporary);
-    if (status.ok() && sync && fdatasync(fd) != 0) status = Errno("write", temporary);
   }
   if (status.ok() && rename(temporary.c_str(), path.c_str()) != 0) status = Errno("write", path);
   if (!status.ok()) unlink(temporary.c_str());
@@ -108,11 +109,6 @@ std::vector<std::string> List(const std::string& folder) {
 }
 
 absl::Time ModifiedAt(const struct stat& info) { return absl::TimeFromTimespec(info.st_mtim); }
-
-void SyncOutput(const std::string& path) {
-  Descriptor file(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
-  if (file.fd() >= 0) fdatasync(file.fd());
-}
 
 // Blobs of a store that is only read: what a sweep looks through.
 class ReadBlobs : public BlobStore {
@@ -169,7 +165,7 @@ absl::Status StateFiles::PutBlob(const ContentId& id, ByteView bytes) {
     if (absl::Now() - ModifiedAt(info) > limits_.grace / 2) utimensat(AT_FDCWD, path.c_str(), nullptr, 0);
     return absl::OkStatus();
   }
-  return Replace(path, absl::StrCat(path, kTemporary, getpid(), "-", ++written_), bytes, /*sync=*/false);
+  return Replace(path, absl::StrCat(path, kTemporary, getpid(), "-", ++written_), bytes);
 }
 
 absl::StatusOr<std::string> StateFiles::GetBlob(const ContentId& id) { return ReadAll(BlobPath(id)); }
@@ -225,11 +221,9 @@ void StateFiles::Flush() {
 }
 
 void StateFiles::WriteHere(const std::string& key, const Waiting& waiting) {
-  SyncOutput(waiting.output);
   const std::string path = ManifestPath(key);
   // What cannot be written is a full link later, nothing worse.
-  Replace(path, absl::StrCat(path, kTemporary, getpid(), "-", ++written_), AsBytes(waiting.manifest), /*sync=*/true)
-      .IgnoreError();
+  Replace(path, absl::StrCat(path, kTemporary, getpid(), "-", ++written_), AsBytes(waiting.manifest)).IgnoreError();
 }
 
 void StateFiles::WriteElsewhere(const Waiting& waiting) {
@@ -239,7 +233,7 @@ void StateFiles::WriteElsewhere(const Waiting& waiting) {
   if (!content.ok() || !IsRecorded(waiting.output, waiting.image)) return;
   const std::string path = ManifestPath(waiting.portable);
   const std::string bytes = absl::StrCat(waiting.manifest, AsString(content->bytes));
-  Replace(path, absl::StrCat(path, kTemporary, getpid(), "-", ++written_), AsBytes(bytes), /*sync=*/true).IgnoreError();
+  Replace(path, absl::StrCat(path, kTemporary, getpid(), "-", ++written_), AsBytes(bytes)).IgnoreError();
 }
 
 std::map<std::string, StateFiles::Waiting>::iterator StateFiles::Next() {

@@ -158,6 +158,7 @@ class Bench {
   void Print() {
     for (Contender& c : contenders_) {
       if (c.times.empty()) continue;
+      const std::vector<double> in_order = c.times;
       std::sort(c.times.begin(), c.times.end());
       const size_t n = c.times.size();
       const double median = n % 2 != 0 ? c.times[n / 2] : (c.times[n / 2 - 1] + c.times[n / 2]) / 2;
@@ -171,7 +172,9 @@ class Bench {
         std::printf("%s\"%s\":%d", comma, outcome.c_str(), count);
         comma = ",";
       }
-      std::printf("}}\n");
+      std::printf("},\"ms\":[");
+      for (size_t i = 0; i < n; ++i) std::printf("%s%.2f", i == 0 ? "" : ",", in_order[i]);
+      std::printf("]}\n");
       std::fprintf(stderr, "%-14s %-10s %-14s least %9.2f  median %9.2f  p95 %9.2f ms\n", workload_.c_str(),
                    program_.c_str(), c.name.c_str(), c.times[0], median, p95);
       for (const auto& [outcome, count] : c.outcomes) std::fprintf(stderr, "    %d %s\n", count, outcome.c_str());
