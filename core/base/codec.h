@@ -74,19 +74,20 @@ class Encoder {
     (PutOne(values), ...);
   }
   void PutVarint(uint64_t value) {
-    while (value >= 0x80) {
-      bytes_.push_back(static_cast<char>(value | 0x80));
-      value >>= 7;
-    }
-    bytes_.push_back(static_cast<char>(value));
+    char digits[10];
+    size_t count = 0;
+    for (; value >= 0x80; value >>= 7) digits[count++] = static_cast<char>(value | 0x80);
+    digits[count++] = static_cast<char>(value);
+    bytes_.append(digits, count);
   }
   void PutRaw(ByteView bytes) { bytes_.append(reinterpret_cast<const char*>(bytes.data()), bytes.size()); }
 
-  // Keeps `bytes` in the store and returns their id. Failures show in status().
+  // Keeps `bytes` in the store and returns their id; no id when that or anything before it failed, as status() tells.
   ContentId PutBlob(ByteView bytes) {
-    const ContentId id = HashContent(bytes);
     if (status_.ok() && blobs_->Interrupted()) status_ = absl::CancelledError("somebody waits");
-    if (status_.ok()) status_ = blobs_->Put(id, bytes);
+    if (!status_.ok()) return ContentId();
+    const ContentId id = HashContent(bytes);
+    status_ = blobs_->Put(id, bytes);
     return id;
   }
 

@@ -152,6 +152,7 @@ class PagedTable {
     encoder.PutVarint(size_);
     for (size_t p = 0; p < pages_.size(); ++p) {
       if (!state_[p].dirty && !encoder.all_pages()) continue;
+      if (!encoder.status().ok()) return;
       Encoder page;
       for (const T& row : *Touch(p)) page.Put(row);
       const ContentId id = encoder.PutBlob(AsBytes(page.bytes()));

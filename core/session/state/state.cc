@@ -134,7 +134,8 @@ std::shared_ptr<PageSource> SourceOf(const Manifest& manifest, BlobStore* blobs)
 }  // namespace
 
 absl::Status SaveState(const SessionFacts& facts, Memory* memory, StateStore* store, bool all_pages) {
-  if (!memory->names.Freeze([&] { return store->Interrupted(); })) return absl::CancelledError("somebody waits");
+  const absl::Status interrupted = absl::CancelledError("somebody waits");
+  if (!memory->names.Freeze([&] { return store->Interrupted(); })) return interrupted;
   NoteFilesHere(memory);
   Manifest manifest;
   manifest.schema = SchemaDigest();
@@ -148,11 +149,15 @@ absl::Status SaveState(const SessionFacts& facts, Memory* memory, StateStore* st
   manifest.symbols = memory->symbols.size();
   Encoder root(store, all_pages);
   root.Put(*memory);
+  if (store->Interrupted()) return interrupted;
   SaveTables(*memory->tables, &root);
+  if (store->Interrupted()) return interrupted;
   Encoder options;
   options.Put(*memory->options);
   manifest.options = root.PutBlob(AsBytes(options.bytes()));
-  for (ByteView chunk : CutByContent(AsBytes(root.bytes()))) manifest.root.push_back(root.PutBlob(chunk));
+  for (ByteView chunk : CutByContent(AsBytes(root.bytes()))) {
+    manifest.root.push_back(root.PutBlob(chunk));
+  }
   if (!root.status().ok()) return root.status();
   return store->WriteManifest(WriteManifestText(manifest), facts.image);
 }
