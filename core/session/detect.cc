@@ -135,7 +135,8 @@ class ChangeReader {
     std::vector<OpenedFile> opened;
     absl::StatusOr<std::unique_ptr<Archive>> archive = ReadArchive(file.path, bytes, files_, opened);
     if (!archive.ok()) return Refuse(GateReason::kUnreadableInput, archive.status().message());
-    if (MemberListDigest(**archive) != file.member_list) {
+    result_.NoteThinMembers(**archive, opened, memory_);
+    if (MemberListDigest(**archive) != file.member_list || !result_.thin_members.empty()) {
       if (auto refusal = Relist(f, **archive)) return refusal;
     }
     absl::flat_hash_map<absl::string_view, std::vector<const ArchiveMember*>> by_name;
@@ -145,7 +146,7 @@ class ChangeReader {
       const UnitMemory& unit = memory_.units[id.value];
       const auto it = by_name.find(unit.member);
       if (it == by_name.end() || unit.ordinal >= it->second.size()) {
-        if (!exact || !unit.lazy || (*archive)->thin) return Refuse(GateReason::kArchiveChanged, file.path);
+        if (!exact) return Refuse(GateReason::kArchiveChanged, file.path);
         result_.Leave(id, memory_);
         continue;
       }
@@ -162,15 +163,25 @@ class ChangeReader {
     return std::nullopt;
   }
 
+  // Whether the command line says --whole-archive of an archive none of whose members takes part. Nothing when it is said of
+  // some, and the archive is named by a script.
+  std::optional<bool> SaysWhole(const std::string& path) const {
+    const std::vector<InputArgument>& inputs = memory_.options->inputs;
+    bool any = false;
+    for (size_t i = 0; i < inputs.size(); ++i) {
+      if ((inputs[i].library ? memory_.library_found[i] : inputs[i].name) == path) return inputs[i].flags.whole_archive;
+      any |= inputs[i].flags.whole_archive;
+    }
+    return any ? std::nullopt : std::optional<bool>(false);
+  }
+
   // An archive with other members than before, in another order, or that define other names. Where members that take part
   // pass each other, they have moved. Of members with one name (CMake keeps but the file's name) the first is taken for what
   // the first was, and so on: whichever it is, what is in it is compared.
   std::optional<GateRefusal> Relist(uint32_t f, const Archive& archive) {
     const FileMemory& file = memory_.files[f];
-    const auto whole = [](const InputArgument& input) { return input.flags.whole_archive; };
-    const std::vector<InputArgument>& inputs = request_.options->inputs;
-    if (request_.options->gate != GatePolicy::kExact || file.thin || archive.thin ||
-        std::any_of(inputs.begin(), inputs.end(), whole)) {
+    const std::optional<bool> whole = file.units.empty() ? SaysWhole(file.path) : !memory_.units[file.units[0].value].lazy;
+    if (request_.options->gate != GatePolicy::kExact || file.thin != archive.thin || !whole) {
       return Refuse(GateReason::kArchiveChanged, file.path);
     }
     ChangedUnits::Relisted relisted;
@@ -196,6 +207,10 @@ class ChangeReader {
       const auto unit = taking_part.find(std::make_pair(absl::string_view(archive.members[m].name), ordinal));
       if (unit != taking_part.end()) {
         relisted.places.push_back({unit->second, m});
+        continue;
+      }
+      if (*whole) {
+        relisted.joining.push_back(m);
         continue;
       }
       if (old != before.end() && file.members[old->second].offer == member.offer) continue;
@@ -231,7 +246,21 @@ void ChangedUnits::Append(ChangedUnits more) {
   append(&moved, more.moved);
   append(&archives, more.archives);
   append(&libraries, more.libraries);
+  append(&thin_members, more.thin_members);
   bytes_read += more.bytes_read;
+}
+
+void ChangedUnits::NoteThinMembers(const Archive& archive, const std::vector<OpenedFile>& opened, const Memory& memory) {
+  for (const ArchiveMember& member : archive.members) {
+    if (member.file == nullptr) continue;
+    bytes.push_back(member.file);
+    bytes_read += member.bytes.size();
+  }
+  for (const OpenedFile& file : opened) {
+    const auto known = memory.file_of.find(file.path);
+    if (known == memory.file_of.end()) thin_members.push_back(file);
+    else stamps.push_back({known->second, file.stamp});
+  }
 }
 
 void ChangedUnits::Leave(UnitId unit, const Memory& memory) {
@@ -292,6 +321,11 @@ absl::StatusOr<std::variant<Changes, GateRefusal>> DetectChanges(const Memory& m
       const FileMemory& file = memory.files[f];
       if (file.gone || gone.contains(f)) continue;
       const absl::StatusOr<FileStamp> stamp = files.Stat(changes.PathOf(memory, f));
+      if (absl::IsNotFound(stamp.status()) && file.role == OpenedFile::Role::kThinMember) {
+        changes.vanished.push_back(f);
+        changes.files.push_back(f);
+        continue;
+      }
       if (!stamp.ok()) return {Refuse(GateReason::kUnreadableInput, stamp.status().message())};
       if (*stamp != file.stamp || !file.settled || request.distrust_stamps) changes.files.push_back(f);
     }
@@ -355,13 +389,19 @@ void AdoptFiles(const Changes& changes, const ChangedUnits& read, int64_t starte
   for (const ChangedUnits::Rebuilt& rebuilt : read.libraries) memory->files[rebuilt.file].content = rebuilt.content;
   for (const auto* list : {&read.stamps, &changes.same}) {
     for (const auto& [f, stamp] : *list) {
+      // Reading a thin archive looks at all of its members' files.
+      const bool same = std::as_const(memory->files)[f].stamp == stamp && std::as_const(memory->files)[f].settled;
       memory->files[f].stamp = stamp;
       memory->files[f].settled = OldEnough(stamp, started_ns);
       memory->files[f].young = {};
-      if (list == &read.stamps) memory->files[f].identity = ContentId();
+      if (list == &read.stamps && !same) memory->files[f].identity = ContentId();
     }
   }
   for (const auto& [f, digest] : read.digests) memory->files[f].young = digest;
+  for (uint32_t f : changes.vanished) {
+    memory->file_of.erase(memory->files[f].path);
+    memory->files[f].gone = true;
+  }
 }
 
 absl::StatusOr<std::variant<ChangedUnits, GateRefusal>> ReadChanges(const Memory& memory, const Changes& changes,

@@ -28,6 +28,7 @@ struct Changes {
   std::vector<uint32_t> files;  // indices in Memory::files, ascending
   InputListChange list;  // what was renamed or moved is among them
   std::vector<std::pair<uint32_t, FileStamp>> same;  // looked at, and found to be what they were
+  std::vector<uint32_t> vanished;  // members of thin archives that are no files any more: no archive may name them
 
   const std::string& PathOf(const Memory& memory, uint32_t file) const;
 };
@@ -57,6 +58,7 @@ struct ChangedUnits {
     std::vector<MemberMemory> members;
     std::vector<std::string> names;
     bool reordered = false;  // members have changed places
+    std::vector<uint32_t> joining;  // members that are new in an archive of which all take part
     std::vector<std::pair<UnitId, uint32_t>> places;  // of the members that take part
     std::unique_ptr<Archive> archive;
   };
@@ -67,6 +69,7 @@ struct ChangedUnits {
   std::vector<std::pair<uint32_t, UnitId>> joining;  // members that take part from now on, and their files
   std::vector<std::pair<UnitId, SymbolId>> dropped;  // what members define that only nobody needs any more
   std::vector<std::unique_ptr<Archive>> archives;  // that members were read from
+  std::vector<OpenedFile> thin_members;  // files that thin archives name and that nobody has heard of yet
   std::vector<std::unique_ptr<ObjectFile>> replaced;
   struct Rebuilt {
     uint32_t file = 0;
@@ -77,6 +80,8 @@ struct ChangedUnits {
 
   // Adds what else was read.
   void Append(ChangedUnits more);
+  // Takes note of the files behind the members of `archive`, as `opened` by reading it.
+  void NoteThinMembers(const Archive& archive, const std::vector<OpenedFile>& opened, const Memory& memory);
   // Takes a unit out of the link.
   void Leave(UnitId unit, const Memory& memory);
   // Takes out a member that nobody needs any more, and that is still where it was.

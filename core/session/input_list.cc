@@ -160,7 +160,7 @@ class ListComparer {
       if (was_[was].library || it == memory_.file_of.end()) return Problem(was_[was].name);
       const FileMemory& file = memory_.files[it->second];
       const bool object = file.role == OpenedFile::Role::kObject && file.units.size() <= 1;
-      const bool archive = file.role == OpenedFile::Role::kArchive && !file.thin && !was_[was].flags.whole_archive;
+      const bool archive = file.role == OpenedFile::Role::kArchive && !was_[was].flags.whole_archive;
       // Named once more, it stays.
       const bool again = std::any_of(now_.begin(), now_.end(), [&](const InputArgument& a) { return a.name == was_[was].name; });
       if ((!object && !archive) || again) return Problem(was_[was].name);

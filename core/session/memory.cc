@@ -183,6 +183,7 @@ class Capture {
       if (!program_.units[u].synthetic) ++memory_->traits[{unit.traits, unit.static_tls}];
       for (const AtomMemory& atom : unit.atoms) {
         memory_->atom_count += atom.state == AtomMemory::kPlaced || atom.state == AtomMemory::kMerged;
+        if (atom.thread_piece()) ++memory_->sections[atom.section.value].thread_pieces;
       }
     }
   }

@@ -54,6 +54,7 @@ struct AtomMemory {
   bool movable = false;  // of a row: its bytes and words may go to another address as they are (see rows.h)
 
   KITLINK_FIELDS(name, flags, kind, state, alignment, size, section, offset, capacity, movable)
+  bool thread_piece() const { return (flags & kSecTls) != 0 && state == kPlaced && size != 0; }
 };
 
 // A slot that a function has left: jumps stand at the addresses that were published.
@@ -162,6 +163,7 @@ struct SectionMemory {
   uint32_t alignment = 1;
   uint64_t address = 0, offset = 0, size = 0;
   uint64_t used = 0;                 // of rows: the bytes that they take
+  uint64_t thread_pieces = 0;        // of thread variables: how many pieces of units are in it
   std::vector<RowMemory> row_list;  // in order
   uint64_t min_hole = 0;  // of filled debug sections
   bool relro = false;
@@ -171,8 +173,8 @@ struct SectionMemory {
   uint64_t moved_from = 0, moved_size = 0;  // of one that is not loaded and has to move: its offset and size in the image
   Space space;
 
-  KITLINK_FIELDS(name, flags, nobits, exact, padded, rows, by_priority, alignment, address, offset, size, used, row_list,
-                 min_hole, relro, growth_of, announced, moved_from, moved_size, space)
+  KITLINK_FIELDS(name, flags, nobits, exact, padded, rows, by_priority, alignment, address, offset, size, used, thread_pieces,
+                 row_list, min_hole, relro, growth_of, announced, moved_from, moved_size, space)
   bool alloc() const { return (flags & kSecAlloc) != 0; }
 };
 

@@ -4,7 +4,9 @@
 #include <iterator>
 #include <memory>
 #include <utility>
+#include <vector>
 
+#include "absl/container/btree_map.h"
 #include "absl/container/flat_hash_map.h"
 #include "absl/strings/str_cat.h"
 #include "core/dwarf/padding.h"
@@ -214,6 +216,34 @@ std::optional<GateRefusal> UpdateNames(const GatePass& pass, const Memory& memor
   return std::nullopt;
 }
 
+// How many more pieces of thread variables each section has when `units` are what they will be.
+absl::btree_map<SectionId, int64_t> ThreadPieces(const Memory& memory, const std::vector<std::pair<UnitId, const UnitMemory*>>& units) {
+  absl::btree_map<SectionId, int64_t> more;
+  const auto count = [&](const UnitMemory& unit, int64_t by) {
+    for (const AtomMemory& atom : unit.atoms) {
+      if (!unit.gone && atom.thread_piece()) more[atom.section] += by;
+    }
+  };
+  for (const auto& [id, unit] : units) {
+    count(memory.units[id.value], -1);
+    count(*unit, 1);
+  }
+  return more;
+}
+
+// A library that has no thread variables has no thread segment either; each thread would have a block for nothing.
+std::optional<GateRefusal> CheckThreadSections(const Memory& memory, const std::vector<PlacedUnit>& placed) {
+  if (!memory.output.shared) return std::nullopt;
+  std::vector<std::pair<UnitId, const UnitMemory*>> units;
+  for (const PlacedUnit& unit : placed) units.push_back({unit.diff->unit, &unit.memory});
+  for (const auto& [id, more] : ThreadPieces(memory, units)) {
+    const SectionMemory& section = memory.sections[id.value];
+    if (more >= 0 || static_cast<int64_t>(section.thread_pieces) + more > 0) continue;
+    return GateRefusal{GateReason::kTlsChanged, absl::StrCat("the last thread variable in ", section.name, " goes")};
+  }
+  return std::nullopt;
+}
+
 // A file that grows is as long as what is written into it says.
 void ReachEnd(uint64_t size, std::vector<Mutation>* mutations) {
   const bool reached = std::any_of(mutations->begin(), mutations->end(),
@@ -292,6 +322,7 @@ std::variant<Plan, GateRefusal> PlanPatch(const GatePass& pass, const Memory& me
   std::vector<FixedImport> fixed;
   if (auto refusal = PlaceFixedImports(pass, &state, &fixed)) return *refusal;
   if (auto refusal = PlaceUnits(pass, &state, &units, &mutations)) return *refusal;
+  if (auto refusal = CheckThreadSections(memory, units)) return *refusal;
   if (auto refusal = MoveEnds(memory, rules, &state)) return *refusal;
   if (auto refusal = MoveIfuncEnd(pass, rules, &state)) return *refusal;
   // Beyond this point no address changes.
@@ -360,6 +391,11 @@ void AdoptPlan(Plan plan, Memory* memory) {
   AdoptRows(plan.rows, memory);
   const bool sets = memory->options->gc_sections;
   std::vector<UnitId> written;
+  std::vector<std::pair<UnitId, const UnitMemory*>> units;
+  for (const auto& [id, unit] : plan.units) units.push_back({id, &unit});
+  for (const auto& [id, more] : ThreadPieces(*memory, units)) {
+    if (more != 0) memory->sections[id.value].thread_pieces += static_cast<uint64_t>(more);
+  }
   for (auto& [id, unit] : plan.units) {
     for (const AtomMemory& atom : unit.atoms) {
       if (!sets || !(atom.flags & kSecAlloc) || !IsCIdentifier(atom.name)) continue;

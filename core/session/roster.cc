@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <memory>
 #include <string>
+#include <utility>
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/container/flat_hash_set.h"
@@ -52,6 +53,29 @@ class RosterReader {
     }
   }
 
+  // Files that thin archives name and that nobody has heard of yet are inputs from now on.
+  void ComeThinMembers(RosterChange* undo) {
+    absl::flat_hash_set<std::string> seen;
+    for (const OpenedFile& opened : std::exchange(changed_.thin_members, {})) {
+      if (!seen.insert(opened.path).second) continue;
+      FileMemory file;
+      file.path = opened.path;
+      file.stamp = opened.stamp;
+      file.role = opened.role;
+      AddFile(std::move(file), undo);
+    }
+  }
+
+  // Members that are new in an archive of which all take part.
+  std::optional<GateRefusal> JoinAll(ChangedUnits::Relisted* relisted) {
+    for (uint32_t m : relisted->joining) {
+      UnitId unit;
+      if (auto refusal = Join(*relisted->archive, relisted->file, m, /*lazy=*/false, &unit)) return refusal;
+      relisted->places.push_back({unit, m});
+    }
+    return std::nullopt;
+  }
+
   std::optional<GateRefusal> Pull(SymbolId name) {
     const MemberOffer offer = memory_.offers.at(name);
     const FileMemory& file = memory_.files[offer.file];
@@ -82,7 +106,9 @@ class RosterReader {
     std::vector<OpenedFile> opened;
     absl::StatusOr<std::unique_ptr<Archive>> archive = ReadArchive(file.path, bytes, files_, opened);
     if (!archive.ok()) return Refuse(GateReason::kUnreadableInput, archive.status().message());
+    changed_.NoteThinMembers(**archive, opened, memory_);
     file.role = OpenedFile::Role::kArchive;
+    file.thin = (*archive)->thin;
     ChangedUnits::Relisted relisted;
     relisted.member_list = MemberListDigest(**archive);
     relisted.members = MembersOf(**archive);
@@ -92,6 +118,20 @@ class RosterReader {
     }
     relisted.archive = *std::move(archive);
     changed_.relisted.push_back(std::move(relisted));
+    return std::nullopt;
+  }
+
+  std::optional<GateRefusal> Join(const Archive& archive, uint32_t file, uint32_t m, bool lazy, UnitId* unit) {
+    const ArchiveMember& member = archive.members[m];
+    absl::StatusOr<std::unique_ptr<ObjectFile>> object = ReadArchiveMember(archive, member);
+    if (!object.ok()) return Refuse(GateReason::kUnreadableInput, object.status().message());
+    *unit = NewUnit(file, {memory_.files[file].rank, m}, lazy, &memory_);
+    UnitMemory& memory = memory_.units[unit->value];
+    memory.member = member.name;
+    for (uint32_t before = 0; before < m; ++before) memory.ordinal += archive.members[before].name == member.name;
+    memory.content = DigestQuickly(member.bytes);
+    changed_.joining.push_back({file, *unit});
+    changed_.units.push_back({*unit, *std::move(object)});
     return std::nullopt;
   }
 
@@ -136,11 +176,13 @@ class RosterReader {
       std::vector<OpenedFile> opened;
       absl::StatusOr<std::unique_ptr<Archive>> read = ReadArchive(file.path, *bytes, files_, opened);
       if (!read.ok()) return Refuse(GateReason::kUnreadableInput, read.status().message());
+      changed_.NoteThinMembers(**read, opened, memory_);
+      if (!changed_.thin_members.empty()) return Refuse(GateReason::kArchiveChanged, file.path);
       changed_.archives.push_back(*std::move(read));
       archive = changed_.archives.back().get();
       if (MemberListDigest(*archive) != file.member_list) return Refuse(GateReason::kArchiveChanged, file.path);
     }
-    if (archive->thin || offer.member >= archive->members.size()) return Refuse(GateReason::kArchiveChanged, file.path);
+    if (offer.member >= archive->members.size()) return Refuse(GateReason::kArchiveChanged, file.path);
     const ArchiveMember& member = archive->members[offer.member];
     const absl::string_view wanted = memory_.names.Name(name);
     if (std::none_of(member.defines.begin(), member.defines.end(), [&](absl::string_view n) { return OfferedName(n) == wanted; })) {
@@ -149,25 +191,21 @@ class RosterReader {
     for (const auto& [joined, unit] : changed_.joining) {
       if (joined == offer.file && memory_.RankOf(unit).member == offer.member) return std::nullopt;
     }
-    absl::StatusOr<std::unique_ptr<ObjectFile>> object = ReadArchiveMember(*archive, member);
-    if (!object.ok()) return Refuse(GateReason::kUnreadableInput, object.status().message());
-    const UnitId unit = NewUnit(offer.file, {file.rank, offer.member}, true, &memory_);
-    UnitMemory& memory = memory_.units[unit.value];
-    memory.member = member.name;
-    for (uint32_t m = 0; m < offer.member; ++m) memory.ordinal += archive->members[m].name == member.name;
-    memory.content = DigestQuickly(member.bytes);
-    changed_.joining.push_back({offer.file, unit});
-    changed_.units.push_back({unit, *std::move(object)});
-    return std::nullopt;
+    UnitId unit;
+    return Join(*archive, offer.file, offer.member, /*lazy=*/true, &unit);
   }
 
-  // A file that is what it was when it was last looked at.
+  // A file that is what it was when it was last looked at, by this relink if it did.
   absl::StatusOr<std::shared_ptr<InputBytes>> Open(uint32_t index, const FileMemory& file) {
     absl::StatusOr<std::shared_ptr<InputBytes>> bytes = files_.Open(file.path);
     if (!bytes.ok()) return bytes;
-    if ((*bytes)->stamp() != file.stamp) return absl::AbortedError(absl::StrCat(file.path, " has changed"));
+    const std::pair<uint32_t, FileStamp> seen(index, (*bytes)->stamp());
+    const bool looked_at = std::any_of(changed_.stamps.begin(), changed_.stamps.end(), [&](const auto& read) { return read.first == index; });
+    const bool same = looked_at ? std::find(changed_.stamps.begin(), changed_.stamps.end(), seen) != changed_.stamps.end()
+                                : seen.second == file.stamp;
+    if (!same) return absl::AbortedError(absl::StrCat(file.path, " has changed"));
     changed_.bytes.push_back(*bytes);
-    changed_.stamps.push_back({index, file.stamp});
+    changed_.stamps.push_back(seen);
     return bytes;
   }
 
@@ -245,6 +283,10 @@ std::optional<GateRefusal> ReadRoster(const InputListChange& list, const LinkOpt
   RosterReader reader(files, memory, changed);
   for (const NewArgument& added : list.added) {
     if (auto refusal = reader.Come(options.inputs[added.argument], added.rank, undo)) return refusal;
+  }
+  reader.ComeThinMembers(undo);
+  for (ChangedUnits::Relisted& archive : changed->relisted) {
+    if (auto refusal = reader.JoinAll(&archive)) return refusal;
   }
   for (uint32_t f : list.removed) {
     for (UnitId unit : memory->files[f].units) changed->Leave(unit, *memory);

@@ -43,6 +43,7 @@ void WatchedInputs::Adopted(const Memory& memory, const Changes& changes, const 
   // The watch knows these by the names that they had.
   for (const Renamed& entry : changes.list.renamed) renamed_.insert(entry.file);
   gone_.insert(changes.list.removed.begin(), changes.list.removed.end());
+  gone_.insert(changes.vanished.begin(), changes.vanished.end());
   absl::btree_set<uint32_t> left = renamed_;
   for (uint32_t f : suspects_) {
     if (!memory.files[f].settled) left.insert(f);

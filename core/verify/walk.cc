@@ -120,6 +120,11 @@ Walk::Walk(const Reference& reference, const LoadedImage& cold, const LoadedImag
     if (atoms[i].tls) tls_by_address_.push_back(static_cast<uint32_t>(i));
     if (!atoms[i].tls || !atoms[i].nobits) by_address_.push_back(static_cast<uint32_t>(i));
   }
+  in_order_.assign(atoms.size(), true);
+  for (size_t i = 1; i < reference.sites.size(); ++i) {
+    const ReferenceSite &before = reference.sites[i - 1], &site = reference.sites[i];
+    if (site.atom == before.atom && RewrittenBytes(site).first < RewrittenBytes(before).first) in_order_[site.atom] = false;
+  }
   auto by_address = [&](uint32_t a, uint32_t b) { return atoms[a].address < atoms[b].address; };
   std::stable_sort(by_address_.begin(), by_address_.end(), by_address);
   std::stable_sort(tls_by_address_.begin(), tls_by_address_.end(), by_address);
@@ -225,6 +230,33 @@ FieldView Walk::HereView(uint32_t atom, uint64_t place) const {
   return view;
 }
 
+namespace {
+
+// Compares two runs of bytes but for windows in them, which come in order.
+class OutsideWindows {
+ public:
+  OutsideWindows(ByteView a, ByteView b) : a_(a), b_(b) {}
+
+  // Compares what lies between the last window and this one: where it starts and how long it is.
+  void Skip(std::pair<uint64_t, uint64_t> window) {
+    const uint64_t start = std::min<uint64_t>(window.first, a_.size());
+    if (!mismatch_ && start > at_ && std::memcmp(a_.data() + at_, b_.data() + at_, start - at_) != 0) {
+      while (a_[at_] == b_[at_]) ++at_;
+      mismatch_ = at_;
+    }
+    at_ = std::max(at_, std::min<uint64_t>(start + window.second, a_.size()));
+  }
+  // The offset of the first difference.
+  const std::optional<uint64_t>& mismatch() const { return mismatch_; }
+
+ private:
+  const ByteView a_, b_;
+  uint64_t at_ = 0;
+  std::optional<uint64_t> mismatch_;
+};
+
+}  // namespace
+
 std::optional<uint64_t> Walk::FirstMismatch(uint32_t atom, uint64_t place) const {
   const ReferenceAtom& a = reference_.atoms[atom];
   if (a.size == 0) return std::nullopt;
@@ -242,26 +274,23 @@ std::optional<uint64_t> Walk::FirstMismatch(uint32_t atom, uint64_t place) const
   }
   const ByteView cold = ColdView(atom).bytes, here = HereView(atom, place).bytes;
   if (here.size() != cold.size()) return 0;
+  const bool lengthened = IsLengthened(a);
+  if (lengthened && !TailIsEmpty(image_.image().bytes(), place, a.size)) return 0;
+  // Most places do not fit at once: no more is looked at than leads up to the first difference.
+  OutsideWindows outside(cold, here);
+  if (lengthened) outside.Skip({0, 4});
   auto [first, last] = SitesOf(atom);
-  std::vector<std::pair<uint64_t, uint64_t>> windows;
-  windows.reserve(last - first);
-  for (uint32_t i = first; i < last; ++i) windows.push_back(RewrittenBytes(reference_.sites[i]));
-  if (IsLengthened(a)) {
-    if (!TailIsEmpty(image_.image().bytes(), place, a.size)) return 0;
-    windows.push_back({0, 4});
+  if (in_order_[atom]) {
+    for (uint32_t i = first; i < last && !outside.mismatch(); ++i) outside.Skip(RewrittenBytes(reference_.sites[i]));
+  } else {
+    std::vector<std::pair<uint64_t, uint64_t>> windows;
+    windows.reserve(last - first);
+    for (uint32_t i = first; i < last; ++i) windows.push_back(RewrittenBytes(reference_.sites[i]));
+    std::sort(windows.begin(), windows.end());
+    for (const auto& window : windows) outside.Skip(window);
   }
-  std::sort(windows.begin(), windows.end());
-  windows.push_back({a.size, 0});
-  uint64_t at = 0;
-  for (auto [start, length] : windows) {
-    start = std::min(start, a.size);
-    if (start > at && std::memcmp(cold.data() + at, here.data() + at, start - at) != 0) {
-      while (cold[at] == here[at]) ++at;
-      return at;
-    }
-    at = std::max(at, std::min(start + length, a.size));
-  }
-  return std::nullopt;
+  outside.Skip({a.size, 0});
+  return outside.mismatch();
 }
 
 // Whether an atom can be at `place`: what it would say there is what the cold link says, as far as bytes go.

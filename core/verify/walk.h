@@ -131,6 +131,7 @@ class Walk {
   VerifyReport& report_;
   absl::Status reference_status_;
   std::vector<uint32_t> first_site_;  // by atom, one more at the end
+  std::vector<bool> in_order_;        // by atom: whether what its sites rewrite begins ever later
   std::vector<uint32_t> by_address_, tls_by_address_;
   std::vector<uint64_t> place_;
   std::deque<uint32_t> queue_;
