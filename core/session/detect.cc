@@ -251,8 +251,8 @@ void ChangedUnits::Append(ChangedUnits more) {
 }
 
 void ChangedUnits::NoteThinMembers(const Archive& archive, const std::vector<OpenedFile>& opened, const Memory& memory) {
+  if (!archive.thin) return;
   for (const ArchiveMember& member : archive.members) {
-    if (member.file == nullptr) continue;
     bytes.push_back(member.file);
     bytes_read += member.bytes.size();
   }

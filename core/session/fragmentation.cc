@@ -47,15 +47,14 @@ uint64_t IdleBytes(const Memory& memory) {
   return holes + (memory.image_size - std::min(memory.image_size, used));
 }
 
-std::string WhyFragmented(const Memory& memory, std::optional<uint64_t> idle_at_first) {
+std::string WhyFragmented(const Memory& memory) {
   if (memory.tables->OutOfSegments()) {
     for (uint32_t s = 0; s < memory.sections.size(); ++s) {
       if (!WantsSegments(memory.sections[s])) continue;
       if (std::string why = Cramped(memory, SectionId(s)); !why.empty()) return why;
     }
   }
-  if (!idle_at_first) return "";
-  const uint64_t all = IdleBytes(memory), idle = all - std::min(all, *idle_at_first);
+  const uint64_t all = IdleBytes(memory), idle = all - std::min(all, memory.idle_at_first);
   if (idle <= kMostIdle || idle <= memory.image_size / 2) return "";
   return absl::StrCat(idle, " of ", memory.image_size, " bytes of the file are holes, or places that were left");
 }

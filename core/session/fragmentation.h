@@ -3,7 +3,6 @@
 #define CORE_SESSION_FRAGMENTATION_H_
 
 #include <cstdint>
-#include <optional>
 #include <string>
 
 #include "core/session/memory.h"
@@ -15,11 +14,11 @@ namespace kitlink {
 //   * there is no header left for another segment, and a section that could do with one has little room left: the
 //     next change that adds something to it could not be patched;
 //   * more than half of the file, and more than kMostIdle bytes, is holes and places that were left. What slots have to
-//     spare, because what is in them was larger once, does not count; nor do `idle_at_first` bytes, which the full link has
-//     left between segments (2 MiB and more, where pages are large). Nothing counts when that is not known.
+//     spare, because what is in them was larger once, does not count; nor do Memory::idle_at_first bytes, which the full link has
+//     left between segments (2 MiB and more, where pages are large).
 //
 // O(sections + holes).
-std::string WhyFragmented(const Memory& memory, std::optional<uint64_t> idle_at_first);
+std::string WhyFragmented(const Memory& memory);
 
 // Bytes of the file that nothing is in, and that are no reserve either. O(sections + holes).
 uint64_t IdleBytes(const Memory& memory);

@@ -1,7 +1,6 @@
 #include "core/session/fragmentation.h"
 
 #include <cstdint>
-#include <optional>
 #include <string>
 
 #include "core/session/growth.h"
@@ -29,7 +28,7 @@ class FragmentationTest : public ::testing::Test {
                               .StackNote()
                               .Build());
     hot_.Link({"a.o"});
-    at_first_ = IdleBytes(*hot_.memory);
+    hot_.memory->idle_at_first = IdleBytes(*hot_.memory);
   }
 
   SectionId Find(const std::string& name) const {
@@ -49,44 +48,42 @@ class FragmentationTest : public ::testing::Test {
   }
 
   HotMemory hot_;
-  std::optional<uint64_t> at_first_;  // idle bytes of the full link
 };
 
-TEST_F(FragmentationTest, FullLinksLeaveNothingToBeDesired) { EXPECT_EQ(WhyFragmented(*hot_.memory, at_first_), ""); }
+TEST_F(FragmentationTest, FullLinksLeaveNothingToBeDesired) { EXPECT_EQ(WhyFragmented(*hot_.memory), ""); }
 
 TEST_F(FragmentationTest, HolesCountOnceTheyAreHalfOfTheFile) {
   Space& space = section(Find(".data")).space;
   space.Give({0, kMegabyte});
-  EXPECT_EQ(WhyFragmented(*hot_.memory, at_first_), "");
+  EXPECT_EQ(WhyFragmented(*hot_.memory), "");
   space.Give({kMegabyte, 2 * kMegabyte});
-  EXPECT_THAT(WhyFragmented(*hot_.memory, at_first_), HasSubstr("are holes"));
+  EXPECT_THAT(WhyFragmented(*hot_.memory), HasSubstr("are holes"));
   ASSERT_TRUE(space.Take(2 * kMegabyte, 1));
-  EXPECT_EQ(WhyFragmented(*hot_.memory, at_first_), "");
+  EXPECT_EQ(WhyFragmented(*hot_.memory), "");
 }
 
 TEST_F(FragmentationTest, PlacesThatWereLeftCount) {
   hot_.memory->image_size += 3 * kMegabyte;
-  EXPECT_EQ(WhyFragmented(*hot_.memory, at_first_), "");
+  EXPECT_EQ(WhyFragmented(*hot_.memory), "");
   hot_.memory->image_size += 3 * kMegabyte;
-  EXPECT_THAT(WhyFragmented(*hot_.memory, at_first_), HasSubstr("places that were left"));
+  EXPECT_THAT(WhyFragmented(*hot_.memory), HasSubstr("places that were left"));
 }
 
 // What a link from scratch leaves between segments, another one would leave as well.
 TEST_F(FragmentationTest, LargePagesAreNoReason) {
   hot_.Link({"-z", "max-page-size=0x800000", "a.o"});
-  at_first_ = IdleBytes(*hot_.memory);
-  ASSERT_GT(*at_first_, hot_.memory->image_size / 2);
-  EXPECT_EQ(WhyFragmented(*hot_.memory, at_first_), "");
+  hot_.memory->idle_at_first = IdleBytes(*hot_.memory);
+  ASSERT_GT(hot_.memory->idle_at_first, hot_.memory->image_size / 2);
+  EXPECT_EQ(WhyFragmented(*hot_.memory), "");
   hot_.memory->image_size += 64 * kMegabyte;
-  EXPECT_THAT(WhyFragmented(*hot_.memory, at_first_), HasSubstr("places that were left"));
-  EXPECT_EQ(WhyFragmented(*hot_.memory, std::nullopt), "") << "after a restart nobody knows";
+  EXPECT_THAT(WhyFragmented(*hot_.memory), HasSubstr("places that were left"));
 }
 
 TEST_F(FragmentationTest, SmallFilesMayBeAnything) {
   hot_.files.Put("a.o", ObjBuilder().Section(".text._start", std::string(64, '\x90')).Symbol("_start", ".text._start").StackNote().Build());
   hot_.Link({"a.o"});
   hot_.memory->image_size += kMegabyte / 2;
-  EXPECT_EQ(WhyFragmented(*hot_.memory, at_first_), "");
+  EXPECT_EQ(WhyFragmented(*hot_.memory), "");
 }
 
 TEST_F(FragmentationTest, LittleRoomMattersOnceThereAreNoSegmentsLeft) {
@@ -94,11 +91,11 @@ TEST_F(FragmentationTest, LittleRoomMattersOnceThereAreNoSegmentsLeft) {
   ASSERT_TRUE(text.valid() && data.valid());
   Space& space = section(text).space;
   ASSERT_TRUE(space.Take(space.tail().size, 1));
-  EXPECT_EQ(WhyFragmented(*hot_.memory, at_first_), "");
+  EXPECT_EQ(WhyFragmented(*hot_.memory), "");
   EXPECT_EQ(GrowAll(".data"), 4);
-  EXPECT_THAT(WhyFragmented(*hot_.memory, at_first_), AllOf(HasSubstr(".text has 0 of "), HasSubstr("no segment")));
+  EXPECT_THAT(WhyFragmented(*hot_.memory), AllOf(HasSubstr(".text has 0 of "), HasSubstr("no segment")));
   section(text).space.Give({0, 16 << 10});
-  EXPECT_EQ(WhyFragmented(*hot_.memory, at_first_), "");
+  EXPECT_EQ(WhyFragmented(*hot_.memory), "");
 }
 
 TEST_F(FragmentationTest, RoomElsewhereInTheSameSectionIsRoom) {
@@ -106,12 +103,12 @@ TEST_F(FragmentationTest, RoomElsewhereInTheSameSectionIsRoom) {
   Space& space = section(text).space;
   ASSERT_TRUE(space.Take(space.tail().size, 1));
   EXPECT_EQ(GrowAll(".text"), 4);
-  EXPECT_EQ(WhyFragmented(*hot_.memory, at_first_), "");
+  EXPECT_EQ(WhyFragmented(*hot_.memory), "");
   for (SectionMemory& other : hot_.memory->sections) {
     if (other.growth_of != text) continue;
     ASSERT_TRUE(other.space.Take(other.space.tail().size - 64, 1));
   }
-  EXPECT_THAT(WhyFragmented(*hot_.memory, at_first_), HasSubstr(".text has 256 of "));
+  EXPECT_THAT(WhyFragmented(*hot_.memory), HasSubstr(".text has 256 of "));
 }
 
 }  // namespace

@@ -119,7 +119,6 @@ struct LinkSession::Impl {
   StateStore* const store;  // nullptr: the session ends with the process
   std::unique_ptr<Memory> memory;  // nullptr: nothing to patch, `why_cold` says why
   GateRefusal why_cold{GateReason::kFirstLink, ""};
-  std::optional<uint64_t> idle_at_first;  // bytes of the image that the last full link left empty, where it was this process's
   std::string fragmented;             // what WhyFragmented says
   std::optional<GateRefusal> renewal;  // the next link is to be a full one, though it could be patched
   bool linked_before = false;      // an incremental link was published: the next full one is a fall-back
@@ -451,7 +450,6 @@ void LinkSession::Impl::Forget(GateRefusal why) {
   source.reset();
   watched.Stop();
   libraries_found.Forget();
-  idle_at_first.reset();
   fragmented.clear();
   renewal.reset();
   why_cold = std::move(why);
@@ -542,7 +540,7 @@ void LinkSession::Impl::CaptureLink() {
   if (captured.ok()) {
     memory = *std::move(captured);
     bytes_held = memory->bytes_held();
-    idle_at_first = IdleBytes(*memory);
+    memory->idle_at_first = IdleBytes(*memory);
   } else {
     why_cold = {GateReason::kPriorLinkFailed, std::string(captured.status().message())};
   }
@@ -580,7 +578,7 @@ void LinkSession::Confirm(uint64_t of_generation) {
 
 void LinkSession::Settle() {
   impl_->CaptureLink();
-  impl_->fragmented = impl_->memory == nullptr ? "" : WhyFragmented(*impl_->memory, impl_->idle_at_first);
+  impl_->fragmented = impl_->memory == nullptr ? "" : WhyFragmented(*impl_->memory);
   if (impl_->memory != nullptr && impl_->last_files != nullptr) impl_->watched.Start(*impl_->memory, *impl_->last_files);
   impl_->sink->Settle();
 }

@@ -319,6 +319,7 @@ struct Memory {
   uint64_t padding_abbrev = 0;  // offset in .debug_abbrev
   bool has_padding_abbrev = false;
   uint64_t atom_count = 0;
+  uint64_t idle_at_first = 0;  // bytes of the image that the full link left empty (IdleBytes)
   uint64_t image_size = 0;  // bytes of the published image
 
   // Where a unit stands in the order of the link; ids say nothing about it.
@@ -331,7 +332,7 @@ struct Memory {
   KITLINK_FIELDS(output, values, names, units, symbols, users, group_users, site_users, sets, import_uses, import_groups,
                  idle_imports, libraries, library_offers, pinned, versioned_imports, sections, common_unit, commons, merged,
                  files, files_here, library_found, input_ranks, offers, members_contested, traits, padding_abbrev,
-                 has_padding_abbrev, atom_count, image_size)
+                 has_padding_abbrev, atom_count, idle_at_first, image_size)
 
   // The id of a name, with room for what is known of it.
   SymbolId Intern(absl::string_view name);

@@ -1,6 +1,7 @@
 // The comparison of one relocated field.
 #include <algorithm>
 
+#include "absl/container/flat_hash_map.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
@@ -358,6 +359,7 @@ bool Walk::SitesFit(uint32_t atom, uint64_t place) const {
   const FieldView cold = ColdView(atom), here = HereView(atom, place);
   if (cold.bytes.size() != here.bytes.size()) return false;
   auto [first, last] = SitesOf(atom);
+  absl::flat_hash_map<uint32_t, uint64_t> fitted;  // where targets that are nowhere yet would be
   for (uint32_t i = first; i < last; ++i) {
     const ReferenceSite& site = reference_.sites[i];
     if (site.form != Form::kAbsolute) continue;
@@ -375,7 +377,13 @@ bool Walk::SitesFit(uint32_t atom, uint64_t place) const {
       target += section->header.sh_offset;
     }
     const bool known = place_[site.target_atom] != kUnplaced && !t.mergeable;
-    if (known ? place_[site.target_atom] != target : !Fits(site.target_atom, target)) return false;
+    if (known) {
+      if (place_[site.target_atom] != target) return false;
+      continue;
+    }
+    // A unit of debug information has thousands of references to one list of locations.
+    const auto [it, fresh] = fitted.try_emplace(site.target_atom, target);
+    if (fresh ? !Fits(site.target_atom, target) : it->second != target && (!t.mergeable || !Fits(site.target_atom, target))) return false;
   }
   return true;
 }
