@@ -135,7 +135,9 @@ class ChangeReader {
     std::vector<OpenedFile> opened;
     absl::StatusOr<std::unique_ptr<Archive>> archive = ReadArchive(file.path, bytes, files_, opened);
     if (!archive.ok()) return Refuse(GateReason::kUnreadableInput, archive.status().message());
-    result_.NoteThinMembers(**archive, opened, memory_);
+    if (!result_.NoteThinMembers(**archive, opened, memory_, /*compared=*/true) || (request_.changed && SharesChanged(f, opened))) {
+      return Refuse(GateReason::kArchiveChanged, file.path);
+    }
     if (MemberListDigest(**archive) != file.member_list || !result_.thin_members.empty()) {
       if (auto refusal = Relist(f, **archive)) return refusal;
     }
@@ -163,16 +165,35 @@ class ChangeReader {
     return std::nullopt;
   }
 
+  // Whether a file behind a member has changed, and may be one behind another archive's member that nobody looks at now.
+  bool SharesChanged(uint32_t f, const std::vector<OpenedFile>& opened) const {
+    const bool changed = std::any_of(opened.begin(), opened.end(), [&](const OpenedFile& file) {
+      const auto known = memory_.file_of.find(file.path);
+      return known != memory_.file_of.end() && memory_.files[known->second].stamp != file.stamp;
+    });
+    for (uint32_t other = 0; changed && other < memory_.files.size(); ++other) {
+      const FileMemory& file = memory_.files[other];
+      if (other == f || !file.thin || file.gone) continue;
+      if (!std::binary_search(changes_.files.begin(), changes_.files.end(), other)) return true;
+    }
+    return false;
+  }
+
   // Whether the command line says --whole-archive of an archive none of whose members takes part. Nothing when it is said of
   // some, and the archive is named by a script.
   std::optional<bool> SaysWhole(const std::string& path) const {
     const std::vector<InputArgument>& inputs = memory_.options->inputs;
-    bool any = false;
+    bool any = false, named = false, named_whole = false;
     for (size_t i = 0; i < inputs.size(); ++i) {
-      if ((inputs[i].library ? memory_.library_found[i] : inputs[i].name) == path) return inputs[i].flags.whole_archive;
-      any |= inputs[i].flags.whole_archive;
+      const bool whole = inputs[i].flags.whole_archive;
+      any |= whole;
+      if ((inputs[i].library ? memory_.library_found[i] : inputs[i].name) != path) continue;
+      if (named && named_whole != whole) return std::nullopt;
+      named = true;
+      named_whole = whole;
     }
-    return any ? std::nullopt : std::optional<bool>(false);
+    if (!any) return false;
+    return named ? std::optional<bool>(named_whole) : std::nullopt;
   }
 
   // An archive with other members than before, in another order, or that define other names. Where members that take part
@@ -192,10 +213,14 @@ class ChangeReader {
     absl::flat_hash_map<std::pair<uint64_t, uint32_t>, size_t> before;  // by name, and how many had it: place in the old list
     for (size_t m = 0; m < file.members.size(); ++m) before.emplace(std::make_pair(file.members[m].name, seen[file.members[m].name]++), m);
     absl::flat_hash_map<std::pair<absl::string_view, uint32_t>, UnitId> taking_part;
+    // Whole, and named more than once: it may stand where it is named last, or take part twice.
+    bool ambiguous = *whole && file.rank == UnitRank().input;
     for (UnitId unit : file.units) {
       const UnitMemory& known = memory_.units[unit.value];
-      taking_part.emplace(std::make_pair(absl::string_view(known.member), known.ordinal), unit);
+      const bool once = taking_part.emplace(std::make_pair(absl::string_view(known.member), known.ordinal), unit).second;
+      ambiguous |= *whole && (!once || known.rank.input != file.rank);
     }
+    if (ambiguous) return Refuse(GateReason::kArchiveChanged, file.path);
     seen.clear();
     size_t next = 0;
     for (uint32_t m = 0; m < archive.members.size(); ++m) {
@@ -210,7 +235,7 @@ class ChangeReader {
         continue;
       }
       if (*whole) {
-        relisted.joining.push_back(m);
+        relisted.joining.push_back({m, ordinal});
         continue;
       }
       if (old != before.end() && file.members[old->second].offer == member.offer) continue;
@@ -250,17 +275,28 @@ void ChangedUnits::Append(ChangedUnits more) {
   bytes_read += more.bytes_read;
 }
 
-void ChangedUnits::NoteThinMembers(const Archive& archive, const std::vector<OpenedFile>& opened, const Memory& memory) {
-  if (!archive.thin) return;
+bool ChangedUnits::NoteThinMembers(const Archive& archive, const std::vector<OpenedFile>& opened, const Memory& memory, bool compared) {
+  if (!archive.thin) return true;
+  absl::flat_hash_map<uint32_t, FileStamp> looked_at;
+  if (!compared) looked_at.insert(stamps.begin(), stamps.end());
   for (const ArchiveMember& member : archive.members) {
     bytes.push_back(member.file);
     bytes_read += member.bytes.size();
   }
   for (const OpenedFile& file : opened) {
     const auto known = memory.file_of.find(file.path);
-    if (known == memory.file_of.end()) thin_members.push_back(file);
-    else stamps.push_back({known->second, file.stamp});
+    if (known == memory.file_of.end()) {
+      thin_members.push_back(file);
+      continue;
+    }
+    const FileMemory& was = memory.files[known->second];
+    if (was.role != OpenedFile::Role::kThinMember) return false;
+    const auto read = looked_at.find(known->second);
+    const bool same = read != looked_at.end() ? read->second == file.stamp : was.settled && was.stamp == file.stamp;
+    if (!compared && !same) return false;
+    if (read == looked_at.end()) stamps.push_back({known->second, file.stamp});
   }
+  return true;
 }
 
 void ChangedUnits::Leave(UnitId unit, const Memory& memory) {
@@ -337,7 +373,7 @@ absl::StatusOr<std::variant<Changes, GateRefusal>> DetectChanges(const Memory& m
   for (uint32_t f : changes.files) thin |= memory.files[f].role == OpenedFile::Role::kThinMember;
   if (thin) {
     for (uint32_t f = 0; f < memory.files.size(); ++f) {
-      if (memory.files[f].thin && !memory.files[f].gone) changes.files.push_back(f);
+      if (memory.files[f].thin && !memory.files[f].gone && !gone.contains(f)) changes.files.push_back(f);
     }
     std::erase_if(changes.files, [&](uint32_t f) { return memory.files[f].role == OpenedFile::Role::kThinMember; });
   }
@@ -366,6 +402,10 @@ std::optional<GateRefusal> CheckUnchanged(const ChangedUnits& read, const Change
                                           FileSource& files) {
   for (const std::shared_ptr<InputBytes>& bytes : read.bytes) {
     if (bytes->torn()) return Refuse(GateReason::kUnreadableInput, "an input was cut short while it was read");
+  }
+  for (uint32_t file : changes.vanished) {
+    const std::string& path = memory.files[file].path;
+    if (files.Stat(path).ok()) return Refuse(GateReason::kUnreadableInput, absl::StrCat(path, " is still changing"));
   }
   for (const auto& [file, stamp] : read.stamps) {
     const std::string& path = changes.PathOf(memory, file);

@@ -58,13 +58,14 @@ struct ChangedUnits {
     std::vector<MemberMemory> members;
     std::vector<std::string> names;
     bool reordered = false;  // members have changed places
-    std::vector<uint32_t> joining;  // members that are new in an archive of which all take part
+    std::vector<std::pair<uint32_t, uint32_t>> joining;  // new in an archive of which all take part: place, and how many before it have its name
     std::vector<std::pair<UnitId, uint32_t>> places;  // of the members that take part
     std::unique_ptr<Archive> archive;
   };
   std::vector<Relisted> relisted;
   absl::flat_hash_set<UnitId> leaving;  // units that take no part any more; their objects are empty
   std::vector<std::pair<UnitId, UnitRank>> moved;  // units that stand elsewhere now
+  std::vector<uint32_t> leaving_files;             // no inputs any more; nothing is taken from them
   std::vector<uint32_t> new_files;                 // indices in Memory::files, from where they are not yet found by path
   std::vector<std::pair<uint32_t, UnitId>> joining;  // members that take part from now on, and their files
   std::vector<std::pair<UnitId, SymbolId>> dropped;  // what members define that only nobody needs any more
@@ -80,8 +81,10 @@ struct ChangedUnits {
 
   // Adds what else was read.
   void Append(ChangedUnits more);
-  // Takes note of the files behind the members of `archive`, as `opened` by reading it.
-  void NoteThinMembers(const Archive& archive, const std::vector<OpenedFile>& opened, const Memory& memory);
+  // Takes note of the files behind the members of `archive`, as `opened` by reading it. False when one of them is an input
+  // in another way as well; and, unless all units of the archive are `compared` with what they were, when one is not known to
+  // be what it was.
+  [[nodiscard]] bool NoteThinMembers(const Archive& archive, const std::vector<OpenedFile>& opened, const Memory& memory, bool compared);
   // Takes a unit out of the link.
   void Leave(UnitId unit, const Memory& memory);
   // Takes out a member that nobody needs any more, and that is still where it was.

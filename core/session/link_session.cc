@@ -388,8 +388,9 @@ void LinkSession::Impl::Adopt(const LinkRequest& request, const Changes& changes
   AdoptRoster(changes.list, read, memory.get());
   AdoptFiles(changes, read, started_ns, memory.get());
   memory->options = request.options;
-  if (!request.changed) watched.Adopted(*memory, changes, read.new_files, files);
-  if (changes.list.same_places()) return;
+  if (request.changed) watched.Came(*memory, read.new_files, files);
+  else watched.Adopted(*memory, changes, read.new_files, files);
+  if (changes.list.same_places() && read.new_files.empty() && changes.vanished.empty()) return;
   inputs.clear();
   for (const FileMemory& file : memory->files) {
     if (!file.gone) inputs.push_back(file.path);

@@ -134,7 +134,13 @@ class Capture {
       file.stamp = opened.stamp;
       file.settled = OldEnough(opened.stamp, started_ns_);
       auto [it, fresh] = memory_->file_of.emplace(opened.path, static_cast<uint32_t>(memory_->files.size()));
-      if (fresh) memory_->files.push_back(std::move(file));
+      if (fresh) {
+        memory_->files.push_back(std::move(file));
+      } else if (FileMemory& known = memory_->files[it->second];
+                 known.role != file.role && (known.role == OpenedFile::Role::kThinMember || file.role == OpenedFile::Role::kThinMember)) {
+        // An object, and behind a member of a thin archive as well: whoever reads one does not see the other.
+        known.role = OpenedFile::Role::kOther;
+      }
     }
     for (FileMemory& file : memory_->files) IdentifyContent(&file);
     for (const std::unique_ptr<Archive>& archive : program_.archives) {

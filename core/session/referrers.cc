@@ -48,9 +48,7 @@ class ReferrerReader {
   bool ReadMembers(const FileMemory& file, const std::shared_ptr<InputBytes>& bytes, const std::vector<UnitId>& units) {
     std::vector<OpenedFile> opened;
     absl::StatusOr<std::unique_ptr<Archive>> archive = ReadArchive(file.path, bytes, files_, opened);
-    if (!archive.ok()) return false;
-    result_.NoteThinMembers(**archive, opened, memory_);
-    if (!result_.thin_members.empty()) return false;
+    if (!archive.ok() || (*archive)->thin) return false;
     for (UnitId id : units) {
       const UnitMemory& unit = memory_.units[id.value];
       uint32_t ordinal = 0;

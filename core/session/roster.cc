@@ -54,8 +54,12 @@ class RosterReader {
   }
 
   // Files that thin archives name and that nobody has heard of yet are inputs from now on.
-  void ComeThinMembers(RosterChange* undo) {
+  std::optional<GateRefusal> ComeThinMembers(RosterChange* undo) {
     absl::flat_hash_set<std::string> seen;
+    for (uint32_t f : changed_.new_files) seen.insert(memory_.files[f].path);
+    for (const OpenedFile& opened : changed_.thin_members) {
+      if (seen.contains(opened.path)) return Refuse(GateReason::kInputListChanged, opened.path);
+    }
     for (const OpenedFile& opened : std::exchange(changed_.thin_members, {})) {
       if (!seen.insert(opened.path).second) continue;
       FileMemory file;
@@ -64,13 +68,14 @@ class RosterReader {
       file.role = opened.role;
       AddFile(std::move(file), undo);
     }
+    return std::nullopt;
   }
 
   // Members that are new in an archive of which all take part.
   std::optional<GateRefusal> JoinAll(ChangedUnits::Relisted* relisted) {
-    for (uint32_t m : relisted->joining) {
+    for (const auto& [m, ordinal] : relisted->joining) {
       UnitId unit;
-      if (auto refusal = Join(*relisted->archive, relisted->file, m, /*lazy=*/false, &unit)) return refusal;
+      if (auto refusal = Join(*relisted->archive, relisted->file, m, ordinal, /*lazy=*/false, &unit)) return refusal;
       relisted->places.push_back({unit, m});
     }
     return std::nullopt;
@@ -79,7 +84,10 @@ class RosterReader {
   std::optional<GateRefusal> Pull(SymbolId name) {
     const MemberOffer offer = memory_.offers.at(name);
     const FileMemory& file = memory_.files[offer.file];
-    if (file.gone) return Refuse(GateReason::kArchiveChanged, memory_.names.Name(name));
+    const std::vector<uint32_t>& leaving = changed_.leaving_files;
+    if (file.gone || std::find(leaving.begin(), leaving.end(), offer.file) != leaving.end()) {
+      return Refuse(GateReason::kArchiveChanged, memory_.names.Name(name));
+    }
     return file.role == OpenedFile::Role::kArchive ? PullMember(name, offer, file) : PullObject(name, offer, file);
   }
 
@@ -106,7 +114,7 @@ class RosterReader {
     std::vector<OpenedFile> opened;
     absl::StatusOr<std::unique_ptr<Archive>> archive = ReadArchive(file.path, bytes, files_, opened);
     if (!archive.ok()) return Refuse(GateReason::kUnreadableInput, archive.status().message());
-    changed_.NoteThinMembers(**archive, opened, memory_);
+    if (!changed_.NoteThinMembers(**archive, opened, memory_, /*compared=*/false)) return Refuse(GateReason::kInputListChanged, file.path);
     file.role = OpenedFile::Role::kArchive;
     file.thin = (*archive)->thin;
     ChangedUnits::Relisted relisted;
@@ -121,14 +129,26 @@ class RosterReader {
     return std::nullopt;
   }
 
-  std::optional<GateRefusal> Join(const Archive& archive, uint32_t file, uint32_t m, bool lazy, UnitId* unit) {
+  // Whether a unit that was read defines a name.
+  bool Defines(UnitId unit, absl::string_view name) const {
+    for (const auto& [known, object] : changed_.units) {
+      if (known != unit) continue;
+      return std::any_of(object->symbols.begin() + object->first_global, object->symbols.end(), [&](const InputSymbol& symbol) {
+        return symbol.defined() && OfferedName(symbol.name) == name;
+      });
+    }
+    return false;
+  }
+
+  // `ordinal`: how many members before it have its name.
+  std::optional<GateRefusal> Join(const Archive& archive, uint32_t file, uint32_t m, uint32_t ordinal, bool lazy, UnitId* unit) {
     const ArchiveMember& member = archive.members[m];
     absl::StatusOr<std::unique_ptr<ObjectFile>> object = ReadArchiveMember(archive, member);
     if (!object.ok()) return Refuse(GateReason::kUnreadableInput, object.status().message());
     *unit = NewUnit(file, {memory_.files[file].rank, m}, lazy, &memory_);
     UnitMemory& memory = memory_.units[unit->value];
     memory.member = member.name;
-    for (uint32_t before = 0; before < m; ++before) memory.ordinal += archive.members[before].name == member.name;
+    memory.ordinal = ordinal;
     memory.content = DigestQuickly(member.bytes);
     changed_.joining.push_back({file, *unit});
     changed_.units.push_back({*unit, *std::move(object)});
@@ -170,14 +190,18 @@ class RosterReader {
     for (const ChangedUnits::Relisted& relisted : changed_.relisted) {
       if (relisted.file == offer.file) archive = relisted.archive.get();
     }
+    for (const std::unique_ptr<Archive>& read : changed_.archives) {
+      if (read->path == file.path) archive = read.get();
+    }
     if (archive == nullptr) {
       absl::StatusOr<std::shared_ptr<InputBytes>> bytes = Open(offer.file, file);
       if (!bytes.ok()) return Refuse(GateReason::kArchiveChanged, bytes.status().message());
       std::vector<OpenedFile> opened;
       absl::StatusOr<std::unique_ptr<Archive>> read = ReadArchive(file.path, *bytes, files_, opened);
       if (!read.ok()) return Refuse(GateReason::kUnreadableInput, read.status().message());
-      changed_.NoteThinMembers(**read, opened, memory_);
-      if (!changed_.thin_members.empty()) return Refuse(GateReason::kArchiveChanged, file.path);
+      if (!changed_.NoteThinMembers(**read, opened, memory_, /*compared=*/false) || !changed_.thin_members.empty()) {
+        return Refuse(GateReason::kArchiveChanged, file.path);
+      }
       changed_.archives.push_back(*std::move(read));
       archive = changed_.archives.back().get();
       if (MemberListDigest(*archive) != file.member_list) return Refuse(GateReason::kArchiveChanged, file.path);
@@ -189,10 +213,15 @@ class RosterReader {
       return Refuse(GateReason::kArchiveChanged, absl::StrCat(file.path, " does not define ", wanted, " any more"));
     }
     for (const auto& [joined, unit] : changed_.joining) {
-      if (joined == offer.file && memory_.RankOf(unit).member == offer.member) return std::nullopt;
+      if (joined != offer.file || memory_.RankOf(unit).member != offer.member) continue;
+      // What the index of a thin archive says need not be so any more.
+      if (Defines(unit, wanted)) return std::nullopt;
+      return Refuse(GateReason::kArchiveChanged, absl::StrCat(file.path, " does not define ", wanted, " any more"));
     }
+    uint32_t ordinal = 0;
+    for (uint32_t m = 0; m < offer.member; ++m) ordinal += archive->members[m].name == member.name;
     UnitId unit;
-    return Join(*archive, offer.file, offer.member, /*lazy=*/true, &unit);
+    return Join(*archive, offer.file, offer.member, ordinal, /*lazy=*/true, &unit);
   }
 
   // A file that is what it was when it was last looked at, by this relink if it did.
@@ -284,7 +313,8 @@ std::optional<GateRefusal> ReadRoster(const InputListChange& list, const LinkOpt
   for (const NewArgument& added : list.added) {
     if (auto refusal = reader.Come(options.inputs[added.argument], added.rank, undo)) return refusal;
   }
-  reader.ComeThinMembers(undo);
+  changed->leaving_files = list.removed;
+  if (auto refusal = reader.ComeThinMembers(undo)) return refusal;
   for (ChangedUnits::Relisted& archive : changed->relisted) {
     if (auto refusal = reader.JoinAll(&archive)) return refusal;
   }

@@ -50,6 +50,10 @@ void WatchedInputs::Adopted(const Memory& memory, const Changes& changes, const 
   }
   for (uint32_t f : gone_) left.erase(f);  // any order: all go
   suspects_ = std::move(left);
+  Came(memory, fresh, files);
+}
+
+void WatchedInputs::Came(const Memory& memory, const std::vector<uint32_t>& fresh, FileSource& files) {
   if (active_ && watched_ < memory.files.size()) WatchFresh(memory, fresh, files);
 }
 

@@ -32,6 +32,8 @@ class WatchedInputs {
   // A relink that looked at all suspects was committed, and `memory` has the stamps that it saw. `fresh` are inputs that it
   // met for the first time: they are watched from now on, then looked at once more. O(changes).
   void Adopted(const Memory& memory, const Changes& changes, const std::vector<uint32_t>& fresh, FileSource& files);
+  // The same of a relink that looked at some inputs only: others stay suspects.
+  void Came(const Memory& memory, const std::vector<uint32_t>& fresh, FileSource& files);
 
  private:
   void WatchFresh(const Memory& memory, const std::vector<uint32_t>& fresh, FileSource& files);

@@ -145,6 +145,24 @@ TEST_F(WatchedInputsTest, AnInputThatChangedBeforeItWasWatchedIsSuspect) {
   EXPECT_THAT(inputs_.Suspects(), Optional(ElementsAre(3)));
 }
 
+// A client that says what changed may bring files that nobody has heard of: those behind a thin archive's new members.
+TEST_F(WatchedInputsTest, InputsThatComeWithSomethingSaidAreWatchedToo) {
+  inputs_.Start(memory_, files_);
+  watch_.touched = {0};
+  EXPECT_THAT(inputs_.Suspects(), Optional(ElementsAre(0)));
+  files_.Put("d.o", std::vector<uint8_t>{4});
+  FileMemory file;
+  file.path = "d.o";
+  file.stamp = *files_.Stat("d.o");
+  file.settled = true;
+  memory_.files.push_back(file);
+  inputs_.Came(memory_, {3}, files_);
+  EXPECT_THAT(watch_.watched, ElementsAre("a.o", "b.o", "c.o", "d.o"));
+  EXPECT_THAT(inputs_.Suspects(), Optional(ElementsAre(0))) << "nobody has looked at it";
+  watch_.touched = {3};
+  EXPECT_THAT(inputs_.Suspects(), Optional(ElementsAre(0, 3)));
+}
+
 TEST_F(WatchedInputsTest, AWatchThatCannotWatchMoreHasEnded) {
   inputs_.Start(memory_, files_);
   memory_.files.push_back(memory_.files[0]);
