@@ -42,14 +42,17 @@ class FakeWatch : public InputWatch {
 class WatchedInputsTest : public ::testing::Test {
  protected:
   WatchedInputsTest() : inputs_(&watch_) {
-    for (const char* path : {"a.o", "b.o", "c.o"}) {
-      files_.Put(path, std::vector<uint8_t>{1, 2, 3});
-      FileMemory file;
-      file.path = path;
-      file.stamp = *files_.Stat(path);
-      file.settled = true;
-      memory_.files.push_back(file);
-    }
+    for (const char* path : {"a.o", "b.o", "c.o"}) Remember(path, {1, 2, 3});
+  }
+
+  // There is such a file, and the session knows it as it is.
+  void Remember(const std::string& path, const std::vector<uint8_t>& bytes) {
+    files_.Put(path, bytes);
+    FileMemory file;
+    file.path = path;
+    file.stamp = *files_.Stat(path);
+    file.settled = true;
+    memory_.files.push_back(file);
   }
 
   FakeWatch watch_;
@@ -116,12 +119,7 @@ TEST_F(WatchedInputsTest, ALostWatchIsStartedAnew) {
 
 TEST_F(WatchedInputsTest, InputsThatComeAreWatchedAndThoseThatWentAreNot) {
   inputs_.Start(memory_, files_);
-  files_.Put("d.o", std::vector<uint8_t>{4});
-  FileMemory file;
-  file.path = "d.o";
-  file.stamp = *files_.Stat("d.o");
-  file.settled = true;
-  memory_.files.push_back(file);
+  Remember("d.o", {4});
   memory_.files[1].gone = true;
   Changes changes;
   changes.list.removed = {1};
@@ -134,12 +132,7 @@ TEST_F(WatchedInputsTest, InputsThatComeAreWatchedAndThoseThatWentAreNot) {
 
 TEST_F(WatchedInputsTest, AnInputThatChangedBeforeItWasWatchedIsSuspect) {
   inputs_.Start(memory_, files_);
-  FileMemory file;
-  file.path = "d.o";
-  files_.Put("d.o", std::vector<uint8_t>{4});
-  file.stamp = *files_.Stat("d.o");
-  file.settled = true;
-  memory_.files.push_back(file);
+  Remember("d.o", {4});
   files_.Put("d.o", std::vector<uint8_t>{5, 6});
   inputs_.Adopted(memory_, Changes(), {3}, files_);
   EXPECT_THAT(inputs_.Suspects(), Optional(ElementsAre(3)));
@@ -150,12 +143,7 @@ TEST_F(WatchedInputsTest, InputsThatComeWithSomethingSaidAreWatchedToo) {
   inputs_.Start(memory_, files_);
   watch_.touched = {0};
   EXPECT_THAT(inputs_.Suspects(), Optional(ElementsAre(0)));
-  files_.Put("d.o", std::vector<uint8_t>{4});
-  FileMemory file;
-  file.path = "d.o";
-  file.stamp = *files_.Stat("d.o");
-  file.settled = true;
-  memory_.files.push_back(file);
+  Remember("d.o", {4});
   inputs_.Came(memory_, {3}, files_);
   EXPECT_THAT(watch_.watched, ElementsAre("a.o", "b.o", "c.o", "d.o"));
   EXPECT_THAT(inputs_.Suspects(), Optional(ElementsAre(0))) << "nobody has looked at it";

@@ -383,7 +383,7 @@ bool Walk::SitesFit(uint32_t atom, uint64_t place) const {
     }
     // A unit of debug information has thousands of references to one list of locations.
     const auto [it, fresh] = fitted.try_emplace(site.target_atom, target);
-    if (fresh ? !Fits(site.target_atom, target) : it->second != target && !Fits(site.target_atom, target)) return false;
+    if ((fresh || it->second != target) && !Fits(site.target_atom, target)) return false;
   }
   return true;
 }
