@@ -9,6 +9,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <array>
 #include <atomic>
 #include <chrono>
 #include <cstdlib>
@@ -19,6 +20,7 @@
 
 #include "absl/synchronization/notification.h"
 #include "client/grpc_connection.h"
+#include "daemon/testing/wire_client.h"
 #include "gmock/gmock.h"
 #include "grpcpp/generic/generic_stub.h"
 #include "grpcpp/grpcpp.h"
@@ -279,6 +281,36 @@ TEST_F(DirectServerTest, WhoDoesNotReadHoldsUpNobody) {
     kill(child, SIGKILL);
     waitpid(child, nullptr, 0);
   }
+}
+
+// A client that asks again and again and takes no answers, though its window is large enough, is served only so far; the rest
+// when it does take them.
+TEST_F(DirectServerTest, WhoTakesNoAnswersIsServedOnlySoFar) {
+  constexpr int kCalls = 90, kFar = 40;
+  const std::string request(512 << 10, 'r');  // answers are twice as long, and 16 MiB may wait
+  WireClient client(0x7fffffff);
+  const int door = ConnectRaw();
+  for (int call = 0; call < kCalls; ++call) client.Begin("/test/echo", request);
+  std::array<char, 4096> settings;
+  for (int round = 0; round < 2; ++round) {  // more may be said once the server's window is known
+    const std::string said = client.Say();
+    ASSERT_EQ(send(door, said.data(), said.size(), MSG_NOSIGNAL), static_cast<ssize_t>(said.size()));
+    if (round != 0) break;
+    const ssize_t count = recv(door, settings.data(), settings.size(), 0);
+    ASSERT_TRUE(count > 0 && client.Hear({settings.data(), static_cast<size_t>(count)}));
+  }
+  while (calls_ < 8) std::this_thread::yield();
+  ExpectServes();
+  std::this_thread::sleep_for(std::chrono::milliseconds(300));
+  EXPECT_LT(calls_, kFar);
+  std::vector<char> buffer(1 << 20);
+  while (client.closed().size() < kCalls) {
+    const ssize_t count = recv(door, buffer.data(), buffer.size(), 0);
+    ASSERT_GT(count, 0);
+    ASSERT_TRUE(client.Hear({buffer.data(), static_cast<size_t>(count)}));
+  }
+  EXPECT_EQ(calls_, kCalls + 1);
+  close(door);
 }
 
 // A client that has the smallest window, and takes its time: the answer is out before the server hangs up.

@@ -75,7 +75,7 @@ struct GrpcWire::Callbacks {
   static int OnData(nghttp2_session*, uint8_t, int32_t id, const uint8_t* data, size_t length, void* self) {
     Stream* stream = Of(self)->Find(id);
     if (stream == nullptr) return 0;
-    if (length > kMostWaiting - Of(self)->waiting_) return NGHTTP2_ERR_CALLBACK_FAILURE;
+    if (length > Of(self)->most_waiting_ - Of(self)->waiting_) return NGHTTP2_ERR_CALLBACK_FAILURE;
     Of(self)->waiting_ += length;
     stream->request.append(reinterpret_cast<const char*>(data), length);
     return 0;
@@ -122,7 +122,7 @@ struct GrpcWire::Callbacks {
   }
 };
 
-GrpcWire::GrpcWire() = default;
+GrpcWire::GrpcWire(size_t most_waiting) : most_waiting_(most_waiting) {}
 
 GrpcWire::~GrpcWire() { nghttp2_session_del(session_); }
 
@@ -131,8 +131,8 @@ GrpcWire::Stream* GrpcWire::Find(int32_t id) {
   return found == streams_.end() ? nullptr : &found->second;
 }
 
-std::unique_ptr<GrpcWire> GrpcWire::Make() {
-  std::unique_ptr<GrpcWire> wire(new GrpcWire);
+std::unique_ptr<GrpcWire> GrpcWire::Make(size_t most_waiting) {
+  std::unique_ptr<GrpcWire> wire(new GrpcWire(most_waiting));
   nghttp2_session_callbacks* callbacks = nullptr;
   if (nghttp2_session_callbacks_new(&callbacks) != 0) return nullptr;
   nghttp2_session_callbacks_set_on_begin_headers_callback(callbacks, Callbacks::OnBegin);

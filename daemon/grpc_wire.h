@@ -33,7 +33,7 @@ class GrpcWire {
   static constexpr size_t kMostWaiting = size_t{1} << 30;
 
   // Null when memory is short.
-  static std::unique_ptr<GrpcWire> Make();
+  static std::unique_ptr<GrpcWire> Make(size_t most_waiting = kMostWaiting);
   ~GrpcWire();
   GrpcWire(const GrpcWire&) = delete;
   GrpcWire& operator=(const GrpcWire&) = delete;
@@ -67,11 +67,12 @@ class GrpcWire {
   };
   struct Callbacks;
 
-  GrpcWire();
+  explicit GrpcWire(size_t most_waiting);
   void Complete(int32_t id);
 
   Stream* Find(int32_t id);
 
+  const size_t most_waiting_;
   nghttp2_session* session_ = nullptr;
   std::map<int32_t, Stream> streams_;  // open ones, by HTTP/2's number
   std::deque<Call> calls_;
