@@ -330,14 +330,19 @@ bool PadInPlace(absl::string_view section, MutableBytes slot, uint64_t used) {
   if (section == ".debug_aranges") {
     // version, unit, address size, segment size; the first tuple is aligned to its own size.
     constexpr uint64_t kTuple = 16;
-    if (extra % kTuple != 0 || used < 3 * kTuple || used % kTuple != 0) return false;
+    if (extra % kTuple != 0 || used < 2 * kTuple || used % kTuple != 0) return false;
     if (slot[10] != 8 || slot[11] != 0) return false;
     const uint8_t* const end = tail - kTuple;
     for (uint64_t i = 0; i < kTuple; ++i) {
       if (end[i] != 0) return false;
     }
     uint8_t last[kTuple];
-    std::memcpy(last, end - kTuple, kTuple);
+    if (used > 2 * kTuple) {
+      std::memcpy(last, end - kTuple, kTuple);
+    } else {
+      Store<uint64_t>(last, 1);
+      Store<uint64_t>(last + 8, 0);
+    }
     for (uint64_t at = 0; at < extra; at += kTuple) std::memcpy(tail - kTuple + at, last, kTuple);
     std::memset(slot.data() + slot.size() - kTuple, 0, kTuple);
   } else if (section == ".debug_addr" || section == ".debug_str_offsets") {

@@ -38,8 +38,8 @@ class Filler {
 // Lengthens the last table of a unit's own part of `section`, which fills the first `used` bytes of `slot` and is one
 // table from its start, so that it covers all of the slot: where a filler of its own cannot be (.debug_aranges,
 // .debug_names) or is not silent (readelf believes that .debug_addr is packed, eu-readelf that
-// .debug_str_offsets is). .debug_aranges repeats the
-// last range (in steps of 16 bytes); .debug_addr (steps of 8), .debug_str_offsets (4), .debug_names, .debug_rnglists
+// .debug_str_offsets is). .debug_aranges repeats the last range, or, where it has none (gcc's units without code), says one of
+// no bytes at address 1, as FillAranges does (in steps of 16 bytes); .debug_addr (steps of 8), .debug_str_offsets (4), .debug_names, .debug_rnglists
 // and .debug_loclists get zeros that nothing refers to. False, with `slot` unchanged, when the section is another one,
 // the table is not of that form or the step does not fit; then the slot must fit exactly.
 bool PadInPlace(absl::string_view section, MutableBytes slot, uint64_t used);

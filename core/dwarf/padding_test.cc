@@ -148,5 +148,23 @@ TEST(Padding, ArangesRepeatTheLastTuple) {
   EXPECT_EQ(Load<uint64_t>(&slot[72]), 0u);
 }
 
+TEST(Padding, ArangesOfAUnitWithoutCode) {
+  std::vector<uint8_t> slot(64, 0xee);
+  std::memset(slot.data(), 0, 32);
+  Store<uint32_t>(&slot[0], 28);
+  Store<uint16_t>(&slot[4], 2);
+  slot[10] = 8;
+  EXPECT_FALSE(PadInPlace(".debug_aranges", MutableBytes(slot.data(), 64), 16)) << "no end";
+  ASSERT_TRUE(PadInPlace(".debug_aranges", MutableBytes(slot.data(), 48), 32));
+  ASSERT_TRUE(PadInPlace(".debug_aranges", absl::MakeSpan(slot), 48)) << "once more";
+  EXPECT_EQ(Load<uint32_t>(&slot[0]), 60u);
+  for (int at : {16, 32}) {
+    EXPECT_EQ(Load<uint64_t>(&slot[at]), 1u);
+    EXPECT_EQ(Load<uint64_t>(&slot[at + 8]), 0u);
+  }
+  EXPECT_EQ(Load<uint64_t>(&slot[48]), 0u);
+  EXPECT_EQ(Load<uint64_t>(&slot[56]), 0u);
+}
+
 }  // namespace
 }  // namespace kitlink::dwarf

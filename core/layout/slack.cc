@@ -32,10 +32,10 @@ bool PaddedInPlace(const OutputSection& section) {
                               section.name == ".debug_str_offsets");
 }
 
+uint64_t LeastTable(absl::string_view section) { return section == ".debug_aranges" ? 32 : 8; }
+
 uint64_t PaddedCapacity(const OutputSection& section, ByteView bytes) {
-  // The smallest table that can be lengthened: a header and, where the last entry is repeated, one range and the end.
-  const uint64_t least = section.name == ".debug_aranges" ? 48 : 8;
-  if (bytes.size() < least || uint64_t{Load<uint32_t>(bytes.data())} + 4 != bytes.size()) return bytes.size();
+  if (bytes.size() < LeastTable(section.name) || uint64_t{Load<uint32_t>(bytes.data())} + 4 != bytes.size()) return bytes.size();
   return bytes.size() + AlignUp(std::max<uint64_t>(bytes.size() / 4, 128), 16);
 }
 

@@ -23,6 +23,8 @@ uint64_t SlotCapacity(const OutputSection& section, uint64_t size, uint64_t min_
 // cover their slot (dwarf::PadInPlace). Their atoms have slack and never move.
 bool PaddedInPlace(const OutputSection& section);
 
+// The smallest table that can be lengthened there: a header, and in .debug_aranges the row that ends it.
+uint64_t LeastTable(absl::string_view section);
 // The bytes of a slot in such a section: with slack when `bytes` is one table, as compilers write it, else exact.
 uint64_t PaddedCapacity(const OutputSection& section, ByteView bytes);
 

@@ -17,9 +17,8 @@ namespace {
 using Row = RowLayout::Row;
 using Refusal = std::optional<GateRefusal>;
 
-// What tables are lengthened by, and the smallest that can be (PaddedCapacity).
+// What tables are lengthened by.
 uint64_t StepOf(const SectionMemory& home) { return home.name == ".debug_aranges" ? 16 : home.name == ".debug_addr" ? 8 : 4; }
-uint64_t LeastOf(const SectionMemory& home) { return home.name == ".debug_aranges" ? 48 : 8; }
 
 // Debug sections of 32-bit DWARF end below 4 GiB; tables go by where they are.
 uint32_t PlaceOf(uint64_t offset) { return static_cast<uint32_t>(offset); }
@@ -55,15 +54,16 @@ class TablePlanner {
     return SectionId();
   }
 
-  // True when a table can be where it was, lengthened or not.
+  // True when a table can be where it was, lengthened or not. One that can be lengthened never fills its room: whether it can
+  // is not remembered, but for that.
   bool Stays(const SectionMemory& home, const AtomMemory& was, const InputSection& is) const {
-    if (is.size == was.capacity) return true;
+    if (was.size == was.capacity) return is.size == was.size;
     return Lengthens(home, is) && is.size < was.capacity && (was.capacity - is.size) % StepOf(home) == 0;
   }
 
   // True of what is one table.
   static bool Lengthens(const SectionMemory& home, const InputSection& is) {
-    return is.bytes.size() >= LeastOf(home) && uint64_t{Load<uint32_t>(is.bytes.data())} + 4 == is.bytes.size();
+    return is.bytes.size() >= LeastTable(home.name) && uint64_t{Load<uint32_t>(is.bytes.data())} + 4 == is.bytes.size();
   }
 
   void Look(const UnitDiff& diff, absl::btree_set<SectionId>* differ) const {

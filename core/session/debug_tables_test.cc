@@ -121,7 +121,7 @@ TEST_F(DebugTablesTest, AreListedByPlaceAndReachUpToTheNext) {
 TEST_F(DebugTablesTest, StayWhereTheyFit) {
   Stays("b", WithTable("b", Table(2)));
   Stays("b", WithTable("b", Table(0)));
-  Stays("b", WithTable("b", Table(34)));
+  Stays("b", WithTable("b", Table(33)));
   Stays("d", Function("d"));
 }
 
@@ -136,6 +136,8 @@ TEST_F(DebugTablesTest, GoBehindTheLastWhenTheyDoNot) {
   const auto place = layout.places.begin()->second;  // offset, size
   EXPECT_EQ(place.first, 432u);
   EXPECT_EQ(place.second, Home().size - 432);
+  // One that would fill its room, too: then nothing would tell it from one that cannot be lengthened.
+  ExpectRow(Layout("b", WithTable("b", Table(34))), 2, "b", 432, Home().size, true);
 }
 
 TEST_F(DebugTablesTest, ComeToUnitsThatHadNone) {

@@ -22,6 +22,9 @@ struct Range {
   }
 };
 
+// What a patch fills tables with that have no range: it covers nothing.
+constexpr Range kFiller{1, 0};
+
 struct Set {
   uint16_t version = 0;
   uint64_t info = 0;  // offset of the unit in .debug_info
@@ -58,7 +61,7 @@ std::vector<Set> ReadSets(const Image& image, std::string& error) {
         ended = true;
         break;
       }
-      set.ranges.push_back(range);
+      if (!(range == kFiller)) set.ranges.push_back(range);
     }
     if (!in.ok() || !ended) error = absl::StrCat(".debug_aranges: the set at offset ", Hex(at), " has no end");
     std::sort(set.ranges.begin(), set.ranges.end());

@@ -103,7 +103,8 @@ std::pair<uint64_t, uint64_t> LongestRun(const Walk& walk, uint32_t atom) {
   return best;
 }
 
-bool PlaceByContent(Walk& walk, uint32_t atom) {
+// `fields`: only where those lead to what the cold link's do. Of several copies of a function, one does.
+bool PlaceByContent(Walk& walk, uint32_t atom, bool fields) {
   const ReferenceAtom& a = walk.reference().atoms[atom];
   const auto [offset, length] = LongestRun(walk, atom);
   if (length < 4) return false;
@@ -116,8 +117,8 @@ bool PlaceByContent(Walk& walk, uint32_t atom) {
       it = std::search(it, hay.end(), std::default_searcher(needle.begin(), needle.end()));
       if (it == hay.end()) break;
       const uint64_t place = s.header.sh_addr + static_cast<uint64_t>(it - hay.begin()) - offset;
-      if (place % a.alignment == 0 && Free(walk, place, a.size, a.tls) && walk.Suggest({atom, 0}, place))
-        return true;
+      if (place % a.alignment != 0 || !Free(walk, place, a.size, a.tls) || (fields && !walk.SitesFit(atom, place))) continue;
+      if (walk.Suggest({atom, 0}, place)) return true;
     }
   }
   return false;
@@ -168,7 +169,7 @@ void WalkTheRest(Walk& walk) {
     const ReferenceAtom& a = atoms[i];
     if (!a.alloc || a.size == 0 || a.nobits || a.mergeable || walk.place(i) != kUnplaced || Walk::IsTable(a))
       continue;
-    if (PlaceByContent(walk, i)) {
+    if (PlaceByContent(walk, i, true) || PlaceByContent(walk, i, false)) {
       walk.Run();
     } else if (LongestRun(walk, i).second >= 4) {
       walk.Differ(absl::StrCat(a.name, ": found nowhere here"));

@@ -36,6 +36,29 @@ bool TailIsEmpty(ByteView file, uint64_t place, uint64_t size) {
   return std::all_of(tail.begin(), tail.end(), [](uint8_t b) { return b == 0; });
 }
 
+// Compares two runs of bytes but for windows in them, which come in order.
+class OutsideWindows {
+ public:
+  OutsideWindows(ByteView a, ByteView b) : a_(a), b_(b) {}
+
+  // Compares what lies between the last window and this one: where it starts and how long it is.
+  void Skip(std::pair<uint64_t, uint64_t> window) {
+    const uint64_t start = std::min<uint64_t>(window.first, a_.size());
+    if (!mismatch_ && start > at_ && std::memcmp(a_.data() + at_, b_.data() + at_, start - at_) != 0) {
+      while (a_[at_] == b_[at_]) ++at_;
+      mismatch_ = at_;
+    }
+    at_ = std::max(at_, std::min<uint64_t>(start + window.second, a_.size()));
+  }
+  // The offset of the first difference.
+  const std::optional<uint64_t>& mismatch() const { return mismatch_; }
+
+ private:
+  const ByteView a_, b_;
+  uint64_t at_ = 0;
+  std::optional<uint64_t> mismatch_;
+};
+
 }  // namespace
 
 bool ContinuesSection(absl::string_view here, absl::string_view cold) {
@@ -229,33 +252,6 @@ FieldView Walk::HereView(uint32_t atom, uint64_t place) const {
   }
   return view;
 }
-
-namespace {
-
-// Compares two runs of bytes but for windows in them, which come in order.
-class OutsideWindows {
- public:
-  OutsideWindows(ByteView a, ByteView b) : a_(a), b_(b) {}
-
-  // Compares what lies between the last window and this one: where it starts and how long it is.
-  void Skip(std::pair<uint64_t, uint64_t> window) {
-    const uint64_t start = std::min<uint64_t>(window.first, a_.size());
-    if (!mismatch_ && start > at_ && std::memcmp(a_.data() + at_, b_.data() + at_, start - at_) != 0) {
-      while (a_[at_] == b_[at_]) ++at_;
-      mismatch_ = at_;
-    }
-    at_ = std::max(at_, std::min<uint64_t>(start + window.second, a_.size()));
-  }
-  // The offset of the first difference.
-  const std::optional<uint64_t>& mismatch() const { return mismatch_; }
-
- private:
-  const ByteView a_, b_;
-  uint64_t at_ = 0;
-  std::optional<uint64_t> mismatch_;
-};
-
-}  // namespace
 
 std::optional<uint64_t> Walk::FirstMismatch(uint32_t atom, uint64_t place) const {
   const ReferenceAtom& a = reference_.atoms[atom];

@@ -90,8 +90,8 @@ class Walk {
   // First byte in which the atom's content, outside relocated fields, differs from what lies at `place`;
   // nullopt when it matches.
   std::optional<uint64_t> FirstMismatch(uint32_t atom, uint64_t place) const;
-  // Whether the sites of a non-loaded atom lead from `place` where they should, as far as is known. Finds
-  // nothing new and reports nothing.
+  // Whether the sites of an atom lead from `place` where they should, as far as is known. Finds nothing new and reports
+  // nothing.
   bool SitesFit(uint32_t atom, uint64_t place) const;
   // Sections that are compared by meaning instead of atom by atom.
   static bool IsTable(const ReferenceAtom& atom);
@@ -120,6 +120,10 @@ class Walk {
   bool CompareUnnamed(const ReferenceSite& site, const Value& cold, const Value& here, bool direct);
   bool CompareNonLoaded(uint32_t target, uint64_t cold, uint64_t here);
   bool FollowTo(AtomOffset target, uint64_t address, bool direct);
+  // Whether `address` is the target here, or an island that leads to it: where it was found, or could be found.
+  bool Reaches(AtomOffset target, uint64_t address) const;
+  // Whether a field of something loaded leads to its target, as far as that is a matter of addresses.
+  bool LeadsThere(const ReferenceSite& site, const Value& cold, const Value& here) const;
   FieldView ColdView(uint32_t atom) const;
   FieldView HereView(uint32_t atom, uint64_t place) const;
   Value FollowPlt(const LoadedImage& in, Value value, uint64_t stop) const;

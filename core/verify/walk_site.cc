@@ -355,17 +355,47 @@ void Walk::CompareSite(uint32_t atom, const ReferenceSite& site, const FieldView
   Differ(absl::StrCat(where, Verb(to.operation), found, " here, ", expected, " in a cold link"));
 }
 
+bool Walk::Reaches(AtomOffset target, uint64_t address) const {
+  const ReferenceAtom& t = reference_.atoms[target.atom];
+  const uint64_t known = t.mergeable ? kUnplaced : place_[target.atom];
+  for (int hops = 0; hops < 8; ++hops) {
+    const uint64_t place = address - target.offset;
+    if (known == kUnplaced ? Fits(target.atom, place) : known == place) return true;
+    if (!t.executable) return false;
+    const std::optional<uint64_t> next = image_.ThroughJump(address);
+    if (!next) return false;
+    address = *next;
+  }
+  return false;
+}
+
+bool Walk::LeadsThere(const ReferenceSite& site, const Value& cold, const Value& here) const {
+  const ReferenceAtom& t = reference_.atoms[site.target_atom];
+  if (!t.alloc || t.tls || t.size == 0 || IsTable(t)) return true;
+  const Value to = FollowPlt(image_, here, kUnplaced);
+  const bool plain = cold.kind == Kind::kAddress && cold.number == t.address + site.target_offset && cold.origin == 0;
+  if (!plain || here.kind != Kind::kAddress || here.origin != 0 || to.kind != Kind::kAddress) return true;
+  const AtomOffset target{site.target_atom, site.target_offset};
+  return Reaches(target, here.number) || Reaches(target, to.number);
+}
+
 bool Walk::SitesFit(uint32_t atom, uint64_t place) const {
   const FieldView cold = ColdView(atom), here = HereView(atom, place);
   if (cold.bytes.size() != here.bytes.size()) return false;
+  const bool loaded = reference_.atoms[atom].alloc;
   auto [first, last] = SitesOf(atom);
   absl::flat_hash_map<uint32_t, uint64_t> fitted;  // where targets that are nowhere yet would be
   for (uint32_t i = first; i < last; ++i) {
     const ReferenceSite& site = reference_.sites[i];
-    if (site.form != Form::kAbsolute) continue;
+    const bool relative = site.form == Form::kPcRelative || site.form == Form::kPltPcRelative || site.form == Form::kGotPcRelative;
+    if (site.form != Form::kAbsolute && !(loaded && relative)) continue;
     const Operand from = DecodeField(cold, site), to = DecodeField(here, site);
+    if (loaded) {
+      if (site.target_atom != kNoAtom && !LeadsThere(site, from.target, to.target)) return false;
+      continue;
+    }
     if (site.target_atom == kNoAtom) {
-      if (from.target.number != to.target.number && !reference_.atoms[atom].alloc) return false;
+      if (from.target.number != to.target.number) return false;
       continue;
     }
     const ReferenceAtom& t = reference_.atoms[site.target_atom];
