@@ -1,8 +1,14 @@
 #include "core/session/diff.h"
 
 #include <algorithm>
+#include <iterator>
+#include <tuple>
 #include <utility>
 
+#include "absl/container/flat_hash_map.h"
+#include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
+#include "core/layout/assign.h"
 #include "core/symbols/normalize.h"
 
 namespace kitlink {
@@ -34,6 +40,79 @@ std::vector<SymbolId> FindNames(const Memory& memory, UnitId unit, const ObjectF
   }
   return ids;
 }
+
+// A section's name without the number by which compilers tell static variables, clones and tables of one name apart:
+// ".bss.calls.1", ".text.work.constprop.0", ".rodata.CSWTCH.12", ".data.rel.ro..L__unnamed_2". Empty when there is none.
+absl::string_view Stem(absl::string_view name) {
+  size_t end = name.size();
+  while (end != 0 && absl::ascii_isdigit(static_cast<unsigned char>(name[end - 1]))) --end;
+  const absl::string_view stem = name.substr(0, end);
+  const bool counted = end != name.size() && (absl::EndsWith(stem, ".") || absl::EndsWith(stem, "__unnamed_"));
+  return counted ? stem : absl::string_view();
+}
+
+// Compilers count through a whole file: one static variable more, and all that come after it have other names. Those that
+// names left without a partner are matched with what had the same stem and looks alike, or else has the same stem and room, in
+// order.
+class StemMatch {
+ public:
+  StemMatch(const Memory& memory, const UnitMemory& old, UnitDiff* diff) : memory_(memory), old_(old), diff_(*diff) {}
+
+  void Run() {
+    std::vector<uint32_t> removed;
+    for (uint32_t a : diff_.removed) {
+      const AtomMemory& atom = old_.atoms[a];
+      if (const absl::string_view stem = Stem(atom.name); !stem.empty() && Loose(memory_.sections[atom.section.value])) {
+        alike_[{stem, atom.size, atom.alignment}].push_back(a);
+        others_[stem].push_back(a);
+      } else {
+        removed.push_back(a);
+      }
+    }
+    if (others_.empty()) return;
+    taken_.assign(old_.atoms.size(), false);
+    for (bool same : {true, false}) {
+      for (uint32_t s = 0; s < diff_.sections.size(); ++s) Match(s, same);
+    }
+    // any order: sorted below.
+    for (const auto& [stem, list] : others_) {
+      std::copy_if(list.begin(), list.end(), std::back_inserter(removed), [&](uint32_t a) { return !taken_[a]; });
+    }
+    std::sort(removed.begin(), removed.end());
+    diff_.removed = std::move(removed);
+  }
+
+ private:
+  // Where order means nothing and slots have room.
+  static bool Loose(const SectionMemory& home) { return !home.exact && !home.rows && !home.padded; }
+
+  void Match(uint32_t s, bool same) {
+    const InputSection& section = diff_.object->sections[s];
+    if (diff_.sections[s].fate != SectionDiff::kAdded || section.group >= 0) return;
+    const absl::string_view stem = Stem(section.name);
+    if (stem.empty()) return;
+    const auto alike = alike_.find(std::make_tuple(stem, section.size, section.alignment));
+    const auto others = others_.find(stem);
+    if (others == others_.end() || (same && alike == alike_.end())) return;
+    for (uint32_t a : same ? alike->second : others->second) {
+      const AtomMemory& atom = old_.atoms[a];
+      if (taken_[a] || atom.flags != section.flags || atom.kind != section.kind) continue;
+      const bool tls = (section.flags & kSecTls) != 0;
+      if (!same && (tls || section.size > atom.capacity || section.alignment > atom.alignment)) continue;
+      if (memory_.sections[atom.section.value].name != OutputSectionName(memory_.options, section)) continue;
+      taken_[a] = true;
+      diff_.sections[s] = {SectionDiff::kMatched, a};
+      return;
+    }
+  }
+
+  const Memory& memory_;
+  const UnitMemory& old_;
+  UnitDiff& diff_;
+  absl::flat_hash_map<std::tuple<absl::string_view, uint64_t, uint32_t>, std::vector<uint32_t>> alike_;
+  absl::flat_hash_map<absl::string_view, std::vector<uint32_t>> others_;
+  std::vector<bool> taken_;  // by atom
+};
 
 }  // namespace
 
@@ -110,6 +189,7 @@ UnitDiff DiffUnit(const Memory& memory, UnitId unit, std::unique_ptr<ObjectFile>
   }
   std::sort(diff.removed.begin(), diff.removed.end());
   diff.object = std::move(object);
+  if (groups != nullptr) StemMatch(memory, old, &diff).Run();
   return diff;
 }
 

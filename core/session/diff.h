@@ -49,7 +49,8 @@ struct UnitDiff {
 };
 
 // Matches the sections of `object` with what the session remembers of `unit`: by name, and among equal names by order.
-// `groups` says which COMDAT groups the unit keeps now; nullptr: as it was.
+// `groups` says which COMDAT groups the unit keeps now; nullptr: as it was, strictly. If not, sections that compilers
+// number are matched by the rest of their names, too.
 UnitDiff DiffUnit(const Memory& memory, UnitId unit, std::unique_ptr<ObjectFile> object, const UnitGroups* groups = nullptr);
 
 using ChangedObjects = std::vector<std::pair<UnitId, std::unique_ptr<ObjectFile>>>;

@@ -151,6 +151,42 @@ TEST_F(DiffTest, AmongEqualNamesTheOrderCounts) {
   EXPECT_EQ(Section(diff, ".text.same", 3).fate, SectionDiff::kAdded);
 }
 
+// What compilers number is found again under another number; strictly it is not.
+TEST_F(DiffTest, NumberedSectionsAreMatchedByTheRestOfTheirNames) {
+  Link(ObjBuilder()
+           .Section(".data.calls.0", "1")
+           .Section(".data.calls.1", "22")
+           .Section(".data.seen.2", "333")
+           .Section(".text.work.constprop.0", kReturn)
+           .Bss(".bss..L__unnamed_3", 4)
+           .Section(".data.foo_1", "1")
+           .Section(".data.gone.7", "1"));
+  const ObjBuilder now = ObjBuilder()
+                             .Section(".data.first.0", "1")
+                             .Section(".data.calls.3", "22")
+                             .Section(".data.calls.4", "4444")
+                             .Section(".data.calls.5", "1")
+                             .Section(".data.seen.6", "3")
+                             .Section(".text.work.constprop.1", kReturn)
+                             .Bss(".bss..L__unnamed_4", 4)
+                             .Section(".data.foo_2", "1");
+  ChangedObjects objects;
+  objects.emplace_back(hot_.UnitOf("work.o"), testing::ReadBytes(now.Build(), "work.o"));
+  const std::vector<UnitDiff> diffs = DiffExactly(std::move(objects), {UnitGroups{}}, *hot_.memory);
+  const UnitDiff& diff = diffs[0];
+  EXPECT_EQ(Was(diff, ".data.calls.3"), ".data.calls.1") << "of the same size";
+  EXPECT_EQ(Was(diff, ".data.calls.5"), ".data.calls.0");
+  EXPECT_EQ(Was(diff, ".data.seen.6"), ".data.seen.2") << "it has room";
+  EXPECT_EQ(Was(diff, ".text.work.constprop.1"), ".text.work.constprop.0");
+  EXPECT_EQ(Was(diff, ".bss..L__unnamed_4"), ".bss..L__unnamed_3");
+  for (const char* name : {".data.first.0", ".data.calls.4"}) {
+    EXPECT_EQ(Section(diff, name).fate, SectionDiff::kAdded) << name;
+  }
+  EXPECT_EQ(Section(diff, ".data.foo_2").fate, SectionDiff::kAdded) << "that is what somebody called it";
+  EXPECT_THAT(Removed(diff), ElementsAre(".data.foo_1", ".data.gone.7"));
+  EXPECT_EQ(Section(hot_.Diff("work.o", now), ".data.calls.3").fate, SectionDiff::kAdded);
+}
+
 TEST_F(DiffTest, StringsAndFramesAreNoAtomsToPlace) {
   const ObjBuilder work = ObjBuilder()
                               .Section(".rodata.str1.1", std::string("text\0", 5), Strings())
