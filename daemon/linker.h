@@ -35,7 +35,7 @@ class Linker {
  public:
   virtual ~Linker() = default;
 
-  // As LinkSession::Link, with the output at the absolute path that this linker was made for.
+  // As LinkSession::Link, with the output at the absolute path that this linker was made for, or moved to.
   virtual absl::StatusOr<LinkReport> Link(const SharedOptions& options, const ClientView& client,
                                           Diagnostics& diagnostics) = 0;
   // As LinkSession::Relink, standing where the last link stood.
@@ -43,6 +43,11 @@ class Linker {
                                             Diagnostics& diagnostics) = 0;
   // Compares the output with a link from scratch. FailedPrecondition when nothing was linked yet.
   virtual absl::StatusOr<verify::VerifyReport> Verify(Diagnostics& diagnostics) = 0;
+  // Goes on with what was linked last at another absolute path. False when it cannot, and is of no use any more then.
+  virtual bool MoveTo(absl::string_view output) {
+    static_cast<void>(output);
+    return false;
+  }
   // How to link again what was linked last, to compare it with. None when the output is no longer what was published.
   virtual std::optional<ShadowJob> Shadow() { return std::nullopt; }
   // As LinkSession::Distrust.

@@ -18,7 +18,8 @@ Linker& Session::Turn::LinkerFor(absl::string_view output) {
     same = session.output_ == output;
     if (!same) session.output_ = std::string(output);
   }
-  if (session.linker_ == nullptr || !same) session.linker_ = session.factory_->Create(output);
+  if (session.linker_ != nullptr && !same && !session.linker_->MoveTo(output)) session.linker_ = nullptr;
+  if (session.linker_ == nullptr) session.linker_ = session.factory_->Create(output);
   return *session.linker_;
 }
 

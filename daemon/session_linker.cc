@@ -157,6 +157,8 @@ class SessionLinker final : public Linker {
     return report;
   }
 
+  bool MoveTo(absl::string_view output) override { return sink_.MoveTo(std::string(output)).ok(); }
+
   std::optional<ShadowJob> Shadow() override {
     const LinkOptions* options = session_.options();
     if (options == nullptr || options->arguments == nullptr || !sink_.CheckPatchable().ok()) return std::nullopt;

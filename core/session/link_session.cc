@@ -465,7 +465,7 @@ void LinkSession::Impl::Restore(const LinkRequest& request, FileSource& files) {
     absl::StatusOr<RestoredState> state = LoadState(*manifest, store);
     if (!state.ok()) {
       why_cold = {GateReason::kStateUnusable, std::string(state.status().message())};
-    } else if (absl::Status status = store->TakeUp(state->facts.image); !status.ok()) {
+    } else if (absl::Status status = store->TakeUp(state->facts.image, state->facts.output); !status.ok()) {
       why_cold = {GateReason::kStateStale, std::string(status.message())};
     } else {
       TakeUp(*std::move(state), request, files);

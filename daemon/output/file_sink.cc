@@ -37,6 +37,7 @@ FileSink::FileSink(std::string path, mode_t umask, PublishPolicy policy, FileOps
 FileSink::~FileSink() = default;
 
 FileSink::OutputState FileSink::Examine() {
+  if (moved_) return OutputState::kGone;
   struct stat info;
   const int error = ops_.Lstat(path_, &info);
   if (error == -ENOENT) return OutputState::kGone;
@@ -49,6 +50,7 @@ FileSink::OutputState FileSink::Examine() {
 void FileSink::RecordPublished(const FileIdentity& before_rename) {
   struct stat info;
   published_.reset();
+  moved_ = false;
   if (ops_.Lstat(path_, &info) < 0) return;
   // The rename changed the status time; any other difference is somebody else's doing.
   const FileIdentity now = FileIdentity::Of(info);
@@ -84,6 +86,7 @@ absl::Status FileSink::PublishImage(bool executable) {
   if (special_) {
     absl::Status status = WriteSpecialFile(ops_, path_, image->bytes());
     published_.reset();
+    moved_ = false;
     ForgetSpareContents();
     return status;
   }
@@ -108,6 +111,7 @@ void FileSink::AbandonImage() { image_.reset(); }
 
 absl::Status FileSink::AdoptImage(const FileIdentity& published, bool executable) {
   published_ = published;
+  moved_ = false;
   if (IsSpecialFile(ops_, path_) || Examine() != OutputState::kIntact) {
     published_.reset();
     return absl::FailedPreconditionError(absl::StrCat(path_, " is not the file that was published"));
@@ -118,6 +122,44 @@ absl::Status FileSink::AdoptImage(const FileIdentity& published, bool executable
   ForgetSpareContents();
   journal_.set_limit(JournalLimit(published.size));
   return absl::OkStatus();
+}
+
+absl::Status FileSink::MoveTo(std::string path) {
+  stop_.store(false, std::memory_order_relaxed);
+  if (absl::Status status = CheckPublished(); !status.ok()) return status;
+  struct stat info;
+  if (IsSpecialFile(ops_, path) || (ops_.Lstat(path, &info) == 0 && S_ISDIR(info.st_mode))) {
+    return absl::FailedPreconditionError(absl::StrCat(path, " is not a regular file"));
+  }
+  const OutputState state = Examine();
+  // Somebody may still run the old output that the spare is.
+  const bool copy = state == OutputState::kIntact && (!spare_.IsUsable() || spare_.was_published());
+  if (!copy && !spare_.IsUsable()) {
+    return absl::FailedPreconditionError(absl::StrCat(path_, " is gone or changed, and there is no spare of it"));
+  }
+  image_.reset();
+  reading_.Close();
+  const HiddenNames names(path);
+  if (copy) spare_.Discard();
+  spare_.MoveTo(names.Spare());
+  if (copy || (!spare_.IsUsable() && state == OutputState::kIntact)) {
+    journal_.Clear();
+    // Where it fails, CheckPatchable says that there is no spare.
+    spare_.CopyFrom(path_, *published_, nullptr).IgnoreError();
+  }
+  path_ = std::move(path);
+  names_ = names;
+  cleaned_ = false;
+  moved_ = true;
+  return absl::OkStatus();
+}
+
+absl::Status FileSink::AdoptImageFrom(const std::string& published_at, const FileIdentity& published, bool executable) {
+  const std::string here = std::exchange(path_, published_at);
+  absl::Status status = AdoptImage(published, executable);
+  if (status.ok()) status = MoveTo(here);
+  path_ = here;
+  return status;
 }
 
 absl::Status FileSink::CheckPublished() const {

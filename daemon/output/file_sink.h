@@ -83,9 +83,15 @@ class FileSink : public ImageSink {
   // Takes on an output that an earlier daemon published, recorded as `published`. FailedPrecondition when the
   // output is not that any more.
   absl::Status AdoptImage(const FileIdentity& published, bool executable);
+  // Goes on at another path, absolute: what comes next is published there, over whatever is there, and the output that was
+  // stays as it is. FailedPrecondition, and nothing changed, when the image is not to be had any more: the old output is gone
+  // or changed and there is no spare; or when the path is no place for a regular file. O(image) unless there is a spare.
+  absl::Status MoveTo(std::string path);
+  // AdoptImage of an output that was published at `published_at`, then MoveTo here.
+  absl::Status AdoptImageFrom(const std::string& published_at, const FileIdentity& published, bool executable);
   // What to record for AdoptImage; changes with every publication and commit. None when nothing patchable is
   // published.
-  absl::optional<FileIdentity> published() const { return published_; }
+  absl::optional<FileIdentity> published() const { return moved_ ? absl::nullopt : published_; }
 
   const std::string& path() const { return path_; }
   CommitKind last_commit() const { return last_commit_; }
@@ -111,8 +117,8 @@ class FileSink : public ImageSink {
   void MakeSpareAtOnce();
   void Remember(const ImagePatch& patch);
 
-  const std::string path_;
-  const HiddenNames names_;
+  std::string path_;
+  HiddenNames names_;
   FileOps& ops_;
   mode_t umask_;
   PublishPolicy policy_;
@@ -123,6 +129,7 @@ class FileSink : public ImageSink {
 
   absl::optional<FileIdentity> published_;
   bool executable_ = true;
+  bool moved_ = false;   // to a path at which nothing was published yet
   bool broken_ = false;  // a commit in place failed and could not be undone
   bool spare_at_once_ = false;  // a patch was refused for want of a spare; Settle would come too late again
   CommitKind last_commit_ = CommitKind::kNone;

@@ -650,5 +650,78 @@ TEST_F(FileSinkTest, AdoptsWhatAnEarlierDaemonPublished) {
   EXPECT_EQ(sink_.AdoptImage(recorded, true).code(), absl::StatusCode::kFailedPrecondition);
 }
 
+TEST_F(FileSinkTest, MovesOnToAnotherPath) {
+  const std::string second = folder_.File("second"), third = folder_.File("third");
+  ASSERT_TRUE(PublishLetters(sink_, 'A').ok());
+  ASSERT_TRUE(sink_.MoveTo(second).ok());  // there is no spare: a copy
+  EXPECT_EQ(sink_.path(), second);
+  EXPECT_EQ(sink_.published(), absl::nullopt) << "nothing that a later daemon would find";
+  EXPECT_TRUE(sink_.CheckPatchable().ok());
+  EXPECT_EQ(LetterAt(sink_, 0), "A");
+  ASSERT_TRUE(sink_.Commit(LetterPatch('B')).ok());
+  EXPECT_EQ(Execute(path_) + Execute(second), "AAABBB");
+  ASSERT_TRUE(sink_.Commit(LetterPatch('C')).ok());
+  sink_.Settle();  // makes a spare
+  ASSERT_TRUE(sink_.Commit(LetterPatch('D')).ok());
+  std::ofstream(third) << "somebody else's";
+  ASSERT_TRUE(fs::remove(second));
+  ASSERT_TRUE(sink_.MoveTo(third).ok());  // only the spare has it, and the journal what that lacks
+  EXPECT_EQ(LetterAt(sink_, 1), "D");
+  ASSERT_TRUE(sink_.Commit({}).ok());
+  EXPECT_EQ(Execute(third), "DDD");
+  EXPECT_THAT(folder_.List(), ElementsAre("prog", "third"));
+}
+
+TEST_F(FileSinkTest, MovesOnFromWhatIsStillRun) {
+  sink_.set_policy(PublishPolicy::kExchange);
+  ASSERT_TRUE(PublishLetters(sink_, 'A').ok());
+  Running running(path_);
+  ASSERT_TRUE(sink_.Commit(LetterPatch('B')).ok());  // the spare is what runs
+  ASSERT_TRUE(sink_.MoveTo(folder_.File("second")).ok());
+  ASSERT_TRUE(sink_.Commit(LetterPatch('C')).ok());
+  EXPECT_EQ(running.Finish(), "AAA");
+  EXPECT_EQ(Execute(path_) + Execute(folder_.File("second")), "BBBCCC");
+}
+
+TEST_F(FileSinkTest, DoesNotMoveWithoutAnImage) {
+  EXPECT_EQ(sink_.MoveTo(folder_.File("second")).code(), absl::StatusCode::kFailedPrecondition) << "nothing was published";
+  ASSERT_TRUE(PublishLetters(sink_, 'A').ok());
+  EXPECT_EQ(sink_.MoveTo(folder_.path()).code(), absl::StatusCode::kFailedPrecondition) << "a folder";
+  EXPECT_EQ(sink_.MoveTo("/dev/null").code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_EQ(sink_.path(), path_);
+  ASSERT_TRUE(sink_.Commit(LetterPatch('B')).ok()) << "nothing has changed";
+  std::ofstream(path_, std::ios::app) << "x";
+  EXPECT_EQ(sink_.MoveTo(folder_.File("second")).code(), absl::StatusCode::kFailedPrecondition);
+}
+
+// A folder that cannot be written: the next commit fails, and so would a link from scratch.
+TEST_F(FileSinkTest, MovesOnToAFolderThatDoesNotExist) {
+  ASSERT_TRUE(PublishLetters(sink_, 'A').ok());
+  ASSERT_TRUE(sink_.MoveTo(folder_.File("nowhere/second")).ok());
+  EXPECT_FALSE(sink_.CheckPatchable().ok());
+  EXPECT_FALSE(sink_.BeginImage(10).ok());
+  ASSERT_TRUE(fs::create_directory(folder_.File("nowhere")));
+  ASSERT_TRUE(PublishLetters(sink_, 'B').ok());
+  EXPECT_EQ(Execute(folder_.File("nowhere/second")), "BBB");
+}
+
+TEST_F(FileSinkTest, AdoptsWhatWasPublishedElsewhere) {
+  FileIdentity recorded;
+  {
+    FileSink earlier(folder_.File("first"), 022, PublishPolicy::kAuto);
+    ASSERT_TRUE(PublishLetters(earlier, 'A').ok());
+    recorded = *earlier.published();
+  }
+  ASSERT_TRUE(sink_.AdoptImageFrom(folder_.File("first"), recorded, true).ok());
+  EXPECT_EQ(sink_.path(), path_);
+  ASSERT_TRUE(sink_.Commit(LetterPatch('B')).ok());
+  EXPECT_EQ(Execute(folder_.File("first")) + Execute(path_), "AAABBB");
+  recorded.mtime_ns -= 1;
+  FileSink other(folder_.File("other"), 022, PublishPolicy::kAuto);
+  EXPECT_FALSE(other.AdoptImageFrom(folder_.File("first"), recorded, true).ok());
+  EXPECT_EQ(other.path(), folder_.File("other"));
+  EXPECT_FALSE(other.CheckPatchable().ok());
+}
+
 }  // namespace
 }  // namespace kitlink::daemon

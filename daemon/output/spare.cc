@@ -46,6 +46,15 @@ void Spare::Discard() {
   if (ops_.Lstat(path_, &info) == 0 && FileIdentity::Of(info).SameInode(identity_)) ops_.Unlink(path_);
 }
 
+void Spare::MoveTo(std::string path) {
+  struct stat info;
+  const bool moved = IsUsable() && ops_.Rename(path_, path) == 0 && ops_.Lstat(path, &info) == 0 &&
+                     FileIdentity::Of(info).SameButStatus(identity_);
+  if (!moved) Discard();
+  path_ = std::move(path);
+  if (moved) identity_ = FileIdentity::Of(info);  // with the time of the rename
+}
+
 absl::Status Spare::RecordIdentity(int fd) {
   struct stat info;
   if (const int error = ops_.Fstat(fd, &info); error < 0) return FileError("examine", path_, error);

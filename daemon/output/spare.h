@@ -65,6 +65,8 @@ class Spare {
   }
   // Deletes the file, if it is ours.
   void Discard();
+  // Takes the file to another name in the same file system. Without one, or when that fails, the spare is none there.
+  void MoveTo(std::string path);
 
  private:
   absl::Status Create(const OpenFile& from);
@@ -75,7 +77,7 @@ class Spare {
   absl::Status RecordIdentity(int fd);
 
   FileOps& ops_;
-  const std::string path_;
+  std::string path_;
   State state_ = State::kNone;
   FileIdentity identity_;
   uint64_t size_ = 0;    // of the image

@@ -24,7 +24,7 @@ class FrozenState : public StateStore {
   absl::StatusOr<std::string> ReadManifest() override { return manifest_; }
   absl::Status WriteManifest(absl::string_view, absl::string_view) override { return absl::UnimplementedError("frozen"); }
   absl::StatusOr<std::string> Record() override { return absl::UnimplementedError(""); }
-  absl::Status TakeUp(absl::string_view) override { return absl::UnimplementedError(""); }
+  absl::Status TakeUp(absl::string_view, absl::string_view) override { return absl::UnimplementedError(""); }
 
  private:
   StateFiles* const files_;

@@ -33,11 +33,12 @@ absl::StatusOr<std::string> KeptOutput::Record() {
   return WriteRecord(*published());
 }
 
-absl::Status KeptOutput::TakeUp(absl::string_view image) {
+absl::Status KeptOutput::TakeUp(absl::string_view image, absl::string_view output) {
   absl::StatusOr<Recorded> recorded = ReadRecord(image);
   if (!recorded.ok()) return recorded.status();
   if (!IsOfThisBoot(*recorded)) return absl::FailedPreconditionError("the machine was started anew since");
-  return AdoptImage(recorded->identity, /*executable=*/true);
+  if (output == path()) return AdoptImage(recorded->identity, /*executable=*/true);
+  return AdoptImageFrom(std::string(output), recorded->identity, /*executable=*/true);
 }
 
 absl::Status KeptOutput::TakeUpCopy(absl::string_view image, const ContentId& content) {

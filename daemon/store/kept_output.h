@@ -36,7 +36,7 @@ class KeptOutput : public FileSink, public StateStore {
   std::string folder() const override { return folder_; }
   // The file's identity, and the boot in which it was published.
   absl::StatusOr<std::string> Record() override;
-  absl::Status TakeUp(absl::string_view image) override;
+  absl::Status TakeUp(absl::string_view image, absl::string_view output) override;
   absl::Status TakeUpCopy(absl::string_view image, const ContentId& content) override;
 
  private:

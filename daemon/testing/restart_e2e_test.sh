@@ -156,5 +156,41 @@ link
 expect FULL first-link
 expect_output 1002
 
+# A build system that gives its output a fresh path each time calls the session by a key.
+mkdir "$top/keys" && cp main.c f.c main.o f.o "$top/keys" && cd "$top/keys" || exit 1
+keyed() {  # NUMBER
+  mkdir -p "out$1"
+  gcc -B "$top/prefix/libexec/kitlink" main.o f.o -Wl,--session-key=K -o "out$1/program" || fail "does not link"
+}
+expect_keyed() {  # NUMBER OUTCOME PRINTED
+  local last
+  last=$("$kitlinkc" explain "out$1/program" --json | tail -n 1)
+  [[ $last =~ \"outcome\":\"([A-Z]*_)*$2\" ]] || fail "key, $1: expected $2: $last"
+  [[ $("out$1/program") == "$3" ]] || fail "key, $1: prints $("out$1/program"), not $3"
+  "$kitlinkc" verify "out$1/program" >/dev/null || fail "key, $1: verify finds a difference"
+}
+keyed 1
+expect_keyed 1 FULL 1002
+for n in 2 3 4; do
+  echo "int g(int x) { return x * $n; } int f(int x) { return g(x) + 1000; }" >f.c
+  gcc -g -c f.c
+  keyed $n
+  expect_keyed $n PATCHED $((1000 + n))
+done
+[[ $(out1/program)$(out2/program) == 10021002 ]] || fail "what was linked before has changed"
+keyed 5  # nothing changed but the path
+expect_keyed 5 PATCHED 1004
+rm -r out5
+keyed 6  # and the session's image went with it, spare and all
+expect_keyed 6 FULL 1004
+# The next daemon finds it by its key, too, at yet another path.
+cp out6/program "$top/keys/program"  # for await_state
+await_state
+kill_daemon
+echo "int g(int x) { return x * 7; } int f(int x) { return g(x) + 1000; }" >f.c
+gcc -g -c f.c
+keyed 7
+expect_keyed 7 PATCHED 1007
+
 [[ $failures == 0 ]] || exit 1
 echo "all passed"

@@ -36,7 +36,7 @@ class Texts : public StateStore {
   absl::StatusOr<std::string> ReadManifest() override { return texts_[0]; }
   absl::Status WriteManifest(absl::string_view, absl::string_view) override { return absl::OkStatus(); }
   absl::StatusOr<std::string> Record() override { return absl::UnimplementedError(""); }
-  absl::Status TakeUp(absl::string_view) override { return absl::UnimplementedError(""); }
+  absl::Status TakeUp(absl::string_view, absl::string_view) override { return absl::UnimplementedError(""); }
   ByteView root() const { return AsBytes(texts_[0]); }
 
  private:

@@ -38,9 +38,10 @@ class StateStore : public BlobStore {
   // machine only. They change with every publication and commit that changes the image. FailedPrecondition when none is
   // published.
   virtual absl::StatusOr<std::string> Record() = 0;
-  // Makes the sink take up the image that an earlier process published and recorded. FailedPrecondition when it is not
-  // that any more.
-  virtual absl::Status TakeUp(absl::string_view image) = 0;
+  // Makes the sink take up the image that an earlier process published at the absolute path `output` and recorded.
+  // FailedPrecondition when it is not that any more. The sink may publish elsewhere: a session with a name of its own goes on
+  // where the build system wants its output this time.
+  virtual absl::Status TakeUp(absl::string_view image, absl::string_view output) = 0;
   // The same for an image whose bytes have the digest `content`, wherever it came from. O(image).
   virtual absl::Status TakeUpCopy(absl::string_view image, const ContentId& content) {
     (void)image, (void)content;

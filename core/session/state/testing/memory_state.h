@@ -36,7 +36,7 @@ class MemoryState : public StateStore {
   }
 
   absl::StatusOr<std::string> Record() override { return std::string("record"); }
-  absl::Status TakeUp(absl::string_view image) override {
+  absl::Status TakeUp(absl::string_view image, absl::string_view) override {
     return image == "record" ? absl::OkStatus() : absl::FailedPreconditionError("another image");
   }
 
