@@ -111,7 +111,7 @@ bool PlaceByContent(Walk& walk, uint32_t atom, bool fields) {
   const ByteView needle = walk.cold().image().bytes().subspan(a.file_offset + offset, length);
   for (const ImageSection& s : walk.image().image().sections()) {
     if (s.header.sh_type == SHT_NOBITS || (s.header.sh_flags & SHF_ALLOC) == 0) continue;
-    if (s.name != a.section || !walk.image().image().FileBytes(s.header.sh_addr, s.header.sh_size)) continue;
+    if (!ContinuesSection(s.name, a.section) || !walk.image().image().FileBytes(s.header.sh_addr, s.header.sh_size)) continue;
     const ByteView hay = walk.image().image().bytes().subspan(s.header.sh_offset, s.header.sh_size);
     for (auto it = hay.begin(); it != hay.end(); ++it) {
       it = std::search(it, hay.end(), std::default_searcher(needle.begin(), needle.end()));

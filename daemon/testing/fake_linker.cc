@@ -65,6 +65,13 @@ class FakeLinker final : public Linker {
     return report;
   }
 
+  std::optional<ShadowJob> Shadow() override {
+    if (!world_->shadows) return std::nullopt;
+    ShadowJob job;
+    job.folder = client_.folder, job.output = output_;
+    return job;
+  }
+
   void Settle() override {
     Enter();
     AwaitFile(Fake(options_, "settle"));

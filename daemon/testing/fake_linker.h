@@ -17,6 +17,7 @@ struct FakeWorld {
   std::atomic<int> keeps{0};        // that were not stopped
   std::atomic<int> running{0};      // links and settles right now
   std::atomic<int> most_running{0};
+  std::atomic<bool> shadows{false};  // there is something to compare outputs with
   std::atomic<bool> overlapped{false};  // two of one linker ran at once, or a link began before the last one settled
 };
 

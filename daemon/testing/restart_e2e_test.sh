@@ -192,5 +192,27 @@ gcc -g -c f.c
 keyed 7
 expect_keyed 7 PATCHED 1007
 
+# How changes are found: by what the watch tells, by everybody's stamp, by everybody's content.
+cd "$top/src" || exit 1
+for detect in watch stat hash; do
+  export KITLINK_DETECT=$detect
+  echo "int f(int x) { return x + ${#detect}00; } int $detect;" >f.c
+  gcc -g -c f.c
+  link
+  expect PATCHED
+  expect_output "$((${#detect} * 100 + 1))"
+  touch main.o  # of the same content
+  link
+  expect PATCHED
+  link
+  expect PATCHED
+  read_again=$("$kitlinkc" explain program --json | tail -n 1 | sed 's/.*"inputs_read":\([0-9]*\).*/\1/')
+  case $detect in
+    hash) ((read_again >= 2)) || fail "$detect reads $read_again inputs" ;;
+    *) ((read_again == 0)) || fail "$detect reads $read_again inputs" ;;
+  esac
+done
+unset KITLINK_DETECT
+
 [[ $failures == 0 ]] || exit 1
 echo "all passed"

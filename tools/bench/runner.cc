@@ -7,7 +7,7 @@
 //   EDITS      a line a round: objects, each with its edited version, "--", arguments that make the program show the
 //   edit
 //   PREFIX     an installation of kitlink; PEERs are other linkers' programs, run in the first PEER_ROUNDS
-//   rounds only
+//   rounds only. A PEER that is called "nothing" is a static program that does nothing; it gets the arguments as they are.
 // The objects are as they were again when it ends; the edits of a run add up until then.
 // Prints JSON, one object a line for each linker, and a table to the standard error stream.
 #include <fcntl.h>
@@ -140,6 +140,10 @@ class Bench {
     AddKit();
     for (size_t i = 8; i < args.size(); ++i) {
       const std::string name = args[i].substr(args[i].rfind('/') + 1), out = folder_ + "/" + name + ".out";
+      if (name == "nothing") {
+        contenders_.push_back({name, WithArguments(args[i], true), {}, "", false, {}, {}});
+        continue;
+      }
       contenders_.push_back({name, {args[i], arguments_, "-o", out}, {}, out, false, {}, {}});
     }
     if (edits_.empty() || rounds_ > static_cast<int>(edits_.size()))
@@ -182,10 +186,23 @@ class Bench {
   }
 
  private:
+  // The linker's arguments, without a response file where the workload is about that.
+  Strings WithArguments(const std::string& program, bool spelled_out) const {
+    Strings argv = {program};
+    if (!spelled_out) {
+      argv.push_back(arguments_);
+      return argv;
+    }
+    std::ifstream in(arguments_.substr(1));
+    for (std::string word; in >> word;) argv.push_back(word);
+    return argv;
+  }
+
   void AddKit() {
     const std::string out = folder_ + "/kit.out";
-    Contender kit{
-        "ld.kit", {prefix_ + "/bin/ld.kit", arguments_, "-o", out}, {}, out, workload_ != "cold", {}, {}};
+    Strings argv = WithArguments(prefix_ + "/bin/ld.kit", workload_ == "null_argv");
+    argv.insert(argv.end(), {"-o", out});
+    Contender kit{"ld.kit", argv, {}, out, workload_ != "cold", {}, {}};
     // Cold means that nothing is parsed yet: a process of its own.
     kit.environment = {workload_ == "cold" ? "KITLINK_DAEMON=off" : "KITLINK_DAEMON=require"};
     if (workload_ == "restart") kit.environment = {"KITLINK_DAEMON=auto"};
@@ -213,7 +230,7 @@ class Bench {
   // Lets the daemon finish what it does after its answer: a person does not edit within a second either.
   void Settle() { usleep(program_ == "n1000" ? 300'000 : 1'500'000); }
 
-  bool Edits() const { return workload_ != "cold" && workload_ != "null"; }
+  bool Edits() const { return workload_ != "cold" && workload_ != "null" && workload_ != "null_argv"; }
 
   // What is timed: mostly the linker; `relink_changed` says to the daemon which inputs an editor has saved.
   Strings Command(const Contender& c, const Edit& edit) const {
