@@ -1,5 +1,8 @@
 #!/usr/bin/env python3
-"""Recomputes the build id of an image from its bytes (docs/design.md, "The build id"): exits with 1 when it is another."""
+"""Recomputes the build id of an image from its bytes (docs/design.md, "The build id"): exits with 1 when it is another.
+
+  build_id.py IMAGE [ID]   ID: what somebody says that it is
+"""
 import struct
 import sys
 
@@ -52,6 +55,8 @@ def main():
     wanted = b"".join(struct.pack("<Q", fnv(struct.pack("<QQ", state, at))) for at in range(0, len(found), 8))[:len(found)]
     if found != wanted:
         sys.exit("the build id is %s; the content says %s" % (found.hex(), wanted.hex()))
+    if len(sys.argv) > 2 and found.hex() != sys.argv[2]:
+        sys.exit("the build id is %s, not %s" % (found.hex(), sys.argv[2]))
 
 
 if __name__ == "__main__":

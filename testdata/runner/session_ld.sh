@@ -1,7 +1,8 @@
 #!/bin/bash
 # The `ld` of relink tests: hands its arguments to relink_tool (run_relinks.sh starts one for each test), then checks what
 # came out, while the driver's temporary objects still exist: the output must be equivalent to a cold link, and where the
-# link was a full one, the same bytes as cold_ld's in a process of its own. Leaves the answer in .reply.
+# link was a full one, the same bytes as cold_ld's in a process of its own. A build id must be what the output's bytes give,
+# so that other bytes have another id; `verify` does not look at it. Leaves the answer in .reply.
 set -u
 case " $* " in
   *" --move="*) ;;
@@ -40,6 +41,17 @@ case $(tail -n 1 .verdict) in
   "result: verdict=EQUIVALENT"*) ;;
   *) echo "not what a cold link gives:" >&2; cat .reply .verdict >&2; exit 1 ;;
 esac
+id=$(tail -n 1 .reply)
+id=${id#* build_id=} id=${id%% *}
+# One that was chosen is none of ours, nor are those of links that are not incremental.
+case " $* " in
+  *" --build-id=0x"* | *" --build-id=0X"* | *" --incremental=off "*) id= ;;
+esac
+if [ -n "$id" ]; then
+  # As a test this script is a link to the source tree, where the other one is.
+  build_id=$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/build_id.py
+  python3 -B "$build_id" "$output" "$id" >&2 || { echo "not what a cold link gives: the build id" >&2; exit 1; }
+fi
 case $(tail -n 1 .reply) in
   *" outcome=PATCHED "*) exit 0 ;;
 esac

@@ -32,6 +32,10 @@ class Config:
         self.link += rng.choice([[], [], [], [], ["-Wl,--gc-sections"], ["-Wl,-z,now"], ["-Wl,--build-id"], ["-rdynamic"] if self.mode in ("pie", "nopie") else []])
         self.group = rng.random() < 0.3
         self.thin = rng.random() < 0.1
+        # Build ids are checked wherever there are any. gcc's driver asks for them as it is configured, which is mostly that it does;
+        # half of clang's programs have them. No chance is asked, so that seeds mean what they meant.
+        if self.cc == "clang" and "-Wl,--build-id" not in self.link and len(self.flags + self.link) % 2:
+            self.link.append("-Wl,--build-id")
         self.flags = [f for f in self.flags if f not in without]
         self.link = [f for f in self.link if f not in without] + [f for f in link_with if f not in self.link]
 
