@@ -43,7 +43,9 @@ cxx() { case $compiler in gcc) echo g++ ;; clang) echo clang++ ;; *) echo "$comp
 use_linker() { case $compiler in clang*) echo "--ld-path=$work/bin/ld" ;; *) echo "-B$work/bin" ;; esac; }
 
 compile() {
-  local flags=() source tool
+  local flags=() tool
+  # For run_twice.sh: objects do not name the folder, which is another the second time.
+  [ -z "${KITLINK_TEST_IMAGES:-}" ] || flags=("-ffile-prefix-map=$PWD=.")
   for word in "$@"; do
     case $word in
       *.c | *.s | *.S) tool=$compiler ;;

@@ -8,6 +8,7 @@ case " $* " in
   *" --move="*) ;;
   *) [ -z "${MOVE:-}" ] || set -- "$@" "--move=$MOVE" ;;
 esac
+[ -z "${KITLINK_TEST_THREADS:-}" ] || set -- "$@" "--threads=$KITLINK_TEST_THREADS"
 to=${SESSION_DIR:?}/in from=$SESSION_DIR/out
 # For run_twice.sh: objects whose stamps are too young to be trusted afterwards, or none of them.
 case ${KITLINK_TEST_AGE:-} in
