@@ -10,7 +10,7 @@ from write import sources
 
 def kind_of(failure):
     text = str(failure)
-    for word in ("the tool died", "not what a cold link gives", "does not answer", "prints something else", "the linker complains", "links what", "does not link"):
+    for word in ("the tool died", "not what a cold link gives", "does not answer", "is not taken up", "prints something else", "the linker complains", "links what", "does not link"):
         if word in text:
             return word
     return text[:30]
@@ -89,6 +89,7 @@ class Minimiser:
         return states
 
     def reduce(self, states):
+        states = self.without(states, lambda p: setattr(p, "restart", False))
         every = lambda get: sorted({n for p in states for n in get(p)})  # noqa: E731
         states = self.chunks(states, every(lambda p: p.units), drop_unit)
         states = self.chunks(states, every(lambda p: p.items), lambda p, n: p.items.pop(n, None))
@@ -164,6 +165,7 @@ def directive_test(seed, states, small):
             files = texts
             lines += ["@compile %s %s" % (flags, " ".join(list_)) for flags, list_ in jobs.items()]
             lines += other_inputs(session, program, jobs, archives)
+            lines += ["@restart"] if program.restart and link is not None else []
             lines += link_lines(session, program, link)
             link = session.inputs(program)
     finally:

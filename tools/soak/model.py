@@ -54,6 +54,7 @@ class Program:
         self.order = []          # objects on the command line
         self.members = {"arA": [], "arB": []}
         self.extra = []          # link options that an edit added
+        self.restart = False     # the session ends before this is linked
 
     def new(self, kind, home, **params):
         self.serial += 1

@@ -2,6 +2,7 @@
 import hashlib
 import os
 import re
+import select
 import shutil
 import subprocess
 
@@ -206,6 +207,20 @@ class Session:
         gate = [] if ld is None else ["-Wl,--gate=exact,--move=" + cfg.move]
         return run([cfg.cxx] + use + gate + self.inputs(program) + ["-o", output], self.folder, 120, env=self.environment)
 
+    def restart(self, path):
+        """Ends the session; the next link takes up what is on disk."""
+        into, out = (os.open(os.path.join(self.session, name), os.O_RDWR) for name in ("in", "out"))
+        try:
+            os.write(into, ("restart %s\n" % path).encode())
+            said = b""
+            while not said.endswith(b"\n") and select.select([out], [], [], 60)[0]:
+                said += os.read(out, 1)
+        finally:
+            os.close(into)
+            os.close(out)
+        if said != b"result: done\n":
+            raise Failure("does not answer: a restart: %r" % said)
+
     def check_tools(self, program, suffix):
         """Debuggers and the like say of the output what they say of a fresh link."""
         fresh = self.link(program, os.path.join(self.cold_bin, "ld"), "fresh" + suffix)
@@ -239,11 +254,15 @@ class Session:
             if os.path.exists(os.path.join(self.folder, name)):
                 os.remove(os.path.join(self.folder, name))
         path = os.path.join(self.folder, "program" + suffix)
+        restarted = os.path.exists(path) and program.restart
         if os.path.exists(path):
             shutil.copyfile(path, os.path.join(self.folder, "previous"))
             self.steps += 1
             if self.steps % 5 == 2:  # as many makefiles do
                 os.remove(path)
+                restarted = False  # nothing would be taken up
+        if restarted:
+            self.restart(path)
         ours = self.link(program, os.path.join(self.bin, "ld"), "program" + suffix)
         said = ours.stdout.decode(errors="replace")
         if self.tool.poll() is not None:
@@ -257,6 +276,8 @@ class Session:
         if ours.returncode != 0:
             raise Failure("does not link: " + said[:3000])
         outcome = Outcome(self.reply(".reply"))
+        if restarted and outcome.reason in ("first-link", "state-unusable", "state-stale"):
+            raise Failure("is not taken up: %s %s" % (outcome.reason, outcome.detail))
         if "warning" not in peer.stdout.decode(errors="replace") and said:
             raise Failure("the linker complains: " + said[:2000])
         if self.checks and outcome.outcome == "PATCHED":
@@ -264,6 +285,7 @@ class Session:
         got = self.output_of("program" + suffix)
         if got != wanted:
             raise Failure("prints something else (%s):\n%s" % (outcome.outcome, difference(wanted, got)))
+        outcome.restarted = restarted
         return outcome
 
 
