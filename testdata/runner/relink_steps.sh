@@ -162,7 +162,7 @@ extra_step() {
       done ;;
     tools) tools "$@" ;;
     gdb) gdb_session ;;
-    build-id) python3 -B "$(dirname "$DIRECTIVES")/build_id.py" "${1:-$target}" >.output 2>&1 || fail "not the id of what is in the file" ;;
+    build-id) /usr/bin/python3 -B "$(dirname "$DIRECTIVES")/build_id.py" "${1:-$target}" >.output 2>&1 || fail "not the id of what is in the file" ;;
     newer) [ "$target" -nt .before ] || fail "$target is as old as before" ;;
     *) fail "unknown directive" ;;
   esac

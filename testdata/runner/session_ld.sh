@@ -49,9 +49,9 @@ case " $* " in
   *" --build-id=0x"* | *" --build-id=0X"* | *" --incremental=off "*) id= ;;
 esac
 if [ -n "$id" ]; then
-  # As a test this script is a link to the source tree, where the other one is.
+  # As a test this script is a link to the source tree, where the other one is. python3-xxhash is a package of the system's Python.
   build_id=$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/build_id.py
-  python3 -B "$build_id" "$output" "$id" >&2 || { echo "not what a cold link gives: the build id" >&2; exit 1; }
+  /usr/bin/python3 -B "$build_id" "$output" "$id" >&2 || { echo "not what a cold link gives: the build id" >&2; exit 1; }
 fi
 case $(tail -n 1 .reply) in
   *" outcome=PATCHED "*) exit 0 ;;
