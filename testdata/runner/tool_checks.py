@@ -235,8 +235,43 @@ def first_difference(ours, theirs):
     return "%d instructions, not %d" % (len(ours), len(theirs))
 
 
+# Attributes of a unit that lead behind the header of its own table: the section, the header's size, and whether a relink may
+# lengthen the table (core/dwarf/padding.h).
+BASES = {
+    "DW_AT_addr_base": (".debug_addr", 8, True),
+    "DW_AT_str_offsets_base": (".debug_str_offsets", 8, True),
+    "DW_AT_rnglists_base": (".debug_rnglists", 12, False),
+    "DW_AT_loclists_base": (".debug_loclists", 12, False),
+}
+
+
+def abbreviations_end(table, at):
+    """Where the abbreviations that start at `at` end (DWARF 5, 7.5.3)."""
+    def number():
+        nonlocal at
+        value = shift = 0
+        while True:
+            byte = table[at]
+            at += 1
+            value |= (byte & 127) << shift
+            shift += 7
+            if byte < 128:
+                return value
+    while number() != 0:
+        number()  # tag
+        at += 1  # children
+        while True:
+            attribute, form = number(), number()
+            if form == 0x21:  # DW_FORM_implicit_const
+                number()
+            if attribute == form == 0:
+                break
+    return at
+
+
 def units(image):
-    """DW_AT_name -> [(section, offset, size)]: what each unit says of itself, from the headers that it points to."""
+    """DW_AT_name -> [(section, offset, size)]: what each unit says of itself, from the headers that it points to. A size of None:
+    a table that may become longer."""
     out, _ = tool("readelf", "--debug-dump=info", "--dwarf-depth=1", "-W", image.path)
     found, current = {}, None
     info = image.content(".debug_info")
@@ -245,6 +280,15 @@ def units(image):
         if head:
             at = int(head.group(1), 16)
             current = [(".debug_info", at, struct.unpack_from("<I", info, at)[0] + 4)]
+        abbreviations = re.search(r"Abbrev Offset: +(?:0x)?([0-9a-f]+)", line)
+        if abbreviations and current is not None:
+            at = int(abbreviations.group(1), 16)
+            current.append((".debug_abbrev", at, abbreviations_end(image.content(".debug_abbrev"), at) - at))
+        base = re.search(r"(DW_AT_\w+_base) +: (0x[0-9a-f]+|\d+)", line)
+        if base and base.group(1) in BASES and current is not None:
+            section, header, lengthened = BASES[base.group(1)]
+            at = int(base.group(2), 0) - header
+            current.append((section, at, None if lengthened else struct.unpack_from("<I", image.content(section), at)[0] + 4))
         name = re.search(r"DW_AT_name +: (?:\(.*\): )?(.*)$", line)
         if name and current is not None:
             found[name.group(1).strip().split("/")[-1]] = current
@@ -265,7 +309,10 @@ def check_unchanged(checks, previous, names):
             checks.complain("%s: debug information went from %s to %s" % (name, was[name], known.get(name)))
         else:
             for section, at, size in was[name]:
-                if before.content(section)[at:at + size] != now.content(section)[at:at + size]:
+                start = at
+                if size is None:  # behind the length
+                    start, size = at + 4, min(struct.unpack_from("<I", image.content(section), at)[0] for image in (before, now)) + 4
+                if before.content(section)[start:at + size] != now.content(section)[start:at + size]:
                     checks.complain("%s: other bytes in %s" % (name, section))
 
 
