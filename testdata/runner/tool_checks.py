@@ -284,7 +284,7 @@ def units(image):
         if abbreviations and current is not None:
             at = int(abbreviations.group(1), 16)
             current.append((".debug_abbrev", at, abbreviations_end(image.content(".debug_abbrev"), at) - at))
-        base = re.search(r"(DW_AT_\w+_base) +: (0x[0-9a-f]+|\d+)", line)
+        base = re.search(r"(DW_AT_\w+_base) *: (?:\(.*?\) )?(0x[0-9a-f]+|\d+)", line)
         if base and base.group(1) in BASES and current is not None:
             section, header, lengthened = BASES[base.group(1)]
             at = int(base.group(2), 0) - header
@@ -292,7 +292,7 @@ def units(image):
         name = re.search(r"DW_AT_name +: (?:\(.*\): )?(.*)$", line)
         if name and current is not None:
             found[name.group(1).strip().split("/")[-1]] = current
-        table = re.search(r"DW_AT_stmt_list +: (0x[0-9a-f]+|\d+)", line)
+        table = re.search(r"DW_AT_stmt_list +: (?:\(.*?\) )?(0x[0-9a-f]+|\d+)", line)
         if table and current is not None:
             at = int(table.group(1), 0)
             current.append((".debug_line", at, struct.unpack_from("<I", image.content(".debug_line"), at)[0] + 4))
