@@ -124,6 +124,26 @@ bool PlaceByContent(Walk& walk, uint32_t atom, bool fields) {
   return false;
 }
 
+// Places `atom` as far from `neighbour` as it is in the cold link, if all agrees.
+void PlaceBeside(Walk& walk, uint32_t atom, uint32_t neighbour) {
+  const ReferenceAtom &a = walk.reference().atoms[atom], &other = walk.reference().atoms[neighbour];
+  if (walk.place(atom) != kUnplaced || walk.place(neighbour) == kUnplaced) return;
+  if (a.mergeable || other.mergeable || a.section != other.section || Walk::IsTable(a)) return;
+  const uint64_t place = walk.place(neighbour) + (a.address - other.address);
+  if (Free(walk, place, a.size, a.tls) && walk.SitesFit(atom, place) && walk.Suggest({atom, 0}, place)) walk.Run();
+}
+
+// What was linked side by side mostly still is.
+void PlaceNeighbours(Walk& walk) {
+  const std::vector<ReferenceAtom>& atoms = walk.reference().atoms;
+  std::vector<uint32_t> in_order;
+  for (uint32_t i = 0; i < atoms.size(); ++i) {
+    if (atoms[i].alloc && atoms[i].size != 0) in_order.push_back(i);
+  }
+  for (size_t i = 1; i < in_order.size(); ++i) PlaceBeside(walk, in_order[i], in_order[i - 1]);
+  for (size_t i = in_order.size(); i-- > 1;) PlaceBeside(walk, in_order[i - 1], in_order[i]);
+}
+
 }  // namespace
 
 void WalkFromRoots(Walk& walk) {
@@ -156,15 +176,7 @@ void WalkTheRest(Walk& walk) {
   SuggestByName(walk, false, [](const ImageSymbol& s) { return s.binding() == STB_LOCAL; });
   SuggestByName(walk, true, [](const ImageSymbol&) { return true; });
   const std::vector<ReferenceAtom>& atoms = walk.reference().atoms;
-  // Neighbours first: what was linked side by side mostly still is.
-  for (uint32_t i = 1; i < atoms.size(); ++i) {
-    const ReferenceAtom &a = atoms[i], &before = atoms[i - 1];
-    if (!a.alloc || a.size == 0 || walk.place(i) != kUnplaced || walk.place(i - 1) == kUnplaced) continue;
-    if (a.mergeable || before.mergeable || a.section != before.section || Walk::IsTable(a)) continue;
-    const uint64_t place = walk.place(i - 1) + (a.address - before.address);
-    if (Free(walk, place, a.size, a.tls) && walk.SitesFit(i, place) && walk.Suggest({i, 0}, place))
-      walk.Run();
-  }
+  PlaceNeighbours(walk);
   for (uint32_t i = 0; i < atoms.size(); ++i) {
     const ReferenceAtom& a = atoms[i];
     if (!a.alloc || a.size == 0 || a.nobits || a.mergeable || walk.place(i) != kUnplaced || Walk::IsTable(a))
@@ -175,6 +187,8 @@ void WalkTheRest(Walk& walk) {
       walk.Differ(absl::StrCat(a.name, ": found nowhere here"));
     }
   }
+  // A pointer that nobody refers to has nothing but its neighbours that says where it is.
+  PlaceNeighbours(walk);
 }
 
 }  // namespace kitlink::verify
