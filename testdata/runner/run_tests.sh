@@ -39,6 +39,12 @@ fail() {
   exit 1
 }
 
+# skip: ends the test that runs, and says so: what it needs is not there.
+skip() {
+  echo "SKIPPED: $name ($compiler${MOVE:+, --move=$MOVE}) from line $line: @$directive $arguments" >&2
+  exit 77
+}
+
 cxx() { case $compiler in gcc) echo g++ ;; clang) echo clang++ ;; *) echo "$compiler" ;; esac; }
 use_linker() { case $compiler in clang*) echo "--ld-path=$work/bin/ld" ;; *) echo "-B$work/bin" ;; esac; }
 
@@ -74,7 +80,7 @@ expect_no_lines() {
 step() {
   local driver status
   case $directive in
-    shell | contains | lacks) set -- ;;  # command lines, which may hold pipes
+    shell | contains | lacks | needs) set -- ;;  # command lines, which may hold pipes
     *) eval "set -- $arguments" ;;
   esac
   : >.output
@@ -114,6 +120,7 @@ step() {
     lacks) (eval "$arguments") >.output 2>&1 || fail "exit status $?"; expect_no_lines ;;
     status) expected_status=$1; return ;;
     compilers) case " $* " in *" $compiler "*) ;; *) exit 0 ;; esac ;;
+    needs) (eval "$arguments") >.output 2>&1 || skip ;;
     *) extra_step "$@" ;;
   esac
   expected_status=0
@@ -146,7 +153,7 @@ run_test() {
   [ -z "$directive" ] || step </dev/null
 }
 
-failed=0 count=0 index=0
+failed=0 skipped=0 count=0 index=0
 for test in "${tests[@]}"; do
   index=$((index + 1))
   [ $((index % shards)) -eq "$shard" ] || continue
@@ -163,10 +170,15 @@ for test in "${tests[@]}"; do
       (begin_test; trap end_test EXIT; run_test "$path") &
       running=$!
       set +m
-      wait "$running" || failed=$((failed + 1))
+      wait "$running"
+      case $? in
+        0) ;;
+        77) skipped=$((skipped + 1)) ;;
+        *) failed=$((failed + 1)) ;;
+      esac
       end_group
     done
   done
 done
-echo "$count runs, $failed failed"
+[ $skipped -eq 0 ] && echo "$count runs, $failed failed" || echo "$count runs, $failed failed, $skipped skipped"
 [ $failed -eq 0 ] && [ $count -ne 0 ]

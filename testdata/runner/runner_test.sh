@@ -40,6 +40,10 @@ one
 @shell cat; cat folder/words
 one
 END
+write_test skips <<'END'
+@needs false
+@nothing
+END
 write_test leaves_children <<'END'
 @shell sleep 600 >/dev/null 2>&1 & echo $! >>"$PIDS"
 END
@@ -77,7 +81,8 @@ expect() {
 
 for tool in waiting real; do
   for test in compile_fails file_fails step_fails unknown_step; do expect 1 $tool $test; done
-  for test in passes leaves_children; do expect 0 $tool $test; done
+  for test in passes skips leaves_children; do expect 0 $tool $test; done
+  "$runner" "$work/$tool" /bin/true "$work/skips.test" 2>&1 | grep -q '^1 runs, 0 failed, 1 skipped' || wrong "does not say that it skips"
 done
 
 # A runner that is told to end, or a test that is killed, takes its tool along.
