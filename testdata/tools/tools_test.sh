@@ -1,6 +1,7 @@
 #!/bin/bash
-# Runs tests whose units are compiled with $FLAGS: tools_test.sh RUN_RELINKS RELINK_TOOL COLD_LD FLAGS TEST...
+# Runs tests whose units are compiled with $FLAGS: tools_test.sh RUN_RELINKS RELINK_TOOL COLD_LD FLAGS --moves=POLICY,... TEST...
 runner=$1 relink_tool=$2 cold_ld=$3
 export FLAGS=$4
-shift 4
-exec "$runner" "$relink_tool" "$cold_ld" "$@"
+moves=$5
+shift 5
+exec "$runner" "$moves" "$relink_tool" "$cold_ld" "$@"
