@@ -6,6 +6,7 @@ of the fresh link is the baseline. With PREVIOUS, the image before the last reli
 source file must have the same bytes at the same places.
 """
 import bisect
+import os
 import re
 import struct
 import subprocess
@@ -87,7 +88,8 @@ class Checks:
             self.complain("%s: %s" % (name, line[:300]))
 
     def normal(self, line):
-        line = line.replace(self.image.path, "IMAGE").replace(self.fresh.path, "IMAGE")
+        for path in (self.image.path, self.fresh.path):  # gdb names images by where they are
+            line = line.replace(os.path.realpath(path), "IMAGE").replace(path, "IMAGE")
         return re.sub(r"\b\d+\b", "N", ADDRESS.sub("ADDRESS", line)).strip()
 
     def messages(self):
