@@ -143,7 +143,7 @@ class SessionLinker final : public Linker {
   absl::StatusOr<verify::VerifyReport> Verify(Diagnostics& diagnostics) override {
     if (kept_ != nullptr) kept_->Resume();
     const LinkOptions* options = session_.options();
-    if (options == nullptr) return absl::FailedPreconditionError(absl::StrCat(sink_.path(), ": never linked"));
+    if (options == nullptr || sink_.moved()) return absl::FailedPreconditionError(absl::StrCat(sink_.path(), ": never linked"));
     // Files of its own: verification reads nothing of the session.
     MappedFileSource files(files_.folder());
     absl::StatusOr<Reference> reference = LinkReference(*options, files, diagnostics);
@@ -157,11 +157,15 @@ class SessionLinker final : public Linker {
     return report;
   }
 
-  bool MoveTo(absl::string_view output) override { return sink_.MoveTo(std::string(output)).ok(); }
+  bool MoveTo(absl::string_view output) override {
+    if (!sink_.MoveTo(std::string(output)).ok()) return false;
+    session_.MoveTo(sink_.path());
+    return true;
+  }
 
   std::optional<ShadowJob> Shadow() override {
     const LinkOptions* options = session_.options();
-    if (options == nullptr || options->arguments == nullptr || !sink_.CheckPatchable().ok()) return std::nullopt;
+    if (options == nullptr || options->arguments == nullptr || sink_.moved() || !sink_.CheckPatchable().ok()) return std::nullopt;
     ShadowJob job;
     job.folder = files_.folder();
     job.output = sink_.path();

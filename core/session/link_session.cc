@@ -565,6 +565,8 @@ absl::StatusOr<LinkReport> LinkSession::Relink(std::optional<std::vector<Changed
   return impl_->Link(request, files, diagnostics);
 }
 
+void LinkSession::MoveTo(std::string output) { impl_->output = std::move(output); }
+
 void LinkSession::Distrust(std::string detail) {
   impl_->pending.reset();
   impl_->Forget({GateReason::kShadowMismatch, std::move(detail)});

@@ -78,6 +78,9 @@ class LinkSession {
   absl::StatusOr<LinkReport> Relink(std::optional<std::vector<ChangedInput>> changed, FileSource& files,
                                     Diagnostics& diagnostics);
 
+  // The sink publishes at another path from now on.
+  void MoveTo(std::string output);
+
   // The output is not what a link from scratch gives: forgets what a patch would be based on. The next link is a full
   // one, says so in a warning, and calls it kShadowMismatch with this detail.
   void Distrust(std::string detail);

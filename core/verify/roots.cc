@@ -3,8 +3,10 @@
 #include <algorithm>
 
 #include "absl/container/flat_hash_map.h"
+#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/strip.h"
 
 namespace kitlink::verify {
 namespace {
@@ -103,6 +105,13 @@ std::pair<uint64_t, uint64_t> LongestRun(const Walk& walk, uint32_t atom) {
   return best;
 }
 
+// The section itself, or one that a relink has made for its growth (".text.1"); not ".data.rel.ro" for ".data".
+bool IsSameOrGrowth(absl::string_view here, absl::string_view cold) {
+  if (here == cold) return true;
+  if (!absl::ConsumePrefix(&here, cold) || !absl::ConsumePrefix(&here, ".") || here.empty()) return false;
+  return std::all_of(here.begin(), here.end(), [](unsigned char c) { return absl::ascii_isdigit(c); });
+}
+
 // `fields`: only where those lead to what the cold link's do. Of several copies of a function, one does.
 bool PlaceByContent(Walk& walk, uint32_t atom, bool fields) {
   const ReferenceAtom& a = walk.reference().atoms[atom];
@@ -111,7 +120,7 @@ bool PlaceByContent(Walk& walk, uint32_t atom, bool fields) {
   const ByteView needle = walk.cold().image().bytes().subspan(a.file_offset + offset, length);
   for (const ImageSection& s : walk.image().image().sections()) {
     if (s.header.sh_type == SHT_NOBITS || (s.header.sh_flags & SHF_ALLOC) == 0) continue;
-    if (!ContinuesSection(s.name, a.section) || !walk.image().image().FileBytes(s.header.sh_addr, s.header.sh_size)) continue;
+    if (!IsSameOrGrowth(s.name, a.section) || !walk.image().image().FileBytes(s.header.sh_addr, s.header.sh_size)) continue;
     const ByteView hay = walk.image().image().bytes().subspan(s.header.sh_offset, s.header.sh_size);
     for (auto it = hay.begin(); it != hay.end(); ++it) {
       it = std::search(it, hay.end(), std::default_searcher(needle.begin(), needle.end()));
@@ -142,6 +151,32 @@ void PlaceNeighbours(Walk& walk) {
   }
   for (size_t i = 1; i < in_order.size(); ++i) PlaceBeside(walk, in_order[i], in_order[i - 1]);
   for (size_t i = in_order.size(); i-- > 1;) PlaceBeside(walk, in_order[i - 1], in_order[i]);
+}
+
+// A pointer that nobody refers to, and whose neighbours have gone elsewhere, is where a relocation is that nothing explains.
+void PlaceByRelocation(Walk& walk) {
+  const Image& here = walk.image().image();
+  std::vector<std::pair<uint64_t, const ImageSection*>> stray;
+  for (const DynamicRelocation& r : walk.image().relocations()) {
+    const ImageSection* section = here.SectionCovering(r.address, 8, false);
+    if (section == nullptr || walk.PlacedAt(r.address, false).atom != kNoAtom) continue;
+    if (!Walk::IsTable({.name = {}, .section = std::string(section->name)})) stray.push_back({r.address, section});
+  }
+  if (stray.empty()) return;
+  const std::vector<ReferenceAtom>& atoms = walk.reference().atoms;
+  for (uint32_t i = 0; i < atoms.size(); ++i) {
+    const ReferenceAtom& a = atoms[i];
+    if (!a.alloc || a.size == 0 || a.nobits || a.mergeable || walk.place(i) != kUnplaced || Walk::IsTable(a)) continue;
+    const auto [first, last] = walk.SitesOf(i);
+    if (first == last || walk.reference().sites[first].form != ReferenceSite::Form::kAbsolute) continue;
+    for (const auto& [address, section] : stray) {
+      const uint64_t place = address - walk.reference().sites[first].offset;
+      if (place % a.alignment != 0 || !IsSameOrGrowth(section->name, a.section) || !Free(walk, place, a.size, a.tls)) continue;
+      if (!walk.SitesFit(i, place) || !walk.Suggest({i, 0}, place)) continue;
+      walk.Run();
+      break;
+    }
+  }
 }
 
 }  // namespace
@@ -189,6 +224,7 @@ void WalkTheRest(Walk& walk) {
   }
   // A pointer that nobody refers to has nothing but its neighbours that says where it is.
   PlaceNeighbours(walk);
+  PlaceByRelocation(walk);
 }
 
 }  // namespace kitlink::verify

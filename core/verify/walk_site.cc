@@ -372,9 +372,12 @@ bool Walk::Reaches(AtomOffset target, uint64_t address) const {
 bool Walk::LeadsThere(const ReferenceSite& site, const Value& cold, const Value& here) const {
   const ReferenceAtom& t = reference_.atoms[site.target_atom];
   if (!t.alloc || t.tls || t.size == 0 || IsTable(t)) return true;
+  const auto number = [](const Value& v) { return (v.kind == Kind::kAddress || v.kind == Kind::kConstant) && v.origin == 0; };
+  if (!number(cold) || cold.number != t.address + site.target_offset) return true;
+  // A word that nothing relocates is no pointer: room is full of zeros.
+  if (here.kind == Kind::kBad || (number(here) && here.kind != cold.kind)) return false;
   const Value to = FollowPlt(image_, here, kUnplaced);
-  const bool plain = cold.kind == Kind::kAddress && cold.number == t.address + site.target_offset && cold.origin == 0;
-  if (!plain || here.kind != Kind::kAddress || here.origin != 0 || to.kind != Kind::kAddress) return true;
+  if (!number(here) || !number(to)) return true;
   const AtomOffset target{site.target_atom, site.target_offset};
   return Reaches(target, here.number) || Reaches(target, to.number);
 }

@@ -127,6 +127,7 @@ absl::Status FileSink::AdoptImage(const FileIdentity& published, bool executable
 absl::Status FileSink::MoveTo(std::string path) {
   stop_.store(false, std::memory_order_relaxed);
   if (absl::Status status = CheckPublished(); !status.ok()) return status;
+  if (policy_ == PublishPolicy::kInPlace) return absl::FailedPreconditionError(absl::StrCat(path, " is not there to be patched in place"));
   struct stat info;
   if (IsSpecialFile(ops_, path) || (ops_.Lstat(path, &info) == 0 && S_ISDIR(info.st_mode))) {
     return absl::FailedPreconditionError(absl::StrCat(path, " is not a regular file"));
@@ -141,7 +142,12 @@ absl::Status FileSink::MoveTo(std::string path) {
   reading_.Close();
   const HiddenNames names(path);
   if (copy) spare_.Discard();
+  const std::string spare = spare_.path();
   spare_.MoveTo(names.Spare());
+  if (!copy && !spare_.IsUsable() && state != OutputState::kIntact) {
+    spare_.MoveTo(spare);
+    return absl::FailedPreconditionError(absl::StrCat(path_, " is gone or changed, and its spare cannot be moved"));
+  }
   if (copy || (!spare_.IsUsable() && state == OutputState::kIntact)) {
     journal_.Clear();
     // Where it fails, CheckPatchable says that there is no spare.
@@ -158,6 +164,7 @@ absl::Status FileSink::AdoptImageFrom(const std::string& published_at, const Fil
   const std::string here = std::exchange(path_, published_at);
   absl::Status status = AdoptImage(published, executable);
   if (status.ok()) status = MoveTo(here);
+  if (!status.ok()) published_.reset();
   path_ = here;
   return status;
 }

@@ -85,8 +85,11 @@ class FileSink : public ImageSink {
   absl::Status AdoptImage(const FileIdentity& published, bool executable);
   // Goes on at another path, absolute: what comes next is published there, over whatever is there, and the output that was
   // stays as it is. FailedPrecondition, and nothing changed, when the image is not to be had any more: the old output is gone
-  // or changed and there is no spare; or when the path is no place for a regular file. O(image) unless there is a spare.
+  // or changed and there is no spare; or when the path is no place for a regular file, or what is patched must be patched in place. O(image) unless there is a
+  // spare.
   absl::Status MoveTo(std::string path);
+  // Nothing was published at path() since.
+  bool moved() const { return moved_; }
   // AdoptImage of an output that was published at `published_at`, then MoveTo here.
   absl::Status AdoptImageFrom(const std::string& published_at, const FileIdentity& published, bool executable);
   // What to record for AdoptImage; changes with every publication and commit. None when nothing patchable is

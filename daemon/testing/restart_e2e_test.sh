@@ -183,6 +183,18 @@ expect_keyed 5 PATCHED 1004
 rm -r out5
 keyed 6  # and the session's image went with it, spare and all
 expect_keyed 6 FULL 1004
+# A link that fails leaves the session at the new path; what relinks it says so, and nobody looks at what is there.
+echo 'int missing(void); int f(int x) { return missing(); }' >f.c
+gcc -g -c f.c
+mkdir out6b && echo "somebody else's" >out6b/program
+gcc -B "$top/prefix/libexec/kitlink" main.o f.o -Wl,--session-key=K -o out6b/program 2>/dev/null && fail "a name that is missing is no error"
+"$kitlinkc" verify out6b/program >/dev/null 2>&1 && fail "verify looks at a file that is not ours"
+echo "int g(int x) { return x * 6; } int f(int x) { return g(x) + 1000; }" >f.c
+gcc -g -c f.c
+"$kitlinkc" relink out6b/program >/dev/null || fail "key: does not relink"
+expect_keyed 6b PATCHED 1006
+rm -r out6b/program && keyed 6
+expect_keyed 6 PATCHED 1006
 # The next daemon finds it by its key, too, at yet another path.
 cp out6/program "$top/keys/program"  # for await_state
 await_state
