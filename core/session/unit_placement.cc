@@ -183,6 +183,11 @@ class UnitPlacer {
           return OrRepublish(PublishedNames(s), Refuse(GateReason::kIslandOverlap, s,
                                                        absl::StrCat(": ", memory_.names.Name(own.id), " is no function")));
         }
+        if (section.alignment > atom.alignment && (symbol.address - own.value) % section.alignment != 0) {
+          // A pointer to it would be one to the jump.
+          return OrRepublish(PublishedNames(s), Refuse(GateReason::kIslandOverlap, s,
+                                                       absl::StrCat(": ", memory_.names.Name(own.id), " asks for alignment that a jump has not")));
+        }
         if (symbol.interior) {
           return OrRepublish(PublishedNames(s),
                              Refuse(GateReason::kIslandOverlap, s,
