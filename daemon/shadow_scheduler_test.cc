@@ -115,12 +115,10 @@ TEST_F(ShadowSchedulerTest, UsesATenthOfTheProcessor) {
   Program("i=0; while [ $i -lt 300000 ]; do i=$((i + 1)); done; echo done >> " + folder_ + "/runs");
   Linked();
   AwaitRuns(2);
-  const absl::Time done = absl::Now();
   Linked();
   absl::SleepFor(absl::Milliseconds(200));  // it used more than 20 ms
   EXPECT_EQ(Runs(), 2);
   AwaitRuns(3);
-  EXPECT_GE(absl::Now() - done, absl::Milliseconds(200));
 }
 
 }  // namespace
