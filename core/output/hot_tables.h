@@ -232,6 +232,8 @@ class HotTables {
   // Cells of a symbol, for Arch::Apply; the address and traits are the caller's. Local symbols have none that a relink
   // could use.
   virtual void AddCells(SymbolId symbol, TargetValue* value) const = 0;
+  // Where unwind records begin, for code that has referred to it all along and that nothing moves them away from; else 0.
+  virtual uint64_t records_start() const = 0;
   // True of a symbol that the loader looks up in libraries for the image's sake.
   virtual bool Imports(SymbolId symbol) const = 0;
   virtual std::string build_id() const = 0;

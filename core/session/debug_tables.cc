@@ -112,7 +112,7 @@ class TablePlanner {
       }
       tables.push_back(table);
     }
-    if (tables.empty() || tables[0].row.offset != 0) return Refuse(home, ": the first table went");
+    if (Refusal refusal = CloseFront(home, &tables, &fresh)) return refusal;
     for (Table& table : fresh) {
       const Table& last = tables.back();
       const uint64_t needed = last.row.size + (last.lengthens ? AlignUp(std::max<uint64_t>(last.row.size / 4, 128), 16) : 0);
@@ -124,6 +124,25 @@ class TablePlanner {
       tables.push_back(table);
     }
     return Finish(home, tables, layout);
+  }
+
+  // No table may be lengthened to cover the room of the first: the next takes its place, which its unit has to know of.
+  Refusal CloseFront(const SectionMemory& home, std::vector<Table>* tables, std::vector<Table>* fresh) const {
+    if (tables->empty()) {
+      if (fresh->empty()) return Refuse(home, ": the last table went");
+      std::swap(*tables, *fresh);
+      fresh->assign(tables->begin() + 1, tables->end());
+      tables->resize(1);
+    }
+    Row& first = tables->front().row;
+    if (first.offset != 0 && !first.changed) {
+      GateRefusal refusal(GateReason::kUnsupportedSection, absl::StrCat(home.name, ": the first table went"));
+      refusal.rewrite.push_back(first.unit);
+      return refusal;
+    }
+    first.offset = 0;
+    if (first.size > home.size) return GateRefusal{GateReason::kSlackExhausted, absl::StrCat(home.name, ": no room left")};
+    return std::nullopt;
   }
 
   // The tables of a changed unit: those that stay, and those that are new or do not fit where they were.

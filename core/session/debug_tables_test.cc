@@ -16,6 +16,7 @@
 namespace kitlink {
 namespace {
 
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using testing::HotMemory;
 using testing::ObjBuilder;
@@ -55,11 +56,16 @@ class DebugTablesTest : public ::testing::Test {
   }
   SectionMemory& Home() { return hot_.memory->sections[HomeId().value]; }
 
-  std::variant<RowLayouts, GateRefusal> Lay(const std::string& name, const ObjBuilder& now) {
-    std::unique_ptr<ObjectFile> object = ReadBytes(now.Build(), Path(name));
-    InternNames(hot_.UnitOf(Path(name)), object.get(), hot_.memory.get());
+  using Changes = std::vector<std::pair<std::string, ObjBuilder>>;
+
+  std::variant<RowLayouts, GateRefusal> Lay(const std::string& name, const ObjBuilder& now) { return Lay(Changes{{name, now}}); }
+  std::variant<RowLayouts, GateRefusal> Lay(const Changes& changes) {
     std::vector<UnitDiff> diffs;
-    diffs.push_back(hot_.Diff(Path(name), std::move(object)));
+    for (const auto& [name, now] : changes) {
+      std::unique_ptr<ObjectFile> object = ReadBytes(now.Build(), Path(name));
+      InternNames(hot_.UnitOf(Path(name)), object.get(), hot_.memory.get());
+      diffs.push_back(hot_.Diff(Path(name), std::move(object)));
+    }
     auto gate = CheckExactGate(*hot_.memory, &diffs);
     if (auto* refusal = std::get_if<GateRefusal>(&gate)) return *refusal;
     RowLayouts layouts;
@@ -67,8 +73,9 @@ class DebugTablesTest : public ::testing::Test {
     return layouts;
   }
   // The one section that was laid out anew.
-  RowLayout Layout(const std::string& name, const ObjBuilder& now) {
-    auto layouts = Lay(name, now);
+  RowLayout Layout(const std::string& name, const ObjBuilder& now) { return Layout(Changes{{name, now}}); }
+  RowLayout Layout(const Changes& changes) {
+    auto layouts = Lay(changes);
     if (auto* refusal = std::get_if<GateRefusal>(&layouts)) ADD_FAILURE() << refusal->detail;
     if (!std::holds_alternative<RowLayouts>(layouts)) return {};
     EXPECT_EQ(std::get<RowLayouts>(layouts).size(), 1u);
@@ -157,9 +164,39 @@ TEST_F(DebugTablesTest, LeaveTheirRoomToTheOneBefore) {
   ExpectRow(layout, 1, "b", 144, Home().size, false);
 }
 
+TEST_F(DebugTablesTest, NextTakesThePlaceOfTheFirst) {
+  // The unit that has it must be written anew, so that it knows.
+  for (const ObjBuilder& now : {Function("_start"), WithTable("_start", Table(50))}) {
+    const auto layouts = Lay("_start", now);
+    ASSERT_TRUE(std::holds_alternative<GateRefusal>(layouts));
+    EXPECT_THAT(std::get<GateRefusal>(layouts).rewrite, ElementsAre(hot_.UnitOf("b.o")));
+  }
+  RowLayout layout = Layout(Changes{{"_start", Function("_start")}, {"b", WithTable("b", Table(2))}});
+  ASSERT_EQ(layout.rows.size(), 2u);
+  ExpectRow(layout, 0, "b", 0, 288, true);
+  ExpectRow(layout, 1, "c", 288, Home().size, false);
+  layout = Layout(Changes{{"_start", WithTable("_start", Table(50))}, {"b", WithTable("b", Table(2))}});
+  ASSERT_EQ(layout.rows.size(), 3u);
+  ExpectRow(layout, 0, "b", 0, 288, true);
+  ExpectRow(layout, 1, "c", 288, 432, false);
+  ExpectRow(layout, 2, "_start", 432, Home().size, true);
+}
+
+TEST_F(DebugTablesTest, OfAllUnitsAnewBeginWhereTheFirstDid) {
+  const RowLayout layout =
+      Layout(Changes{{"_start", WithTable("_start", Table(50))}, {"b", Function("b")}, {"c", Function("c")}});
+  ASSERT_EQ(layout.rows.size(), 1u);
+  ExpectRow(layout, 0, "_start", 0, Home().size, true);
+}
+
 TEST_F(DebugTablesTest, Refusals) {
-  Refused("_start", Function("_start"), GateReason::kUnsupportedSection, "the first table went");
-  Refused("_start", WithTable("_start", Table(50)), GateReason::kUnsupportedSection, "the first table went");
+  for (const bool alone : {true, false}) {
+    Changes all{{"_start", alone ? WithTable("_start", Table(2000)) : Function("_start")}, {"b", Function("b")}, {"c", Function("c")}};
+    const auto layouts = Lay(all);
+    ASSERT_TRUE(std::holds_alternative<GateRefusal>(layouts));
+    EXPECT_THAT(std::get<GateRefusal>(layouts).detail, HasSubstr(alone ? "no room left" : "the last table went"));
+    EXPECT_TRUE(std::get<GateRefusal>(layouts).rewrite.empty());
+  }
   Refused("b", WithTable("b", Table(2000)), GateReason::kSlackExhausted, "no room left");
   // Two tables in one section, or none that readers would know.
   Refused("b", WithTable("b", Table(3, 4)), GateReason::kUnsupportedSection, "cannot be lengthened");

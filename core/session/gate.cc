@@ -48,7 +48,7 @@ Refusal CompareGlobal(const Memory& memory, const GlobalMemory& was, const Globa
     return GateRefusal{GateReason::kSymbolKindChanged, absl::StrCat(name, " changed its visibility")};
   }
   if (was.type != is.type) return GateRefusal{GateReason::kSymbolKindChanged, absl::StrCat(name, " changed its type")};
-  if (was.size != is.size || was.alignment != is.alignment) {
+  if (was.value != is.value || was.alignment != is.alignment) {
     return GateRefusal{was.role == GlobalMemory::kCommon ? GateReason::kCommonChanged : GateReason::kDefinedSetChanged, name};
   }
   return std::nullopt;

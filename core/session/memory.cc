@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <bit>
 #include <utility>
 
 #include "absl/container/flat_hash_set.h"
@@ -654,11 +655,11 @@ std::vector<GlobalMemory> GlobalsOf(const ObjectFile& object, absl::FunctionRef<
       global.type = SymbolType::kNone;
     } else if (symbol.common()) {
       global.role = GlobalMemory::kCommon;
-      global.size = symbol.size;
-      global.alignment = symbol.value;
+      global.value = symbol.size;
+      global.alignment = static_cast<uint8_t>(std::bit_width(std::max<uint64_t>(symbol.value, 1)) - 1);
     } else if (symbol.section == kSectionAbsolute) {
       global.role = GlobalMemory::kAbsolute;
-      global.alignment = symbol.value;
+      global.value = symbol.value;
     } else {
       global.role = GlobalMemory::kDefined;
     }
@@ -716,6 +717,22 @@ uint32_t Memory::LibraryOfGroup(uint32_t group) const {
   }
   return Id<void>::kNone;
 }
+
+void GlobalMemory::Encode(Encoder& encoder) const {
+  encoder.Put(symbol, role, binding, type, visibility, bool{owner}, bool{copied}, bool{lost}, bool{unloaded}, alignment, index, value);
+}
+
+bool GlobalMemory::Decode(Decoder& decoder) {
+  bool owns = false, copies = false, loses = false, debug = false;
+  if (!decoder.Get(&symbol, &role, &binding, &type, &visibility, &owns, &copies, &loses, &debug, &alignment, &index, &value)) return false;
+  owner = owns;
+  copied = copies;
+  lost = loses;
+  unloaded = debug;
+  return alignment < 64;
+}
+
+std::string GlobalMemory::Schema() { return "global(id,role,binding,type,visibility,4 bools,alignment,index,value)"; }
 
 const GlobalMemory* FindGlobal(const std::vector<GlobalMemory>& globals, SymbolId symbol) {
   const auto it = std::lower_bound(globals.begin(), globals.end(), symbol,

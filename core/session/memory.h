@@ -74,16 +74,21 @@ struct GlobalMemory {
   SymbolBinding binding = SymbolBinding::kGlobal;
   SymbolType type = SymbolType::kNone;
   Visibility visibility = Visibility::kDefault;
-  bool owner = false;      // its definition is the one that counts
-  bool copied = false;     // code or data of the unit needs a library's symbol to be at a fixed place in this image
-  bool lost = false;       // its definition went with a COMDAT group: it is only a reference
-  bool unloaded = false;   // debug information of the unit refers to it; only with --gc-sections
-  uint32_t index = 0;      // in the symbols of the object that was read last
-  uint64_t size = 0;       // of a COMMON symbol
-  uint64_t alignment = 0;  // of a COMMON symbol; an absolute one's value
+  // Bits, as there is one of these for each name of each unit.
+  bool owner : 1 = false;     // its definition is the one that counts
+  bool copied : 1 = false;    // code or data of the unit needs a library's symbol to be at a fixed place in this image
+  bool lost : 1 = false;      // its definition went with a COMDAT group: it is only a reference
+  bool unloaded : 1 = false;  // debug information of the unit refers to it; only with --gc-sections
+  uint8_t alignment = 0;      // of a COMMON symbol, as a power of two
+  uint32_t index = 0;         // in the symbols of the object that was read last
+  uint64_t value = 0;         // of an absolute symbol; a COMMON one's size
 
-  KITLINK_FIELDS(symbol, role, binding, type, visibility, owner, copied, lost, unloaded, index, size, alignment)
+  KITLINK_COUNT_FIELDS(symbol, role, binding, type, visibility, owner, copied, lost, unloaded, alignment, index, value)
+  void Encode(Encoder& encoder) const;
+  bool Decode(Decoder& decoder);
+  static std::string Schema();
 };
+static_assert(sizeof(GlobalMemory) == 24);
 
 struct UnitMemory {
   uint32_t file = 0;      // index in Memory::files
@@ -301,7 +306,7 @@ struct Memory {
   // or one of them lack something.
   absl::flat_hash_set<SymbolId> pinned;
   bool versioned_imports = false;  // some unit refers to "name@version" of a library
-  std::vector<SectionMemory> sections;  // by SectionId
+  PagedTable<SectionMemory, 16> sections;  // by SectionId
   UnitId common_unit;  // the linker's own, which owns all COMMON symbols; invalid when there were none
   absl::flat_hash_map<SymbolId, CommonMemory> commons;  // but for thread variables
   std::vector<MergedMemory> merged;

@@ -21,7 +21,7 @@ constexpr int kMostSteps = 100000;
 
 bool Same(const GlobalMemory& a, const GlobalMemory& b) {
   return a.role == b.role && a.binding == b.binding && a.type == b.type && a.visibility == b.visibility &&
-         a.size == b.size && a.alignment == b.alignment && a.lost == b.lost;
+         a.value == b.value && a.alignment == b.alignment && a.lost == b.lost;
 }
 
 // A definition that its COMDAT group took along is a reference to the one that counts.
@@ -590,7 +590,7 @@ class NameResolver {
         touch.was->binding != touch.is->binding || touch.was->type != touch.is->type || touch.was->visibility != touch.is->visibility) {
       return Refuse(GateReason::kDefinedSetChanged, id, " is absolute");
     }
-    changes_.absolutes.push_back({id, touch.is->alignment});
+    changes_.absolutes.push_back({id, touch.is->value});
     return std::nullopt;
   }
 
@@ -609,8 +609,8 @@ class NameResolver {
     say->other |= memory_.units[unit.value].lazy;  // it takes part for what it defines
     if (global->role == GlobalMemory::kCommon) {
       say->common = true;
-      say->size = std::max(say->size, global->size);
-      say->alignment = std::max(say->alignment, global->alignment);
+      say->size = std::max(say->size, global->value);
+      say->alignment = std::max(say->alignment, uint64_t{1} << global->alignment);
     } else if (global->binding == SymbolBinding::kWeak) {
       say->weak = true;
     } else {

@@ -32,7 +32,7 @@ class PieceIndex {
   std::optional<uint32_t> Find(const PieceDigest& digest) const;
   // Says that Find will be asked for it: where a table is large, what it looks at comes from memory meanwhile.
   void Expect(const PieceDigest& digest) const {
-    if (!places_.empty()) places_.Prefetch(digest.low & (places_.size() - 1));
+    if (!places_.empty()) places_.Prefetch(FirstPlace(digest));
   }
   // Adds a piece, unless it is there.
   void Add(const PieceDigest& digest, uint32_t offset);
@@ -53,11 +53,15 @@ class PieceIndex {
     bool Decode(Decoder& decoder);
     static std::string Schema() { return "piece"; }
   };
+  // Where the search for `digest` begins: as far into the table as the digest is into all there are. REQUIRES: not empty.
+  size_t FirstPlace(const PieceDigest& digest) const {
+    return static_cast<size_t>((static_cast<unsigned __int128>(digest.low) * places_.size()) >> 64);
+  }
   // The place of `digest`, or the free one where it belongs; places_.size() when there is neither.
   size_t PlaceOf(const PieceDigest& digest) const;
 
   uint64_t count_ = 0;
-  PagedTable<Place, 1024> places_;  // a power of two of them
+  PagedTable<Place, 1024> places_;
 };
 
 }  // namespace kitlink

@@ -71,6 +71,8 @@ class Targets : public UnitTargets {
       const bool whole = symbol.type == SymbolType::kSection;
       const uint64_t offset = symbol.value + (whole ? static_cast<uint64_t>(addend) : 0);
       value.address = placed_.pieces[symbol.section].Address(offset) - (whole ? static_cast<uint64_t>(addend) : 0);
+    } else if (placed_.diff->sections[symbol.section].fate == SectionDiff::kFrames && tables_.records_start() != 0) {
+      value.address = tables_.records_start() + symbol.value;
     } else {
       value.traits.absolute = value.traits.undefined_weak = true;
     }
@@ -190,7 +192,7 @@ class UnitWriter {
       if (section.name != ".gcc_except_table" && InSection(reloc.symbol, SectionDiff::kDiscarded)) {
         return Refuse(GateReason::kLinkError, s, reloc, "refers to a section that was discarded with its COMDAT group");
       }
-      if (InSection(reloc.symbol, SectionDiff::kFrames)) {  // crtbeginT.o does; records have no place of their own
+      if (InSection(reloc.symbol, SectionDiff::kFrames) && !MeansFirstRecord(reloc.symbol)) {
         return Refuse(GateReason::kUnsupportedSection, s, reloc, "refers to unwind records");
       }
       TargetValue target = targets_.Target(reloc.symbol, reloc.addend);
@@ -222,6 +224,11 @@ class UnitWriter {
     if (symbol >= object_.first_global) return false;
     const uint32_t section = object_.symbols[symbol].section;
     return section < placed_.diff->sections.size() && placed_.diff->sections[section].fate == fate;
+  }
+
+  // Records have no place of their own. Static programs' crtbeginT.o means where they all begin, by a section without any.
+  bool MeansFirstRecord(uint32_t symbol) const {
+    return object_.sections[object_.symbols[symbol].section].size == 0 && tables_.records_start() != 0;
   }
 
   // Unwind tables are written by the format's tables, which make no cells: a personality that is new to the program may

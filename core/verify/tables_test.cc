@@ -258,6 +258,26 @@ TEST_F(Tables, UnwindRows) {
        {"counts more rows", [&](Damage& d) { d.Offset(d.Section(".eh_frame_hdr")->sh_offset)[9] = 0xff; }}});
 }
 
+// Start-up code of static programs says where unwind records begin.
+TEST_F(Tables, WhereUnwindRecordsBegin) {
+  const Image image = *Image::Parse("cold", static_->image);
+  const Elf64_Shdr& frames = image.SectionNamed(".eh_frame")->header;
+  ASSERT_EQ(Damage(*static_).Compare(), "");
+  int fields = 0;
+  for (const ReferenceSite& s : static_->sites) {
+    if (!absl::StrContains(static_->atoms[s.atom].name, "crtbeginT.o") || s.width != 4 || s.form != Form::kAbsolute) continue;
+    const uint32_t where = kitlink::Load<uint32_t>(static_->image.data() + static_->atoms[s.atom].file_offset + s.offset);
+    if (where < frames.sh_addr || where >= frames.sh_addr + frames.sh_size) continue;
+    ++fields;
+    for (const uint64_t wrong : {where + uint64_t{8}, frames.sh_addr + frames.sh_size - 4}) {  // in a record, behind the last
+      Damage d(*static_);
+      Store<uint32_t>(d.Field(s), static_cast<uint32_t>(wrong));
+      EXPECT_NE(d.Compare(), "");  // which may name what ends where the records begin
+    }
+  }
+  EXPECT_EQ(fields, 2);
+}
+
 TEST_F(Tables, Hashes) {
   auto gnu = [](Damage& d) { return d.Offset(d.Section(".gnu.hash")->sh_offset); };
   auto chains = [&](Damage& d) {

@@ -91,8 +91,8 @@ class Walk {
   // nullopt when it matches.
   std::optional<uint64_t> FirstMismatch(uint32_t atom, uint64_t place) const;
   // Whether the sites of an atom lead from `place` where they should, as far as is known. Finds nothing new and reports
-  // nothing.
-  bool SitesFit(uint32_t atom, uint64_t place) const;
+  // nothing. `depth`: what is not loaded and not placed yet is followed over so many references.
+  bool SitesFit(uint32_t atom, uint64_t place, int depth = 3) const;
   // Sections that are compared by meaning instead of atom by atom.
   static bool IsTable(const ReferenceAtom& atom);
 

@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/strip.h"
+#include "core/verify/cursor.h"
 #include "core/verify/walk.h"
 
 namespace kitlink::verify {
@@ -67,6 +68,22 @@ bool SameSide(const Image& cold, uint64_t cold_address, const Image& image, uint
   return false;
 }
 
+// What stands at an address of .eh_frame: where one may begin to read it, or not.
+enum class RecordStart { kNone, kRecord, kTerminator };
+RecordStart RecordAt(const Image& image, const ImageSection& frames, uint64_t address) {
+  if (frames.header.sh_type == SHT_NOBITS) return RecordStart::kNone;
+  const uint64_t wanted = address - frames.header.sh_addr;
+  Cursor in(image.bytes().subspan(frames.header.sh_offset, frames.header.sh_size), 0);
+  while (in.ok() && in.offset() < wanted) {
+    uint64_t length = in.U32();
+    if (length == 0xffffffffu) length = in.U64();
+    if (length == 0) return RecordStart::kNone;
+    in.Skip(length);
+  }
+  if (!in.ok() || in.offset() != wanted) return RecordStart::kNone;
+  return in.U32() == 0 || !in.ok() ? RecordStart::kTerminator : RecordStart::kRecord;
+}
+
 // Ends of what is loaded: which section comes last may differ. And tables of constructors, which are somewhere when there
 // are none.
 bool IsEndSymbol(absl::string_view name) {
@@ -121,7 +138,10 @@ bool Walk::SameBoundary(absl::string_view name, uint64_t cold_address, uint64_t 
     return symbol == nullptr || symbol->symbol.st_value == address;
   }
   if (same_section && cold_address - cold->header.sh_addr == address - here->header.sh_addr) return true;
-  // A label in a table whose rows have no order of their own, such as __FRAME_END__.
+  if (same_section && cold->name == ".eh_frame") {  // __EH_FRAME_BEGIN__, __FRAME_END__
+    return RecordAt(cold_.image(), *cold, cold_address) == RecordAt(image_.image(), *here, address);
+  }
+  // A label in a table whose rows have no order of their own.
   if (same_section && IsTable({.name = {}, .section = std::string(cold->name)})) return true;
   if (SameSide(cold_.image(), cold_address, image_.image(), address)) return true;
   return IsEndSymbol(name) && IsBoundary(cold_.image(), cold_address) && IsBoundary(image_.image(), address);
@@ -382,7 +402,7 @@ bool Walk::LeadsThere(const ReferenceSite& site, const Value& cold, const Value&
   return Reaches(target, here.number) || Reaches(target, to.number);
 }
 
-bool Walk::SitesFit(uint32_t atom, uint64_t place) const {
+bool Walk::SitesFit(uint32_t atom, uint64_t place, int depth) const {
   const FieldView cold = ColdView(atom), here = HereView(atom, place);
   if (cold.bytes.size() != here.bytes.size()) return false;
   const bool loaded = reference_.atoms[atom].alloc;
@@ -416,7 +436,10 @@ bool Walk::SitesFit(uint32_t atom, uint64_t place) const {
     }
     // A unit of debug information has thousands of references to one list of locations.
     const auto [it, fresh] = fitted.try_emplace(site.target_atom, target);
-    if ((fresh || it->second != target) && !Fits(site.target_atom, target)) return false;
+    if (!fresh && it->second == target) continue;
+    if (!Fits(site.target_atom, target)) return false;
+    // Tables of two units may be equal but for what they refer to in their turn: addresses, names of files.
+    if (depth > 1 && !t.alloc && !t.mergeable && !IsTable(t) && !SitesFit(site.target_atom, target, depth - 1)) return false;
   }
   return true;
 }

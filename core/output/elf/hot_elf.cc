@@ -349,6 +349,8 @@ class HotElf : public HotTables {
 
   void AddCells(SymbolId symbol, TargetValue* value) const override { cells_.AddCells(symbol, value); }
 
+  uint64_t records_start() const override { return frames_.start(); }
+
   bool Imports(SymbolId symbol) const override {
     const CellSet* set = cells_.Find(symbol);
     return set != nullptr && set->dynsym != 0;

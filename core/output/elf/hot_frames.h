@@ -35,6 +35,8 @@ class HotFrames {
   uint64_t MoreRecords(uint64_t end) const;
   uint64_t MoreRows(uint64_t end) const;
   uint64_t kept() const { return state_.used; }  // bytes of records that are copied
+  // Of the records, where code says where they begin; else 0.
+  uint64_t start() const { return present_ && referred_to_ ? address_ : 0; }
   // They get them, at that place.
   void MoveRecords(const GrowthPlace& place, uint64_t size);
   void MoveHeader(const GrowthPlace& place, uint64_t size);
