@@ -384,12 +384,18 @@ absl::Status HotFrames::UpdateRows(const std::vector<Slot>& before, const std::v
   for (const auto& [function, record] : wanted) {  // any order: sorted below
     if (!known.contains(function)) to.push_back(RowOf(function, record));
   }
-  const bool replaced = ReplaceRows(std::move(from), std::move(to));
-  for (const Slot& slot : before) {
-    if (!replaced && !wanted.contains(slot.function)) RemoveRow(slot.function, slot.offset);
-  }
+  // Of different numbers, the last come or go by themselves.
+  const auto by_function = [](const Row& a, const Row& b) { return a.function < b.function; };
+  std::sort(from.begin(), from.end(), by_function);
+  std::sort(to.begin(), to.end(), by_function);
+  const size_t pairs = std::min(from.size(), to.size());
+  for (size_t k = from.size(); k-- > pairs;) RemoveRow(from[k]);
+  from.resize(pairs);
+  to.resize(pairs);
+  const bool replaced = ReplaceRows(from, to);
+  for (size_t k = 0; k < pairs && !replaced; ++k) RemoveRow(from[k]);
   for (const Slot& slot : now) {
-    if (replaced && !known.contains(slot.function)) continue;
+    if (replaced && std::binary_search(to.begin(), to.end(), RowOf(slot.function, 0), by_function)) continue;
     const auto it = wanted.find(slot.function);
     if (it == wanted.end()) continue;
     const uint32_t offset = it->second;
@@ -400,6 +406,7 @@ absl::Status HotFrames::UpdateRows(const std::vector<Slot>& before, const std::v
 }
 
 HotFrames::Row HotFrames::RowAt(uint32_t i) const {
+  if (staged_rows_.empty()) return rows_[i];
   auto it = staged_rows_.find(i);
   return it == staged_rows_.end() ? rows_[i] : it->second;
 }
@@ -424,12 +431,9 @@ uint32_t HotFrames::LowerBound(int32_t function) const {
 }
 
 // Writes the rows `to` where those of `from` are, fillers included. False, and nothing done, when that is not in order: then
-// rows go and come one by one. Functions that move on with a neighbour that grows keep their places.
-bool HotFrames::ReplaceRows(std::vector<Row> from, std::vector<Row> to) {
-  if (from.size() != to.size()) return false;
-  const auto by_function = [](const Row& a, const Row& b) { return a.function < b.function; };
-  std::sort(from.begin(), from.end(), by_function);
-  std::sort(to.begin(), to.end(), by_function);
+// rows go and come one by one. Functions that move on with a neighbour that grows keep their places. Both are as many, and
+// sorted by function.
+bool HotFrames::ReplaceRows(const std::vector<Row>& from, const std::vector<Row>& to) {
   const uint32_t count = staged_state_.row_count;
   std::vector<std::pair<uint32_t, uint32_t>> places;  // of each: [begin, end)
   for (const Row& row : from) {
@@ -450,11 +454,11 @@ bool HotFrames::ReplaceRows(std::vector<Row> from, std::vector<Row> to) {
   return true;
 }
 
-// Removes the row that leads from `function` to `record`, if there is one.
-void HotFrames::RemoveRow(uint64_t function, uint32_t record) {
-  const int32_t key = static_cast<int32_t>(function - header_address_);
+// Removes a row, if it is there.
+void HotFrames::RemoveRow(Row row) {
+  const int32_t key = row.function;
   uint32_t i = LowerBound(key);
-  if (i == staged_state_.row_count || !(RowAt(i) == RowOf(function, record))) return;
+  if (i == staged_state_.row_count || !(RowAt(i) == row)) return;
   // The row and the fillers that repeat it become copies of the row before; at the very front, of the one after.
   uint32_t end = i;
   while (end < staged_state_.row_count && RowAt(end).function == key) ++end;

@@ -106,8 +106,8 @@ class HotFrames {
   void SetRow(uint32_t i, Row row);
   uint32_t LowerBound(int32_t function) const;
   bool IsFiller(uint32_t i) const { return i > 0 && RowAt(i) == RowAt(i - 1); }
-  bool ReplaceRows(std::vector<Row> from, std::vector<Row> to);
-  void RemoveRow(uint64_t function, uint32_t record);
+  bool ReplaceRows(const std::vector<Row>& from, const std::vector<Row>& to);
+  void RemoveRow(Row row);
   absl::Status PutRow(uint64_t function, uint32_t record);
 
   const Arch* arch_;
