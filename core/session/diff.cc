@@ -24,19 +24,39 @@ bool LeftOut(const LinkOptions& options, const InputSection& section) {
          (options.incremental && NeedsWholeProgram(section));
 }
 
-// The ids of the object's global names; those that the session does not know are invalid. Most names are where they were in
-// the unit's last version: comparing them touches memory that lies together, looking them up does not.
-std::vector<SymbolId> FindNames(const Memory& memory, UnitId unit, const ObjectFile& object) {
-  std::vector<SymbolId> ids(object.symbols.size() - std::min<size_t>(object.first_global, object.symbols.size()));
-  if (unit.value < memory.units.size()) {
-    for (const GlobalMemory& global : memory.units[unit.value].globals) {
-      const size_t i = global.index - object.first_global;
-      if (global.symbol.valid() && i < ids.size()) ids[i] = global.symbol;
-    }
+// The names that the unit's last version had, in the order of its symbols.
+std::vector<SymbolId> NamesInOrder(const Memory& memory, UnitId unit) {
+  if (unit.value >= memory.units.size()) return {};
+  const std::vector<GlobalMemory>& globals = memory.units[unit.value].globals;
+  std::vector<SymbolId> names(globals.size());
+  uint32_t first = 0xffffffffu;
+  for (const GlobalMemory& global : globals) first = std::min(first, global.index);
+  for (const GlobalMemory& global : globals) {
+    if (global.index - first < names.size()) names[global.index - first] = global.symbol;
   }
+  return names;
+}
+
+// The ids of the object's global names; those that the session does not know are invalid. Most names follow one another as
+// they did in the unit's last version: comparing them touches memory that lies together, looking them up does not.
+std::vector<SymbolId> FindNames(const Memory& memory, UnitId unit, const ObjectFile& object) {
+  constexpr size_t kNear = 16;  // so many may go at once
+  const std::vector<SymbolId> before = NamesInOrder(memory, unit);
+  std::vector<SymbolId> ids(object.symbols.size() - std::min<size_t>(object.first_global, object.symbols.size()));
+  size_t at = 0;
   for (size_t i = 0; i < ids.size(); ++i) {
     const absl::string_view name = object.symbols[object.first_global + i].name;
-    if (!ids[i].valid() || memory.names.Name(ids[i]) != name) ids[i] = memory.names.Find(name);
+    if (at < before.size() && before[at].valid() && memory.names.Name(before[at]) == name) {
+      ids[i] = before[at++];
+      continue;
+    }
+    ids[i] = memory.names.Find(name);
+    if (!ids[i].valid()) continue;
+    for (size_t k = at; k < std::min(before.size(), at + kNear); ++k) {
+      if (before[k] != ids[i]) continue;
+      at = k + 1;
+      break;
+    }
   }
   return ids;
 }

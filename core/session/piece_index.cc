@@ -1,6 +1,7 @@
 #include "core/session/piece_index.h"
 
 #include <algorithm>
+#include <bit>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -15,7 +16,7 @@ PieceDigest DigestPiece(ByteView bytes) {
 
 void PieceIndex::Place::Encode(Encoder& encoder) const {
   encoder.Put(offset);
-  if (offset != 0) encoder.PutRaw(ByteView(reinterpret_cast<const uint8_t*>(&digest), sizeof(digest)));
+  if (offset != 0) encoder.PutRaw(ByteView(reinterpret_cast<const uint8_t*>(digest.data()), sizeof(digest)));
 }
 
 bool PieceIndex::Place::Decode(Decoder& decoder) {
@@ -23,16 +24,17 @@ bool PieceIndex::Place::Decode(Decoder& decoder) {
   digest = {};
   if (!decoder.Get(&offset)) return false;
   if (offset == 0) return true;
-  if (offset > uint64_t{1} << 32 || !decoder.GetRaw(sizeof(digest), &raw)) return false;
-  digest = Load<PieceDigest>(raw.data());
+  if (!decoder.GetRaw(sizeof(digest), &raw)) return false;
+  std::memcpy(digest.data(), raw.data(), sizeof(digest));
   return true;
 }
 
 size_t PieceIndex::PlaceOf(const PieceDigest& digest) const {
+  const auto wanted = std::bit_cast<Place::Digest>(digest);
   size_t at = places_.empty() ? 0 : FirstPlace(digest);
   for (size_t step = 0; step < places_.size(); ++step) {
     const Place& place = places_[at];
-    if (place.offset == 0 || place.digest == digest) return at;
+    if (place.offset == 0 || place.digest == wanted) return at;
     if (++at == places_.size()) at = 0;
   }
   return places_.size();
@@ -46,21 +48,23 @@ void PieceIndex::Reserve(size_t count) {
   places_ = {};
   places_.resize(wanted);
   for (const Place& place : std::as_const(old)) {
-    if (place.offset != 0) places_[PlaceOf(place.digest)] = place;
+    if (place.offset != 0) places_[PlaceOf(std::bit_cast<PieceDigest>(place.digest))] = place;
   }
 }
 
 std::optional<uint32_t> PieceIndex::Find(const PieceDigest& digest) const {
   const size_t at = PlaceOf(digest);
   if (at == places_.size() || places_[at].offset == 0) return std::nullopt;
-  return static_cast<uint32_t>(places_[at].offset - 1);
+  return places_[at].offset - 1;
 }
 
 void PieceIndex::Add(const PieceDigest& digest, uint32_t offset) {
   Reserve(count_ + 1);
   const size_t at = PlaceOf(digest);
-  if (at == places_.size() || std::as_const(places_)[at].offset != 0) return;
-  places_[at] = {digest, uint64_t{offset} + 1};
+  if (at == places_.size() || std::as_const(places_)[at].offset != 0 || offset + 1 == 0) return;
+  Place& place = places_[at];
+  place.digest = std::bit_cast<Place::Digest>(digest);
+  place.offset = offset + 1;
   ++count_;
 }
 

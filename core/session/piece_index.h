@@ -2,6 +2,7 @@
 #ifndef CORE_SESSION_PIECE_INDEX_H_
 #define CORE_SESSION_PIECE_INDEX_H_
 
+#include <array>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -34,7 +35,7 @@ class PieceIndex {
   void Expect(const PieceDigest& digest) const {
     if (!places_.empty()) places_.Prefetch(FirstPlace(digest));
   }
-  // Adds a piece, unless it is there.
+  // Adds a piece, unless it is there. Of one at the very end of 4 GiB no note is taken.
   void Add(const PieceDigest& digest, uint32_t offset);
   size_t size() const { return count_; }
   uint64_t bytes() const { return places_.bytes(); }
@@ -46,8 +47,9 @@ class PieceIndex {
 
  private:
   struct Place {
-    PieceDigest digest;
-    uint64_t offset = 0;  // plus one; 0: free
+    using Digest = std::array<uint32_t, 4>;  // a PieceDigest's bytes: so there are 20 in all, of which there is one a string
+    Digest digest{};
+    uint32_t offset = 0;  // plus one; 0: free
 
     void Encode(Encoder& encoder) const;
     bool Decode(Decoder& decoder);
