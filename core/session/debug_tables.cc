@@ -99,6 +99,7 @@ class TablePlanner {
     absl::flat_hash_map<std::pair<UnitId, uint32_t>, uint32_t> now;  // (unit, atom) -> section of the new object
     for (const UnitDiff& diff : pass_.units()) Gather(diff, id, &now, &fresh);
     for (const RowMemory& known : home.row_list) {
+      if (known.atom >= memory_.units[known.unit.value].atoms.size()) return Refuse(home, ": a unit is damaged");
       const AtomMemory& atom = Atom(known.unit, known.atom);
       Table table;
       table.row = {0, known.unit, known.atom, false, atom.offset, atom.size, atom.offset};
@@ -172,6 +173,7 @@ class TablePlanner {
     for (size_t t = 0; t < tables.size(); ++t) {
       const uint64_t end = t + 1 < tables.size() ? tables[t + 1].row.offset : home.size;
       Row row = tables[t].row;
+      if (end > home.size || !InBounds(row.offset, row.size, end)) return Refuse(home, ": tables overlap");
       const uint64_t capacity = end - row.offset;
       if (capacity != row.size && (!tables[t].lengthens || (capacity - row.size) % StepOf(home) != 0)) {
         return Refuse(home, " holds a table that cannot be lengthened");
@@ -257,7 +259,7 @@ void AdoptTables(const RowLayouts& layouts, Memory* memory) {
       std::vector<AtomMemory>& atoms = memory->units[row.unit.value].atoms;
       uint32_t atom = row.index;
       for (uint32_t a = 0; row.changed && a < atoms.size(); ++a) {
-        if (atoms[a].state == AtomMemory::kPlaced && atoms[a].section == id && atoms[a].offset == row.offset) atom = a;
+        if (atoms[a].section == id && atoms[a].offset == row.offset && IsTable(*memory, atoms[a])) atom = a;
       }
       home.row_list.push_back({PlaceOf(row.offset), row.unit, atom});
       atoms[atom].capacity = row.size;

@@ -729,7 +729,7 @@ bool GlobalMemory::Decode(Decoder& decoder) {
   copied = copies;
   lost = loses;
   unloaded = debug;
-  return alignment < 64;
+  return alignment < 32;
 }
 
 std::string GlobalMemory::Schema() { return "global(id,role,binding,type,visibility,4 bools,alignment,index,value)"; }

@@ -306,7 +306,7 @@ struct Memory {
   // or one of them lack something.
   absl::flat_hash_set<SymbolId> pinned;
   bool versioned_imports = false;  // some unit refers to "name@version" of a library
-  PagedTable<SectionMemory, 16> sections;  // by SectionId
+  PagedTable<SectionMemory, 4> sections;  // by SectionId
   UnitId common_unit;  // the linker's own, which owns all COMMON symbols; invalid when there were none
   absl::flat_hash_map<SymbolId, CommonMemory> commons;  // but for thread variables
   std::vector<MergedMemory> merged;

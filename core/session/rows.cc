@@ -119,6 +119,7 @@ class RowPlanner {
     std::vector<Row> kept;
     for (const RowMemory& row : home.row_list) {
       if (changed_.contains(row.unit)) continue;
+      if (row.atom >= memory_.units[row.unit.value].atoms.size()) return Refuse(home, ": a unit is damaged");
       const AtomMemory& atom = memory_.units[row.unit.value].atoms[row.atom];
       kept.push_back({row.priority, row.unit, row.atom, false, 0, atom.size, atom.offset});
     }

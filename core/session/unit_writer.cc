@@ -31,6 +31,8 @@ class Targets : public UnitTargets {
       : placed_(placed), object_(*placed.diff->object), state_(state), tables_(tables) {
     ids_.reserve(object_.symbols.size() - std::min<size_t>(object_.first_global, object_.symbols.size()));
     for (uint32_t i = object_.first_global; i < object_.symbols.size(); ++i) ids_.push_back(GlobalId(state.memory(), object_, i));
+    published_.resize(ids_.size());
+    bodies_.resize(ids_.size());
   }
 
   TargetValue Target(uint32_t symbol, int64_t addend) const override { return Value(symbol, addend, false); }
@@ -39,18 +41,21 @@ class Targets : public UnitTargets {
     return symbol < object_.first_global ? SymbolId() : ids_[symbol - object_.first_global];
   }
 
+  // The symbol has got cells.
+  void Forget(uint32_t symbol) {
+    if (symbol < object_.first_global) return;
+    published_[symbol - object_.first_global].reset();
+    bodies_[symbol - object_.first_global].reset();
+  }
+
  private:
   TargetValue Value(uint32_t index, int64_t addend, bool body) const {
-    TargetValue value;
-    const SymbolId id = Global(index);
-    if (id.valid()) {
-      const SymbolMemory& symbol = state_.symbol(id);
-      value.address = body && symbol.executable && !symbol.traits.ifunc ? symbol.body : symbol.address;
-      value.size = symbol.size;
-      value.traits = symbol.traits;
-      tables_.AddCells(id, &value);
-      return value;
+    if (const SymbolId id = Global(index); id.valid()) {
+      std::optional<TargetValue>& known = (body ? bodies_ : published_)[index - object_.first_global];
+      if (!known) known = Look(id, body);
+      return *known;
     }
+    TargetValue value;
     const InputSymbol& symbol = object_.symbols[index];
     value.size = symbol.size;
     value.traits.local = true;
@@ -79,11 +84,23 @@ class Targets : public UnitTargets {
     return value;
   }
 
+  TargetValue Look(SymbolId id, bool body) const {
+    TargetValue value;
+    const SymbolMemory& symbol = state_.symbol(id);
+    value.address = body && symbol.executable && !symbol.traits.ifunc ? symbol.body : symbol.address;
+    value.size = symbol.size;
+    value.traits = symbol.traits;
+    tables_.AddCells(id, &value);
+    return value;
+  }
+
   const PlacedUnit& placed_;
   const ObjectFile& object_;
   const PlacementState& state_;
   const HotTables& tables_;
   std::vector<SymbolId> ids_;
+  // A symbol is asked for by each relocation that refers to it, and twice.
+  mutable std::vector<std::optional<TargetValue>> published_, bodies_;
 };
 
 class UnitWriter {
@@ -201,6 +218,7 @@ class UnitWriter {
       if (scan.error != nullptr) return Refuse(GateReason::kLinkError, s, reloc, scan.error);
       if (Lacks(target, scan.needs)) {
         if (Refusal refusal = MakeCells(s, reloc, scan.needs, target)) return refusal;
+        targets_.Forget(reloc.symbol);
         target = targets_.Target(reloc.symbol, reloc.addend);
         if (Lacks(target, scan.needs)) return Refuse(GateReason::kImportSetChanged, s, reloc, "a cell is missing");
       }
@@ -344,7 +362,7 @@ class UnitWriter {
   const Memory& memory_;
   HotTables& tables_;
   std::vector<Mutation>& mutations_;
-  const Targets targets_;
+  Targets targets_;
   UnitUpdate update_;
   uint64_t relocations_ = 0;
 };

@@ -269,7 +269,9 @@ TEST_F(Tables, WhereUnwindRecordsBegin) {
     const uint32_t where = kitlink::Load<uint32_t>(static_->image.data() + static_->atoms[s.atom].file_offset + s.offset);
     if (where < frames.sh_addr || where >= frames.sh_addr + frames.sh_size) continue;
     ++fields;
-    for (const uint64_t wrong : {where + uint64_t{8}, frames.sh_addr + frames.sh_size - 4}) {  // in a record, behind the last
+    const uint64_t second = where + 4 + kitlink::Load<uint32_t>(static_->image.data() + frames.sh_offset + (where - frames.sh_addr));
+    // In a record, at another, behind the last.
+    for (const uint64_t wrong : {where + uint64_t{8}, second, frames.sh_addr + frames.sh_size - 4}) {
       Damage d(*static_);
       Store<uint32_t>(d.Field(s), static_cast<uint32_t>(wrong));
       EXPECT_NE(d.Compare(), "");  // which may name what ends where the records begin

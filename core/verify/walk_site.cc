@@ -6,7 +6,6 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/strip.h"
-#include "core/verify/cursor.h"
 #include "core/verify/walk.h"
 
 namespace kitlink::verify {
@@ -68,20 +67,10 @@ bool SameSide(const Image& cold, uint64_t cold_address, const Image& image, uint
   return false;
 }
 
-// What stands at an address of .eh_frame: where one may begin to read it, or not.
-enum class RecordStart { kNone, kRecord, kTerminator };
-RecordStart RecordAt(const Image& image, const ImageSection& frames, uint64_t address) {
-  if (frames.header.sh_type == SHT_NOBITS) return RecordStart::kNone;
-  const uint64_t wanted = address - frames.header.sh_addr;
-  Cursor in(image.bytes().subspan(frames.header.sh_offset, frames.header.sh_size), 0);
-  while (in.ok() && in.offset() < wanted) {
-    uint64_t length = in.U32();
-    if (length == 0xffffffffu) length = in.U64();
-    if (length == 0) return RecordStart::kNone;
-    in.Skip(length);
-  }
-  if (!in.ok() || in.offset() != wanted) return RecordStart::kNone;
-  return in.U32() == 0 || !in.ok() ? RecordStart::kTerminator : RecordStart::kRecord;
+std::optional<uint64_t> OffsetIn(const Image& image, absl::string_view section, uint64_t address) {
+  const ImageSection* s = image.SectionNamed(section);
+  if (s == nullptr || address - s->header.sh_addr >= s->header.sh_size) return std::nullopt;
+  return address - s->header.sh_addr;
 }
 
 // Ends of what is loaded: which section comes last may differ. And tables of constructors, which are somewhere when there
@@ -138,10 +127,7 @@ bool Walk::SameBoundary(absl::string_view name, uint64_t cold_address, uint64_t 
     return symbol == nullptr || symbol->symbol.st_value == address;
   }
   if (same_section && cold_address - cold->header.sh_addr == address - here->header.sh_addr) return true;
-  if (same_section && cold->name == ".eh_frame") {  // __EH_FRAME_BEGIN__, __FRAME_END__
-    return RecordAt(cold_.image(), *cold, cold_address) == RecordAt(image_.image(), *here, address);
-  }
-  // A label in a table whose rows have no order of their own.
+  // A label in a table whose rows have no order of their own, such as __FRAME_END__.
   if (same_section && IsTable({.name = {}, .section = std::string(cold->name)})) return true;
   if (SameSide(cold_.image(), cold_address, image_.image(), address)) return true;
   return IsEndSymbol(name) && IsBoundary(cold_.image(), cold_address) && IsBoundary(image_.image(), address);
@@ -237,7 +223,12 @@ bool Walk::CompareUnnamed(const ReferenceSite& site, const Value& cold, const Va
   switch (cold.kind) {
     case Kind::kAddress: {
       if (!reference_.atoms[site.atom].alloc) return cold.number == here.number;
-      if (SameBoundary(site.symbol, cold.number, here.number)) return true;
+      if (const std::optional<uint64_t> record = OffsetIn(cold_.image(), ".eh_frame", cold.number)) {
+        // Start-up code says where unwind records begin. Or what ends there is meant: see below.
+        if (OffsetIn(image_.image(), ".eh_frame", here.number) == record) return true;
+      } else if (SameBoundary(site.symbol, cold.number, here.number)) {
+        return true;
+      }
       if (AtomOffset t = AtomAt(cold.number, false); t.atom != kNoAtom)
         return FollowTo(t, here.number, direct);
       AtomOffset end = AtomEndingAt(cold.number);

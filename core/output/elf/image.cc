@@ -10,7 +10,9 @@ uint64_t PieceAddress(const Program& program, const ElfImage& image, AtomId atom
     return image.placement.section(image.merged_section[input.merged]).address + input.Map(offset);
   }
   if (info.eh_frame) {
-    return image.AddressOf(kEhFrame) + image.frames.unit_start[info.unit.value] + offset;
+    // Static programs' crtbeginT.o, which has none itself, says where they all begin.
+    const bool none = program.units[info.unit.value].object->sections[info.section].size == 0;
+    return image.AddressOf(kEhFrame) + (none ? 0 : image.frames.unit_start[info.unit.value]) + offset;
   }
   return image.placement.Address(atom) + offset;
 }

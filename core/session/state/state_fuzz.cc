@@ -66,6 +66,11 @@ uint64_t Walk(const Memory& memory) {
     for (UnitId unit : memory.users.Of(id)) sum += unit.value;
   }
   for (size_t f = 0; f < some(memory.files.size()); ++f) sum += memory.files[f].path.size();
+  for (size_t s = 0; s < some(memory.sections.size()); ++s) {
+    const SectionMemory& section = memory.sections[s];
+    for (const RowMemory& row : section.row_list) sum += row.atom;
+    for (const Room& room : section.space.holes()) sum += room.size;
+  }
   for (const MergedMemory& merged : memory.merged) sum += merged.offsets.Find({1, 2}).value_or(0);
   return sum;
 }
