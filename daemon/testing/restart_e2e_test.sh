@@ -42,15 +42,27 @@ expect() {
   [[ $last == *"\"reason\":\"${2:-none}\""* || $last == *"\"reason\":\"${2:-}\""* ]] || fail "expected ${2:-none}: $last"
 }
 expect_output() { [[ $(./program) == "$1" ]] || fail "prints $(./program), not $1"; }
-# Waits until a manifest is on disk that is newer than the output.
-await_state() {
-  local i
+# A file's time as a manifest has it: a zigzag varint of nanoseconds, here as a pattern.
+recorded_time() {  # FILE
+  local time left pattern=
+  time=$(stat -c %.9Y "$1")
+  for ((left = ${time/./} * 2; left > 127; left >>= 7)); do
+    pattern+=$(printf '\\x%02x' $((left & 127 | 128)))
+  done
+  printf '%s\\x%02x' "$pattern" "$left"
+}
+# Waits until so many manifests on disk say that they are of this output, as it is now: a manifest of an earlier link, or of
+# another session, may be written any time.
+await_manifests() {  # COUNT OUTPUT
+  local i pattern
+  pattern=$(recorded_time "$2")
   for i in $(seq 2000); do
-    [[ -n $(find "$KITLINK_STATE_DIR/store/sessions" -type f -newer program ! -name '*.new*' 2>/dev/null) ]] && return
+    (($(LC_ALL=C grep -laP "$pattern" --exclude='*.new*' -r "$KITLINK_STATE_DIR/store/sessions" 2>/dev/null | wc -l) >= $1)) && return
     sleep 0.01
   done
-  fail "no state appears"
+  fail "no state of $2 appears"
 }
+await_state() { await_manifests 1 "${1:-program}"; }
 kill_daemon() {
   local pid
   pid=$(daemon_pid)
@@ -117,17 +129,8 @@ expect FULL first-link
 expect_output 1002
 
 # A copy of the tree in another place: nothing of it has the stamps that were seen, so contents are compared, once.
-await_portable() {
-  local i
-  for i in $(seq 2000); do
-    (($(find "$KITLINK_STATE_DIR/store/sessions" -type f -newer program ! -name '*.new*' | wc -l) >= 2)) && return
-    sleep 0.01
-  done
-  fail "no portable state appears"
-}
 cd "$top/src" || exit 1
-await_state
-await_portable
+await_manifests 2 program
 kill_daemon
 mkdir "$top/elsewhere"
 cp main.c f.c main.o f.o program "$top/elsewhere"
@@ -180,8 +183,8 @@ done
 [[ $(out1/program)$(out2/program) == 10021002 ]] || fail "what was linked before has changed"
 keyed 5  # nothing changed but the path
 expect_keyed 5 PATCHED 1004
-rm -r out5
-keyed 6  # and the session's image went with it, spare and all
+rm -r out[1-5]
+keyed 6  # the session's image went with its path, spare and all, and so did those of its past that may be on disk
 expect_keyed 6 FULL 1004
 # A link that fails leaves the session at the new path; what relinks it says so, and nobody looks at what is there.
 echo 'int missing(void); int f(int x) { return missing(); }' >f.c
@@ -196,8 +199,7 @@ expect_keyed 6b PATCHED 1006
 rm -r out6b/program && keyed 6
 expect_keyed 6 PATCHED 1006
 # The next daemon finds it by its key, too, at yet another path.
-cp out6/program "$top/keys/program"  # for await_state
-await_state
+await_state out6/program
 kill_daemon
 echo "int g(int x) { return x * 7; } int f(int x) { return g(x) + 1000; }" >f.c
 gcc -g -c f.c
