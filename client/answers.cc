@@ -226,7 +226,8 @@ std::string ResultJson(const v1::LinkResult& result) {
                                   {"gate", timings.gate()},
                                   {"plan", timings.plan()},
                                   {"commit", timings.commit()}}))
-      .AddString("reason_detail", result.reason_detail());
+      .AddString("reason_detail", result.reason_detail())
+      .Add("prepared_us", timings.prepared());
   return object.Close() + "\n";
 }
 
@@ -300,8 +301,9 @@ std::string ExplainText(const v1::ExplainResponse& response) {
     text += "    " + Printf("detect %llu, read %llu, diff %llu, gate %llu, plan %llu, commit %llu us",
                             static_cast<unsigned long long>(t.detect()), static_cast<unsigned long long>(t.read()),
                             static_cast<unsigned long long>(t.diff()), static_cast<unsigned long long>(t.gate()),
-                            static_cast<unsigned long long>(t.plan()), static_cast<unsigned long long>(t.commit())) +
-            "\n";
+                            static_cast<unsigned long long>(t.plan()), static_cast<unsigned long long>(t.commit()));
+    if (t.prepared() != 0) text += Printf("; planned before it was asked for, in %llu us", static_cast<unsigned long long>(t.prepared()));
+    text += "\n";
   }
   return text;
 }

@@ -39,6 +39,7 @@ v1::LinkResult Patched() {
   timings->set_gate(4);
   timings->set_plan(5);
   timings->set_commit(6);
+  timings->set_prepared(7);
   return result;
 }
 
@@ -51,7 +52,7 @@ TEST(Answers, ResultJsonIsTheContract) {
             R"("bytes_written":3,"generation":18446744073709551615,"build_id":"00ff",)"
             R"("counters":{"full_resolves":1,"inputs_read":2,"bytes_read":3,"symbols_resolved":4,)"
             R"("relocations_applied":5},)"
-            R"("timings_us":{"total":840,"detect":1,"read":2,"diff":3,"gate":4,"plan":5,"commit":6},"reason_detail":""})"
+            R"("timings_us":{"total":840,"detect":1,"read":2,"diff":3,"gate":4,"plan":5,"commit":6},"reason_detail":"","prepared_us":7})"
             "\n");
 }
 
@@ -62,7 +63,7 @@ TEST(Answers, EmptyResultHasEveryKey) {
             R"("bytes_written":0,"generation":0,"build_id":"",)"
             R"("counters":{"full_resolves":0,"inputs_read":0,"bytes_read":0,"symbols_resolved":0,)"
             R"("relocations_applied":0},)"
-            R"("timings_us":{"total":0,"detect":0,"read":0,"diff":0,"gate":0,"plan":0,"commit":0},"reason_detail":""})"
+            R"("timings_us":{"total":0,"detect":0,"read":0,"diff":0,"gate":0,"plan":0,"commit":0},"reason_detail":"","prepared_us":0})"
             "\n");
 }
 

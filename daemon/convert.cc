@@ -55,6 +55,7 @@ v1::LinkResult ToProto(const LinkReport& report, absl::Time finished) {
   timings->set_gate(report.timings_us.gate);
   timings->set_plan(report.timings_us.plan);
   timings->set_commit(report.timings_us.commit);
+  timings->set_prepared(report.timings_us.prepared);
   result.set_finished_unix_ms(absl::ToUnixMillis(finished));
   return result;
 }

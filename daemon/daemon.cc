@@ -122,7 +122,8 @@ class Daemon {
                       {wake_, POLLIN, 0},
                       {direct_.fd(), POLLIN, 0},
                       {listener_->fd(Listener::kDirect), POLLIN, 0},
-                      {listener_->fd(Listener::kSocket), POLLIN, 0}}};
+                      {listener_->fd(Listener::kSocket), POLLIN, 0},
+                      {options_.prepare ? factory_.bell() : -1, POLLIN, 0}}};
       nfds_t count = lifecycle_.draining() ? 3 : waits.size();
       int ready = poll(waits.data(), count, Timeout());
       if (ready < 0 && errno != EINTR) break;
@@ -137,7 +138,7 @@ class Daemon {
   }
 
  private:
-  using Waits = std::array<pollfd, 5>;
+  using Waits = std::array<pollfd, 6>;
 
   void CloseListener() {
     if (listener_->fd(Listener::kSocket) < 0) return;
@@ -157,6 +158,7 @@ class Daemon {
     if (lifecycle_.draining()) return;
     if (waits[3].revents != 0) Accept(Listener::kDirect);
     if (waits[4].revents != 0) Accept(Listener::kSocket);
+    if (waits[5].revents != 0) factory_.BellRang();
   }
 
   void Accept(Listener::Door door) {
@@ -263,6 +265,7 @@ bool ParseDaemonArguments(int argc, char** argv, DaemonOptions* options, int* st
     *status = static_cast<int>(ExitStatus::kUsage);
     return false;
   }
+  if (const char* prepare = getenv("KITLINK_PREPARE")) options->prepare = absl::string_view(prepare) != "off";
   options->state_folder = StateFolder();
   options->shadow = ShadowOptionsFromEnvironment(options->state_folder);
   for (int i = 1; i < argc; ++i) {

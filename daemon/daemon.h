@@ -19,6 +19,7 @@ struct DaemonOptions {
   absl::Duration idle_exit = absl::Hours(3);
   uint64_t memory_limit = 0;     // bytes that all sessions may hold together; 0: half of the machine's
   ShadowOptions shadow;          // when patched outputs are compared with links from scratch
+  bool prepare = true;           // plan what an input's change asks for before somebody does
   int ready_fd = -1;             // gets one byte when clients can connect, and is closed either way
 };
 
@@ -35,7 +36,7 @@ enum class ExitStatus : int {
 // why it did not start.
 ExitStatus RunDaemon(const DaemonOptions& options, LinkerFactory& factory, std::string* error);
 
-// Fills in what the environment (KITLINK_SOCKET, KITLINK_STATE_DIR, KITLINK_IDLE_SECONDS, KITLINK_MEMORY_MB) and the
+// Fills in what the environment (KITLINK_SOCKET, KITLINK_STATE_DIR, KITLINK_IDLE_SECONDS, KITLINK_MEMORY_MB, KITLINK_PREPARE) and the
 // command line (--ready-fd=N --idle-seconds=N --memory-mb=N --version --help) say. False: exit with `status` at once.
 bool ParseDaemonArguments(int argc, char** argv, DaemonOptions* options, int* status);
 

@@ -22,6 +22,8 @@ constexpr uint32_t kEvents = IN_MODIFY | IN_CLOSE_WRITE | IN_ATTRIB | IN_CREATE 
 constexpr uint32_t kFolderIsGone = IN_DELETE_SELF | IN_MOVE_SELF | IN_UNMOUNT | IN_IGNORED;
 // After these another file may have the name.
 constexpr uint32_t kAnotherFile = IN_CREATE | IN_MOVED_TO | IN_ATTRIB;
+constexpr uint32_t kBeingWritten = IN_CREATE | IN_MODIFY;
+constexpr uint32_t kWritten = IN_CLOSE_WRITE | IN_MOVED_TO | IN_MOVED_FROM | IN_DELETE;
 // Somebody who writes faster than we read must not hold a link up.
 constexpr size_t kMostEventBytes = 16 << 20;
 
@@ -45,8 +47,10 @@ bool TellsChanges(const char* path) {
 FileWatch::~FileWatch() { Stop(); }
 
 void FileWatch::Stop() {
+  if (fd_ >= 0 && bell_ != nullptr) bell_->Remove(fd_);
   if (fd_ >= 0) close(fd_);
   fd_ = -1;
+  writing_.clear();
   folders_.clear();
   folder_of_.clear();
   folders_at_.clear();
@@ -59,7 +63,9 @@ bool FileWatch::Watch(const std::vector<std::string>& paths) {
   fd_ = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
   if (fd_ < 0) return false;
   watched_from_ = folder_;
-  return Add(paths, false);
+  if (!Add(paths, false)) return false;
+  if (bell_ != nullptr && rung_ != nullptr) bell_->Add(fd_, rung_);
+  return true;
 }
 
 bool FileWatch::WatchMore(const std::vector<std::string>& paths) {
@@ -122,6 +128,7 @@ bool FileWatch::Changed(std::vector<uint32_t>* files) {
     Stop();
     return false;
   }
+  if (bell_ != nullptr) bell_->Arm(fd_);
   files->insert(files->end(), always_.begin(), always_.end());
   return true;
 }
@@ -155,6 +162,8 @@ bool FileWatch::HandleEvent(int wd, uint32_t mask, absl::string_view name, std::
     const auto it = folder.files.find(name);
     if (it == folder.files.end()) continue;
     files->push_back(it->second);
+    if (mask & kBeingWritten) writing_.insert(it->second);
+    if (mask & kWritten) writing_.erase(it->second);
     if ((mask & kAnotherFile) && !Watchable(absl::StrCat(folder.path, "/", name), folder)) always_.push_back(it->second);
   }
   return true;

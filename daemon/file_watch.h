@@ -3,12 +3,16 @@
 #define DAEMON_FILE_WATCH_H_
 
 #include <cstdint>
+#include <functional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
+#include "absl/container/flat_hash_set.h"
 #include "absl/strings/string_view.h"
 #include "core/base/input_watch.h"
+#include "daemon/watch_bell.h"
 
 namespace kitlink::daemon {
 
@@ -21,7 +25,9 @@ namespace kitlink::daemon {
 // events and the folders.
 class FileWatch : public InputWatch {
  public:
-  FileWatch() = default;
+  // With a `bell`, which must outlive this, `rung` is called when something has happened in the folders since Changed was
+  // last asked: once, until it is asked again.
+  explicit FileWatch(WatchBell* bell = nullptr, std::function<void()> rung = nullptr) : bell_(bell), rung_(std::move(rung)) {}
   ~FileWatch() override;
   FileWatch(const FileWatch&) = delete;
   FileWatch& operator=(const FileWatch&) = delete;
@@ -33,6 +39,11 @@ class FileWatch : public InputWatch {
   bool Watch(const std::vector<std::string>& paths) override;
   bool WatchMore(const std::vector<std::string>& paths) override;
   bool Changed(std::vector<uint32_t>* files) override;
+  // Who writes a file closes it, or puts it in its place, in the end.
+  bool Calm() const override { return writing_.empty(); }
+  // Somebody asks for a link: who has not closed a file by now is not waited for. Not all that seems to begin has an end
+  // (link(2), truncate(2)).
+  void ForgetWriters() { writing_.clear(); }
 
  private:
   struct Folder {
@@ -51,6 +62,8 @@ class FileWatch : public InputWatch {
   bool HandleEvent(int wd, uint32_t mask, absl::string_view name, std::vector<uint32_t>* files);
   bool FoldersAreTheSame() const;
 
+  WatchBell* const bell_;
+  const std::function<void()> rung_;
   std::string folder_ = "/";
   std::string watched_from_;  // folder_ at the last Watch
   int fd_ = -1;
@@ -58,6 +71,7 @@ class FileWatch : public InputWatch {
   std::vector<Folder> folders_;
   absl::flat_hash_map<std::string, uint32_t> folder_of_;        // path -> index in folders_, or kUnwatched
   absl::flat_hash_map<int, std::vector<uint32_t>> folders_at_;  // watch descriptor -> folders (one may have two names)
+  absl::flat_hash_set<uint32_t> writing_;  // files that somebody has written to, and not closed since
   std::vector<uint32_t> always_;  // files that cannot be watched; perhaps more than once
 };
 

@@ -55,6 +55,41 @@ class FileWatchTest : public ::testing::Test {
   FileWatch watch_;
 };
 
+TEST_F(FileWatchTest, RingsUntilItIsAskedAndKnowsWhoIsStillWriting) {
+  WatchBell bell;
+  int rung = 0;
+  FileWatch watch(&bell, [&] { ++rung; });
+  watch.SetFolder(folder_);
+  ASSERT_TRUE(watch.Watch({"a.o", "b.o"}));
+  std::vector<uint32_t> files;
+  bell.Ring();
+  EXPECT_EQ(rung, 0);
+  std::ofstream writer(Path("a.o"), std::ios::binary);
+  writer << "half" << std::flush;
+  bell.Ring();
+  bell.Ring();
+  EXPECT_EQ(rung, 1);
+  ASSERT_TRUE(watch.Changed(&files));
+  EXPECT_THAT(files, Contains(0u));
+  EXPECT_FALSE(watch.Calm());
+  writer.close();
+  bell.Ring();
+  EXPECT_EQ(rung, 2);
+  ASSERT_TRUE(watch.Changed(&files));
+  EXPECT_TRUE(watch.Calm());
+  // What is put in its place is whole.
+  Write("new.o", "two");
+  ASSERT_EQ(rename(Path("new.o").c_str(), Path("b.o").c_str()), 0);
+  ASSERT_TRUE(watch.Changed(&files));
+  EXPECT_THAT(files, Contains(1u));
+  EXPECT_TRUE(watch.Calm());
+  // Another watch has another descriptor.
+  ASSERT_TRUE(watch.Watch({"a.o"}));
+  Write("a.o", "three");
+  bell.Ring();
+  EXPECT_EQ(rung, 3);
+}
+
 TEST_F(FileWatchTest, TellsNothingOfFilesThatNobodyTouched) {
   Start();
   EXPECT_THAT(Changed(), IsEmpty());

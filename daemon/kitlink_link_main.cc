@@ -53,7 +53,7 @@ int Main(int argc, char** argv) {
   if (!options.ok()) return Report(options.status(), diagnostics, absl::IsInvalidArgument(options.status()) ? 2 : 1);
   absl::StatusOr<std::string> output = CanonicalOutput(view.folder, (*options)->output);
   if (!output.ok()) return Report(output.status(), diagnostics, 1);
-  std::unique_ptr<Linker> linker = factory.Create(*output);
+  std::unique_ptr<Linker> linker = factory.Create(*output, nullptr);
   absl::Status status = linker->Link(*options, view, diagnostics).status();
   int exit_status = Report(status, diagnostics, 1);
   // The system frees faster than the destructors of everything a link holds; what a failed one leaves beside the

@@ -5,6 +5,7 @@
 
 #include <sys/types.h>
 
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -54,6 +55,8 @@ class Linker {
   virtual void Distrust(const std::string& detail) { static_cast<void>(detail); }
   // As LinkSession::Confirm.
   virtual void Confirm(uint64_t generation) { static_cast<void>(generation); }
+  // As LinkSession::Prepare, standing where the last link stood.
+  virtual bool Prepare() { return false; }
   // Work that can wait until the answer is on its way. Called after every successful link, before the next one.
   virtual void Settle() = 0;
   // Writes what a later process needs to go on. Called when nobody has wanted anything for a while.
@@ -74,7 +77,11 @@ class LinkerFactory {
   // The options that `args` and the client's environment ask for. InvalidArgument for arguments that make no sense.
   virtual absl::StatusOr<SharedOptions> Parse(absl::Span<const std::string> args, const ClientView& client,
                                               Diagnostics& diagnostics) = 0;
-  virtual std::unique_ptr<Linker> Create(absl::string_view output) = 0;
+  // The linker calls `touched` when an input may have changed since it last looked, from BellRang; not again until it has looked.
+  virtual std::unique_ptr<Linker> Create(absl::string_view output, std::function<void()> touched) = 0;
+  // A descriptor that is readable when BellRang is to be called; negative when there is none.
+  virtual int bell() const { return -1; }
+  virtual void BellRang() {}
   // Writes what waits to be written: the daemon ends, and another may begin.
   virtual void Flush() {}
 };

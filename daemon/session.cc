@@ -1,5 +1,6 @@
 #include "daemon/session.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -19,7 +20,11 @@ Linker& Session::Turn::LinkerFor(absl::string_view output) {
     if (!same) session.output_ = std::string(output);
   }
   if (session.linker_ != nullptr && !same && !session.linker_->MoveTo(output)) session.linker_ = nullptr;
-  if (session.linker_ == nullptr) session.linker_ = session.factory_->Create(output);
+  if (session.linker_ == nullptr) {
+    session.linker_ = session.factory_->Create(output, [weak = session.weak_from_this()] {
+      if (const std::shared_ptr<Session> touched = weak.lock()) touched->PrepareSoon();
+    });
+  }
   return *session.linker_;
 }
 
@@ -96,6 +101,47 @@ bool Session::RunUntilStopped(void (Linker::*work)()) {
   return !std::exchange(settle_stopped_, false);
 }
 
+void Session::PrepareSoon() {
+  if (pool_->ending()) return;
+  {
+    absl::MutexLock lock(&mutex_);
+    if (const absl::Time now = absl::Now(); now < prepare_after_) {
+      if (!std::exchange(prepare_posted_, true)) {
+        pool_->PostAt(prepare_after_, [self = shared_from_this()] {
+          {
+            absl::MutexLock posted(&self->mutex_);
+            self->prepare_posted_ = false;
+            self->prepare_after_ = absl::InfinitePast();
+          }
+          self->PrepareSoon();
+        });
+      }
+      return;
+    }
+    prepare_asked_ = true;
+    if (running_) return;  // whoever runs finds the wish
+    running_ = true;
+  }
+  pool_->Post([self = shared_from_this()] { self->Drain(); });
+}
+
+void Session::PrepareNow() {
+  if (linker_ == nullptr || pool_->ending()) return;
+  const absl::Time begin = absl::Now();
+  bool early;
+  {
+    absl::MutexLock lock(&mutex_);
+    early = begin < prepare_after_;
+  }
+  if (early) return PrepareSoon();  // it was asked for while the last time was still running
+  const bool prepared = linker_->Prepare();
+  const absl::Time end = absl::Now();
+  absl::MutexLock lock(&mutex_);
+  // What changes in the folders of the inputs need not concern them.
+  prepare_pause_ = prepared ? kLeastPause : std::min(2 * prepare_pause_, kMostPause);
+  prepare_after_ = end + std::max(prepare_pause_, kPrepareSeldom * (end - begin));
+}
+
 void Session::KeepWhenCalm() {
   const bool ending = pool_->ending();
   {
@@ -115,25 +161,30 @@ void Session::KeepWhenCalm() {
 void Session::Drain() {
   for (;;) {
     Job job;
-    bool keep = false;
+    bool keep = false, prepare = false, only_prepare = false;
     {
       absl::MutexLock lock(&mutex_);
-      if (jobs_.empty() && !settle_asked_ && !settle_unfinished_ && !keep_asked_) {
+      if (jobs_.empty() && !settle_asked_ && !settle_unfinished_ && !keep_asked_ && !prepare_asked_) {
         running_ = false;
         if (!keep_needed_ || std::exchange(keep_posted_, true)) return;
         pool_->PostAt(last_used_ + kCalm, [self = shared_from_this()] { self->KeepWhenCalm(); });
         return;
       }
+      only_prepare = jobs_.empty() && !settle_asked_ && !settle_unfinished_ && !keep_asked_;
       settle_asked_ = false;
       if (!jobs_.empty()) {
+        prepare_pause_ = kLeastPause;
         job = std::move(jobs_.front());
         jobs_.pop_front();
       } else {
         keep = std::exchange(keep_asked_, false);
+        prepare = std::exchange(prepare_asked_, false);
       }
     }
     SettleIfNeeded(job == nullptr);
     if (keep) KeepIfNeeded();
+    if (prepare) PrepareNow();
+    if (only_prepare) continue;  // nobody used the session
     if (job == nullptr) {
       Refresh();
       continue;

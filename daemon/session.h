@@ -43,6 +43,11 @@ class Session : public std::enable_shared_from_this<Session> {
   // How long nothing must have been asked of a session before it is written to disk. Whoever links again and again does not
   // wait for that, nor for a processor that is busy with it.
   static constexpr absl::Duration kCalm = absl::Milliseconds(200);
+  // After something was prepared, nothing is for so many times as long: objects that a build writes one after the other must
+  // not be planned again and again.
+  static constexpr int kPrepareSeldom = 5;
+  // Nor sooner than after a pause, which gets longer each time that there is nothing to prepare, until somebody asks for something.
+  static constexpr absl::Duration kLeastPause = absl::Microseconds(200), kMostPause = absl::Milliseconds(100);
 
   // `key` is the output's absolute path, or the build system's key. `factory` and `pool` must outlive the session.
   Session(std::string key, LinkerFactory* factory, WorkerPool* pool);
@@ -77,6 +82,10 @@ class Session : public std::enable_shared_from_this<Session> {
   // meanwhile had that done already.
   void SettleSoon();
 
+  // To be called when an input may have changed: prepares for the link that may come, on a thread of the pool. Takes no more than
+  // a small part of a processor, however often it is called.
+  void PrepareSoon();
+
   // Remembers how a comparison came out, for the snapshot.
   void NoteShadow(std::string verdict);
 
@@ -94,6 +103,7 @@ class Session : public std::enable_shared_from_this<Session> {
   // Settles what the last link left to be done. What a job has stopped is done again once there are no jobs left (`idle`).
   void SettleIfNeeded(bool idle);
   void KeepIfNeeded();
+  void PrepareNow();
   // Runs `work` of the linker, which a job that comes stops. False when one did.
   bool RunUntilStopped(void (Linker::*work)());
   // Asks for KeepIfNeeded when it has been calm, else looks again later.
@@ -117,6 +127,10 @@ class Session : public std::enable_shared_from_this<Session> {
   bool settle_asked_ ABSL_GUARDED_BY(mutex_) = false;
   bool keep_asked_ ABSL_GUARDED_BY(mutex_) = false;
   bool keep_posted_ ABSL_GUARDED_BY(mutex_) = false;  // KeepWhenCalm is to come
+  bool prepare_asked_ ABSL_GUARDED_BY(mutex_) = false;
+  bool prepare_posted_ ABSL_GUARDED_BY(mutex_) = false;  // PrepareSoon is to come
+  absl::Time prepare_after_ ABSL_GUARDED_BY(mutex_) = absl::InfinitePast();
+  absl::Duration prepare_pause_ ABSL_GUARDED_BY(mutex_) = kLeastPause;
   Linker* settling_ ABSL_GUARDED_BY(mutex_) = nullptr;  // it settles, or keeps
   bool settle_stopped_ ABSL_GUARDED_BY(mutex_) = false;  // settling_ was told to stop
   std::string output_ ABSL_GUARDED_BY(mutex_);

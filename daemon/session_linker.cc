@@ -1,6 +1,7 @@
 #include "daemon/session_linker.h"
 
 #include <algorithm>
+#include <atomic>
 #include <filesystem>
 #include <fstream>
 #include <system_error>
@@ -97,10 +98,11 @@ class ReproSaver {
 class SessionLinker final : public Linker {
  public:
   // `state` keeps sessions for later daemons; nullptr: they end with this one.
-  SessionLinker(const std::string& output, StateFiles* state)
+  // No two linkers with one `preparing` prepare at once. All must outlive this.
+  SessionLinker(const std::string& output, StateFiles* state, WatchBell* bell, std::atomic<bool>* preparing, std::function<void()> touched)
       : kept_(state == nullptr ? nullptr : std::make_unique<KeptOutput>(state, output, 022, PublishPolicy::kAuto)),
         unkept_(state == nullptr ? std::make_unique<FileSink>(output, 022, PublishPolicy::kAuto) : nullptr),
-        sink_(kept_ != nullptr ? *kept_ : *unkept_), files_("/"), session_(&sink_, &watch_, kept_.get()) {}
+        sink_(kept_ != nullptr ? *kept_ : *unkept_), files_("/"), watch_(bell, std::move(touched)), session_(&sink_, &watch_, kept_.get()), preparing_(preparing) {}
 
   absl::StatusOr<LinkReport> Link(const SharedOptions& options, const ClientView& client,
                                   Diagnostics& diagnostics) override {
@@ -108,6 +110,7 @@ class SessionLinker final : public Linker {
     sink_.set_policy(options->publish);
     files_.SetFolder(client.folder);
     watch_.SetFolder(client.folder);
+    watch_.ForgetWriters();
     environment_ = client.environment;
     if (kept_ != nullptr) {
       kept_->SetNames(options->session_key, options->session_salt, client.folder);
@@ -178,6 +181,19 @@ class SessionLinker final : public Linker {
 
   void Confirm(uint64_t generation) override { session_.Confirm(generation); }
 
+  bool Prepare() override {
+    // One session at a time: an object that a hundred programs share must not have them all planned while compilers run.
+    if (preparing_->exchange(true)) return false;
+    if (kept_ != nullptr) kept_->Resume();
+    absl::flat_hash_set<std::string> opened = files_.TakeOpened();
+    const bool prepared = session_.Prepare(files_);
+    files_.TakeOpened();
+    files_.RestoreOpened(std::move(opened));
+    sink_.StopReading();
+    preparing_->store(false);
+    return prepared;
+  }
+
   void BeginSettling() override {
     if (kept_ != nullptr) kept_->Resume();
   }
@@ -246,6 +262,7 @@ class SessionLinker final : public Linker {
   bool taken_up_ = false;  // from disk, and not linked in full since
   bool linked_in_full_ = false;  // since the last Settle
   bool all_unkept_ = false;  // nothing was kept since the last full link settled
+  std::atomic<bool>* const preparing_;
 };
 
 }  // namespace
@@ -268,8 +285,8 @@ void SessionLinkerFactory::Flush() {
   if (state_ != nullptr) state_->Flush();
 }
 
-std::unique_ptr<Linker> SessionLinkerFactory::Create(absl::string_view output) {
-  return std::make_unique<SessionLinker>(std::string(output), state_.get());
+std::unique_ptr<Linker> SessionLinkerFactory::Create(absl::string_view output, std::function<void()> touched) {
+  return std::make_unique<SessionLinker>(std::string(output), state_.get(), &bell_, &preparing_, std::move(touched));
 }
 
 }  // namespace kitlink::daemon

@@ -23,6 +23,8 @@ class InputWatch {
   // Files that cannot be watched are told each time. False when changes may have been missed: any file may be another,
   // and the watch has ended.
   virtual bool Changed(std::vector<uint32_t>* files) = 0;
+  // As far as Changed has told: false while somebody is writing one of the files. A guess, on which nothing but speed depends.
+  virtual bool Calm() const { return true; }
 };
 
 }  // namespace kitlink

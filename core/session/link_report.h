@@ -40,6 +40,7 @@ struct LinkCounters {
 // Wall time in microseconds.
 struct LinkTimings {
   uint64_t total = 0, detect = 0, read = 0, diff = 0, gate = 0, plan = 0, commit = 0;
+  uint64_t prepared = 0;  // what was planned before the link was asked for took so much; not in total
 };
 
 // Text that a link writes besides its output (-Map, --dependency-file); the owner of the session writes it.

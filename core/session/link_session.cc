@@ -13,6 +13,7 @@
 #include "core/session/cold.h"
 #include "core/session/detect.h"
 #include "core/session/diff.h"
+#include "core/session/draft.h"
 #include "core/session/fragmentation.h"
 #include "core/session/gate.h"
 #include "core/session/growth.h"
@@ -90,6 +91,10 @@ struct LinkSession::Impl {
 
   absl::StatusOr<LinkReport> Link(const LinkRequest& request, FileSource& files, Diagnostics& diagnostics);
   absl::StatusOr<std::variant<LinkReport, GateRefusal>> Patch(const LinkRequest& request, FileSource& files);
+  absl::StatusOr<std::variant<std::unique_ptr<Draft>, GateRefusal>> MakeDraft(const LinkRequest& request, const Changes& changes,
+                                                                             FileSource& files);
+  bool Prepare(FileSource& files);
+  void DropPrepared();
   std::optional<GateRefusal> CompareLibraries(const ChangedUnits& changed, LibraryUpdate* update);
   std::variant<std::vector<UnitDiff>, GateRefusal> Diff(const LinkRequest& request, const InputListChange& list,
                                                         FileSource& files, ChangedUnits* changed, RosterChange* roster);
@@ -100,6 +105,8 @@ struct LinkSession::Impl {
   std::optional<ChangedUnits> ReadThoseWithoutSites(const GateRefusal& refusal, const std::vector<UnitDiff>& diffs,
                                                     bool exact, const ChangedUnits& changed, FileSource& files);
   std::optional<GateRefusal> CheckPrior(const LinkRequest& request) const;
+  std::optional<GateRefusal> CheckRequest(const LinkRequest& request) const;
+  std::optional<Changes> ChangesToPrepare(const LinkRequest& request, FileSource& files);
   absl::StatusOr<LinkReport> LinkInFull(const LinkRequest& request, FileSource& files, Diagnostics& diagnostics);
   void Adopt(const LinkRequest& request, const Changes& changes, const ChangedUnits& read, FileSource& files, Plan plan);
   void CaptureLink();
@@ -118,6 +125,9 @@ struct LinkSession::Impl {
   LibrarySearch libraries_found;
   StateStore* const store;  // nullptr: the session ends with the process
   std::unique_ptr<Memory> memory;  // nullptr: nothing to patch, `why_cold` says why
+  std::unique_ptr<Draft> prepared;  // for the next link, of `memory` as it is; nullptr: none
+  std::vector<std::pair<uint32_t, FileStamp>> tried;  // what there was when something was last prepared, or could not be
+  bool preparing = false;           // what is being planned may come to nothing: units and sections stay those that there are
   GateRefusal why_cold{GateReason::kFirstLink, ""};
   std::string fragmented;             // what WhyFragmented says
   std::optional<GateRefusal> renewal;  // the next link is to be a full one, though it could be patched
@@ -181,6 +191,8 @@ absl::StatusOr<LinkReport> LinkSession::Impl::Link(const LinkRequest& request, F
 
 absl::StatusOr<std::variant<LinkReport, GateRefusal>> LinkSession::Impl::Patch(const LinkRequest& request,
                                                                               FileSource& files) {
+  std::unique_ptr<Draft> draft = std::move(prepared);  // whatever becomes of this link, it serves no other
+  tried.clear();
   if (auto refusal = CheckPrior(request)) return {*std::move(refusal)};
   LinkReport report;
   report.outcome = Outcome::kPatched;
@@ -193,52 +205,147 @@ absl::StatusOr<std::variant<LinkReport, GateRefusal>> LinkSession::Impl::Patch(c
   const Changes changes = std::get<Changes>(*std::move(detected));
   report.timings_us.detect = watch.Lap();
 
+  if (draft != nullptr && !renewal && draft->Serves(request, changes, *memory, files)) {
+    report.timings_us.prepared = draft->timings_us.total;
+    report.timings_us.read = watch.Lap();
+  } else {
+    draft = nullptr;
+    auto made = MakeDraft(request, changes, files);
+    if (!made.ok()) return made.status();
+    if (auto* refusal = std::get_if<GateRefusal>(&*made)) return {std::move(*refusal)};
+    draft = std::get<std::unique_ptr<Draft>>(*std::move(made));
+    const uint64_t detect = report.timings_us.detect;
+    report.timings_us = draft->timings_us;
+    report.timings_us.detect = detect;
+    watch.Lap();
+  }
+  if (auto refusal = CheckUnchanged(draft->changed, changes, *memory, files)) return {*std::move(refusal)};
+  if (auto refusal = CheckWhole()) return {*std::move(refusal)};
+  report.timings_us.plan += watch.Lap();
+
+  // Beyond this point the output changes.
+  if (absl::Status status = sink->Commit(draft->plan.patch); !status.ok()) {
+    return {GateRefusal{GateReason::kCommitFailed, std::string(status.message())}};
+  }
+  report.timings_us.commit = watch.Lap();
+  ListRanges(draft->plan.patch, &report);
+  report.atoms = draft->plan.atoms;
+  report.counters.symbols_resolved = draft->symbols_resolved;
+  report.counters.inputs_read = draft->changed.bytes.size();
+  report.counters.bytes_read = draft->changed.bytes_read;
+  report.counters.relocations_applied = draft->plan.relocations;
+  draft->roster.Keep();
+  Adopt(request, changes, draft->changed, files, std::move(draft->plan));
+  draft->libraries.Keep();
+  report.build_id = memory->tables->build_id();
+  // Rows that nobody looked at before the commit: the image is right, what is remembered of it is not.
+  if (auto damage = CheckWhole()) {
+    draft = nullptr;  // it knows the memory
+    Forget(*std::move(damage));
+  }
+  return {std::move(report)};
+}
+
+// The steps that find out what is to be written.
+absl::StatusOr<std::variant<std::unique_ptr<Draft>, GateRefusal>> LinkSession::Impl::MakeDraft(const LinkRequest& request,
+                                                                                              const Changes& changes,
+                                                                                              FileSource& files) {
+  memory->tables->Begin();  // what came to nothing before leaves nothing behind
+  auto draft = std::make_unique<Draft>(request.options, absl::GetCurrentTimeNanos(), memory.get());
+  LinkTimings& timings = draft->timings_us;
+  Stopwatch watch;
   auto read = ReadChanges(*memory, changes, request, files);
   if (!read.ok()) return read.status();
   if (auto* refusal = std::get_if<GateRefusal>(&*read)) return {std::move(*refusal)};
-  ChangedUnits changed = std::get<ChangedUnits>(*std::move(read));
+  draft->changed = std::get<ChangedUnits>(*std::move(read));
   if (renewal && !(changes.files.empty() && changes.list.same_places())) {
     // Asked for once: when a full link fails for lack of disk space, say, a patch may still do.
     GateRefusal why = *std::move(renewal);
     renewal.reset();
     return {std::move(why)};
   }
-  report.timings_us.read = watch.Lap();
+  timings.read = watch.Lap();
 
-  LibraryUpdate libraries(memory.get());
-  if (auto refusal = CompareLibraries(changed, &libraries)) return {*std::move(refusal)};
-  RosterChange roster(memory.get());
-  auto compared = Diff(request, changes.list, files, &changed, &roster);
+  if (auto refusal = CompareLibraries(draft->changed, &draft->libraries)) return {*std::move(refusal)};
+  auto compared = Diff(request, changes.list, files, &draft->changed, &draft->roster);
   if (auto* refusal = std::get_if<GateRefusal>(&compared)) return {std::move(*refusal)};
   std::vector<UnitDiff> diffs = std::get<std::vector<UnitDiff>>(std::move(compared));
-  for (const UnitDiff& diff : diffs) report.counters.symbols_resolved += diff.globals.size();
-  report.timings_us.diff = watch.Lap();
+  for (const UnitDiff& diff : diffs) draft->symbols_resolved += diff.globals.size();
+  timings.diff = watch.Lap();
 
-  auto planned = PlanWithReferrers(request.options, std::move(diffs), libraries.reconsider(), files, &changed,
-                                   &report.timings_us);
+  auto planned = PlanWithReferrers(request.options, std::move(diffs), draft->libraries.reconsider(), files, &draft->changed, &timings);
   if (auto* refusal = std::get_if<GateRefusal>(&planned)) return {std::move(*refusal)};
-  Plan plan = std::get<Plan>(std::move(planned));
-  if (auto refusal = CheckUnchanged(changed, changes, *memory, files)) return {*std::move(refusal)};
-  if (auto refusal = CheckWhole()) return {*std::move(refusal)};
-  report.timings_us.plan = watch.Lap() - report.timings_us.gate;
+  draft->plan = std::get<Plan>(std::move(planned));
+  timings.plan = watch.Lap() - timings.gate;
+  return {std::move(draft)};
+}
 
-  // Beyond this point the output changes.
-  if (absl::Status status = sink->Commit(plan.patch); !status.ok()) {
-    return {GateRefusal{GateReason::kCommitFailed, std::string(status.message())}};
+// Whatever stands in the way, the link that may come finds out again, and says it. The output is left alone: whether it can
+// be patched is the link's business.
+bool LinkSession::Impl::Prepare(FileSource& files) {
+  if (memory == nullptr || pending || renewal || !options || !watched.watches()) return false;
+  LinkRequest request;
+  request.options = *options;
+  request.output = output;
+  Stopwatch watch;
+  std::optional<Changes> changes = ChangesToPrepare(request, files);
+  if (!changes) return false;
+  DropPrepared();
+  preparing = true;
+  auto made = MakeDraft(request, *changes, files);
+  preparing = false;
+  if (made.ok() && std::holds_alternative<std::unique_ptr<Draft>>(*made)) {
+    prepared = std::get<std::unique_ptr<Draft>>(*std::move(made));
   }
-  report.timings_us.commit = watch.Lap();
-  ListRanges(plan.patch, &report);
-  report.atoms = plan.atoms;
-  report.counters.inputs_read = changed.bytes.size();
-  report.counters.bytes_read = changed.bytes_read;
-  report.counters.relocations_applied = plan.relocations;
-  roster.Keep();
-  Adopt(request, changes, changed, files, std::move(plan));
-  libraries.Keep();
-  report.build_id = memory->tables->build_id();
-  // Rows that nobody looked at before the commit: the image is right, what is remembered of it is not.
-  if (auto damage = CheckWhole()) Forget(*std::move(damage));
-  return {std::move(report)};
+  if (prepared == nullptr || !prepared->CanWait(*changes) || CheckWhole()) {
+    DropPrepared();
+    return false;
+  }
+  prepared->ahead = *std::move(changes);
+  prepared->timings_us.total = watch.Lap();
+  return true;
+}
+
+// What is worth planning ahead: a few plain objects that changed since that was last tried, and nothing else.
+std::optional<Changes> LinkSession::Impl::ChangesToPrepare(const LinkRequest& request, FileSource& files) {
+  if (CheckRequest(request)) return std::nullopt;
+  const std::optional<std::vector<uint32_t>> suspects = watched.Suspects();
+  if (!watched.watches() || !watched.Calm()) return std::nullopt;
+  const auto plain = [&](uint32_t f) {
+    const FileMemory& file = std::as_const(memory->files)[f];
+    return file.role == OpenedFile::Role::kObject && !file.thin && file.members.empty();
+  };
+  size_t most = suspects ? suspects->size() : 0;
+  // Libraries and scripts would be compared by their content.
+  for (uint32_t f : suspects.value_or(std::vector<uint32_t>())) {
+    const FileMemory& file = std::as_const(memory->files)[f];
+    if (plain(f)) continue;
+    const absl::StatusOr<FileStamp> stamp = files.Stat(file.path);
+    if (!stamp.ok() || *stamp != file.stamp || !file.settled) return std::nullopt;
+    --most;
+  }
+  if (most > Draft::kMostFiles) return std::nullopt;
+  auto detected = DetectChanges(*memory, request, suspects, &libraries_found, files);
+  if (!detected.ok() || !std::holds_alternative<Changes>(*detected)) return std::nullopt;
+  Changes changes = std::get<Changes>(*std::move(detected));
+  if (changes.files.empty() || changes.files.size() > Draft::kMostFiles) return std::nullopt;
+  std::vector<std::pair<uint32_t, FileStamp>> stamps;
+  uint64_t bytes = 0;
+  for (uint32_t f : changes.files) {
+    const absl::StatusOr<FileStamp> stamp = files.Stat(changes.PathOf(*memory, f));
+    if (!stamp.ok() || !plain(f)) return std::nullopt;
+    bytes += stamp->size;
+    stamps.push_back({f, *stamp});
+  }
+  if (bytes > Draft::kMostBytes || stamps == tried) return std::nullopt;
+  tried = std::move(stamps);
+  return changes;
+}
+
+// Also what was planned by halves.
+void LinkSession::Impl::DropPrepared() {
+  prepared = nullptr;
+  if (memory != nullptr) memory->tables->Begin();
 }
 
 // What libraries that were built anew say of names.
@@ -265,6 +372,7 @@ std::optional<GateRefusal> LinkSession::Impl::DecideUnits(FileSource& files, Cha
     if (auto* refusal = std::get_if<GateRefusal>(&decided)) return std::move(*refusal);
     const PartDecision& parts = std::get<PartDecision>(decided);
     if (parts.wanted.empty() && parts.dropped.empty()) return std::nullopt;
+    if (preparing) return GateRefusal{GateReason::kUndefinedSetChanged, "members come or go"};
     if (auto refusal = PullMembers(parts.wanted, files, memory.get(), changed)) return refusal;
     for (UnitId unit : parts.dropped) changed->Drop(unit, *memory);
   }
@@ -312,6 +420,7 @@ std::variant<Plan, GateRefusal> LinkSession::Impl::PlanWithReferrers(const LinkO
     // Which of them were read first, some because their stamps were young, must not decide where anything goes.
     std::sort(diffs.begin(), diffs.end(), [](const UnitDiff& a, const UnitDiff& b) { return a.unit < b.unit; });
     Stopwatch watch;
+    memory->tables->Begin();  // nor does an earlier round: the gate asks about what is in the image
     auto gate = exact ? CheckExactGate(*memory, &diffs, reconsider) : CheckStrictGate(*memory, std::move(diffs));
     timings->gate += watch.Lap();
     std::variant<Plan, GateRefusal> planned = GateRefusal();
@@ -324,11 +433,12 @@ std::variant<Plan, GateRefusal> LinkSession::Impl::PlanWithReferrers(const LinkO
     }
     GateRefusal* refusal = std::get_if<GateRefusal>(&planned);
     const bool preference = refusal->preference;
+    if (preparing && refusal->grow.valid()) return planned;
     if (exact && refusal->grow.valid() && round < kMostRounds) {
       if (!GrowSection(refusal->grow, refusal->grow_bytes, memory.get())) return planned;
       continue;
     }
-    if (exact && round < kMostRounds && GrowTables(memory.get())) continue;
+    if (exact && !preparing && round < kMostRounds && GrowTables(memory.get())) continue;
     if (refusal->republish.empty() && refusal->rewrite.empty()) return planned;
     if ((!exact || round >= kMostRounds) && !preference) return planned;
     std::optional<ChangedUnits> more;
@@ -360,6 +470,14 @@ std::optional<ChangedUnits> LinkSession::Impl::ReadThoseWithoutSites(const GateR
 
 // What can be known before any input is looked at.
 std::optional<GateRefusal> LinkSession::Impl::CheckPrior(const LinkRequest& request) const {
+  if (auto refusal = CheckRequest(request)) return refusal;
+  if (absl::Status status = sink->CheckPatchable(); !status.ok()) {
+    return GateRefusal{GateReason::kOutputChanged, std::string(status.message())};
+  }
+  return std::nullopt;
+}
+
+std::optional<GateRefusal> LinkSession::Impl::CheckRequest(const LinkRequest& request) const {
   if (!request.options->incremental) return GateRefusal{GateReason::kIncrementalOff, ""};
   if (memory == nullptr) return why_cold;
   if (!memory->options.Is(request.options) && !SameLinkOptions(memory->options, request.options)) return GateRefusal{GateReason::kOptionsChanged, ""};
@@ -371,9 +489,6 @@ std::optional<GateRefusal> LinkSession::Impl::CheckPrior(const LinkRequest& requ
   }
   if (RenamesSymbols(request.options)) {
     return GateRefusal{GateReason::kNotIncrementalOutput, "--wrap, or --defsym with the value of another symbol"};
-  }
-  if (absl::Status status = sink->CheckPatchable(); !status.ok()) {
-    return GateRefusal{GateReason::kOutputChanged, std::string(status.message())};
   }
   return std::nullopt;
 }
@@ -447,6 +562,8 @@ absl::StatusOr<LinkReport> LinkSession::Impl::LinkInFull(const LinkRequest& requ
 
 // There is nothing to patch from now on.
 void LinkSession::Impl::Forget(GateRefusal why) {
+  prepared.reset();
+  tried.clear();
   memory.reset();
   source.reset();
   watched.Stop();
@@ -512,6 +629,8 @@ std::optional<GateRefusal> LinkSession::Impl::CheckWhole() const {
 // Writes what is not on disk yet. What cannot be written is no loss now, and a full link later.
 void LinkSession::Impl::Persist() {
   if (store == nullptr || memory == nullptr || saved_generation == generation || CheckWhole()) return;
+  DropPrepared();  // it is of the memory as it was
+  tried.clear();
   absl::StatusOr<std::string> image = store->Record();
   if (!image.ok()) return;
   const std::string folder = store->folder();
@@ -579,6 +698,8 @@ void LinkSession::Confirm(uint64_t of_generation) {
   impl_->renewal.emplace(GateReason::kFragmented, impl_->fragmented);
 }
 
+bool LinkSession::Prepare(FileSource& files) { return impl_->Prepare(files); }
+
 void LinkSession::Settle() {
   impl_->CaptureLink();
   impl_->fragmented = impl_->memory == nullptr ? "" : WhyFragmented(*impl_->memory);
@@ -598,7 +719,7 @@ SessionStatus LinkSession::Status() const {
     status.units = impl_->memory->units.size();
     status.atoms = impl_->memory->atom_count;
     status.symbols = impl_->memory->symbols.size();
-    status.bytes_held = impl_->bytes_held;
+    status.bytes_held = impl_->bytes_held + (impl_->prepared != nullptr ? impl_->prepared->changed.bytes_read : 0);
     status.input_bytes = impl_->input_bytes;
   }
   return status;

@@ -78,6 +78,12 @@ class LinkSession {
   absl::StatusOr<LinkReport> Relink(std::optional<std::vector<ChangedInput>> changed, FileSource& files,
                                     Diagnostics& diagnostics);
 
+  // Plans what the next link has to do, as far as it can be known now: with the last options, of the inputs as they are. If
+  // the next link finds them the same, it only commits. Changes nothing that anybody sees, and costs what planning does; for
+  // when the watch tells of a change and nobody waits. Does nothing while an input is being written. True when the next link
+  // has something to go by.
+  bool Prepare(FileSource& files);
+
   // The sink publishes at another path from now on.
   void MoveTo(std::string output);
 

@@ -7,6 +7,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/time/clock.h"
 #include "core/base/memory_files.h"
 #include "core/input/command_line.h"
 #include "core/input/testing/obj_builder.h"
@@ -74,14 +75,28 @@ class UnsteadyFiles : public MemoryFiles {
       return absl::UnavailableError("work.o: stale file handle");
     }
     auto bytes = MemoryFiles::Open(path);
+    if (path == "work.o") ++opened;
+    if (path == "work.o" && young_ns != 0 && bytes.ok()) {
+      const ByteView view = (*bytes)->bytes();
+      FileStamp stamp;
+      stamp.inode = 1000, stamp.mtime_ns = stamp.ctime_ns = young_ns;
+      return std::shared_ptr<InputBytes>(std::make_shared<MemoryBytes>(std::vector<uint8_t>(view.begin(), view.end()), stamp));
+    }
     if (path != "work.o" || !bytes.ok() || tears == 0 || --tears > 0) return bytes;
     return std::shared_ptr<InputBytes>(std::make_shared<TearingBytes>(*std::move(bytes)));
   }
   absl::StatusOr<FileStamp> Stat(absl::string_view path) override {
+    if (path == "work.o" && young_ns != 0) {
+      const auto bytes = Open(path);
+      if (!bytes.ok()) return bytes.status();
+      return (*bytes)->stamp();
+    }
     if (path == "work.o" && before_stat && --stats_until == 0) std::exchange(before_stat, nullptr)();
     return MemoryFiles::Stat(path);
   }
 
+  int opened = 0;        // how often work.o was
+  int64_t young_ns = 0;  // work.o has this time whatever is in it: it is written again and again within a moment
   int unreadable = 0;   // how many more times it cannot be opened
   int tears = 0;        // the n-th that is opened from now on is cut short after it was read
   int stats_until = 0;  // calls `before_stat` before this many more looks at its stamp
@@ -515,6 +530,117 @@ TEST_F(LinkSessionTest, FallBackIsByteIdenticalToAColdLink) {
   Diagnostics diagnostics;
   ASSERT_TRUE(cold.Link({options_, std::nullopt}, files_, diagnostics).ok());
   EXPECT_EQ(sink_.image, cold_sink.image);
+}
+
+TEST_F(LinkSessionTest, WhatWasPreparedIsOnlyCommitted) {
+  LinkFirst();
+  files_.Put("work.o", Work(2));
+  const std::vector<uint8_t> before = sink_.image;
+  ASSERT_TRUE(session_.Prepare(files_));
+  EXPECT_EQ(sink_.image, before);
+  EXPECT_EQ(session_.Status().generation, 1u);
+  files_.opened = 0;
+  const LinkReport report = Expect(Outcome::kPatched, GateReason::kNone);
+  EXPECT_GT(report.timings_us.prepared, 0u);
+  EXPECT_EQ(files_.opened, 0) << "its stamp is old enough to be trusted";
+  EXPECT_EQ(report.atoms.changed, 1u);
+  EXPECT_EQ(report.counters.inputs_read, 1u);
+  EXPECT_GT(report.bytes_written, 0u);
+  EXPECT_TRUE(Holds(2));
+  // Once.
+  files_.Put("work.o", Work(3));
+  EXPECT_EQ(Expect(Outcome::kPatched, GateReason::kNone).timings_us.prepared, 0u);
+  EXPECT_TRUE(Holds(3));
+}
+
+TEST_F(LinkSessionTest, WhatWasPreparedIsForgottenWhenSomethingElseIsThere) {
+  LinkFirst();
+  files_.Put("work.o", Work(2));
+  ASSERT_TRUE(session_.Prepare(files_));
+  files_.Put("work.o", Work(3));
+  EXPECT_EQ(Expect(Outcome::kPatched, GateReason::kNone).timings_us.prepared, 0u);
+  EXPECT_TRUE(Holds(3));
+  EXPECT_FALSE(Holds(2));
+  // As it was when it was linked last.
+  files_.Put("work.o", Work(4));
+  ASSERT_TRUE(session_.Prepare(files_));
+  files_.Put("work.o", Work(3));
+  EXPECT_EQ(Expect(Outcome::kPatched, GateReason::kNone).timings_us.prepared, 0u);
+  EXPECT_TRUE(Holds(3));
+  // A second one.
+  files_.Put("work.o", Work(5));
+  ASSERT_TRUE(session_.Prepare(files_));
+  files_.Put("start.o", ObjBuilder()
+                            .Section(".text._start", std::string("\xe8\0\0\0\0\x90\xc3", 7))
+                            .Symbol("_start", ".text._start")
+                            .Reloc(".text._start", 1, R_X86_64_PLT32, "work", -4)
+                            .StackNote()
+                            .Build());
+  EXPECT_EQ(Expect(Outcome::kPatched, GateReason::kNone).timings_us.prepared, 0u);
+  EXPECT_TRUE(Holds(5));
+}
+
+// A stamp says nothing of a file that was written a moment ago.
+TEST_F(LinkSessionTest, YoungFilesAreReadAgainAfterTheyWerePrepared) {
+  LinkFirst();
+  files_.young_ns = absl::GetCurrentTimeNanos() + int64_t{3'600'000'000'000};
+  files_.Put("work.o", Work(2));
+  ASSERT_TRUE(session_.Prepare(files_));
+  EXPECT_GT(Expect(Outcome::kPatched, GateReason::kNone).timings_us.prepared, 0u);
+  EXPECT_TRUE(Holds(2));
+  files_.Put("work.o", Work(3));
+  ASSERT_TRUE(session_.Prepare(files_));
+  files_.Put("work.o", Work(4));
+  EXPECT_EQ(Expect(Outcome::kPatched, GateReason::kNone).timings_us.prepared, 0u);
+  EXPECT_TRUE(Holds(4));
+  EXPECT_FALSE(Holds(3));
+}
+
+TEST_F(LinkSessionTest, WhatWasPreparedServesNoOtherRequest) {
+  LinkFirst();
+  files_.Put("work.o", Work(2));
+  ASSERT_TRUE(session_.Prepare(files_));
+  const LinkReport named = Expect(Outcome::kPatched, GateReason::kNone, std::vector<ChangedInput>{{"work.o", {}}});
+  EXPECT_EQ(named.timings_us.prepared, 0u) << "it says what changed";
+  files_.Put("work.o", Work(3));
+  ASSERT_TRUE(session_.Prepare(files_));
+  options_.gate = GatePolicy::kStrict;
+  EXPECT_EQ(Expect(Outcome::kPatched, GateReason::kNone).timings_us.prepared, 0u) << "another gate";
+  files_.Put("work.o", Work(4));
+  ASSERT_TRUE(session_.Prepare(files_));
+  options_.gate = GatePolicy::kExact;
+  options_.entry = "work";
+  Expect(Outcome::kFellBackFull, GateReason::kOptionsChanged);
+  EXPECT_TRUE(Holds(4));
+}
+
+TEST_F(LinkSessionTest, WhatCannotBePreparedIsSaidByTheLink) {
+  EXPECT_FALSE(session_.Prepare(files_)) << "never linked";
+  LinkFirst();
+  EXPECT_FALSE(session_.Prepare(files_)) << "nothing changed";
+  files_.Put("work.o", "\x7f" "ELF, once");
+  EXPECT_FALSE(session_.Prepare(files_));
+  ExpectFailure({"work.o"});
+  files_.Put("work.o", ObjBuilder()
+                           .Section(".text.work", std::string("\xe8\0\0\0\0\xc3", 6))
+                           .Symbol("work", ".text.work")
+                           .Reloc(".text.work", 1, R_X86_64_PLT32, "nowhere", -4)
+                           .StackNote()
+                           .Build());
+  for (int i = 0; i < 3; ++i) EXPECT_FALSE(session_.Prepare(files_));
+  ExpectFailure({"undefined symbol: nowhere"});
+  files_.Put("work.o", Work(2));
+  ASSERT_TRUE(session_.Prepare(files_));
+  sink_.commit = absl::InternalError("no space");
+  Expect(Outcome::kFellBackFull, GateReason::kCommitFailed);
+  EXPECT_FALSE(session_.Prepare(files_)) << "not captured yet";
+  sink_.commit = absl::OkStatus();
+  session_.Settle();
+  files_.Put("work.o", Work(3));
+  ASSERT_TRUE(session_.Prepare(files_));
+  session_.Distrust("it is another");
+  Expect(Outcome::kFellBackFull, GateReason::kShadowMismatch);
+  EXPECT_TRUE(Holds(3));
 }
 
 TEST_F(LinkSessionTest, RelinkNeedsALink) {

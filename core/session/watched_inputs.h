@@ -29,6 +29,10 @@ class WatchedInputs {
   // The inputs that may have changed, ascending; nothing when all must be looked at. What was told once stays
   // suspect until it is Adopted, so a link that fails loses nothing.
   std::optional<std::vector<uint32_t>> Suspects();
+  // False when there is a watch and it has ended, so that Suspects would tell nothing.
+  bool watches() const { return watch_ == nullptr || active_; }
+  // As InputWatch::Calm.
+  bool Calm() const { return watch_ == nullptr || watch_->Calm(); }
   // A relink that looked at all suspects was committed, and `memory` has the stamps that it saw. `fresh` are inputs that it
   // met for the first time: they are watched from now on, then looked at once more. O(changes).
   void Adopted(const Memory& memory, const Changes& changes, const std::vector<uint32_t>& fresh, FileSource& files);

@@ -73,6 +73,8 @@ class FileSink : public ImageSink {
   absl::Status CheckPatchable() override;
   absl::Status Commit(const ImagePatch& patch) override;
   absl::Status ReadBack(uint64_t offset, MutableBytes into) override;
+  // Closes what ReadBack has opened, until it is called again.
+  void StopReading() { reading_.Close(); }
   // Brings the spare up to date, making it if there is none, and frees what the last publication replaced.
   void Settle() override;
 

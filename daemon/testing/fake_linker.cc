@@ -56,6 +56,13 @@ class FakeLinker final : public Linker {
     return LinkNow(diagnostics);
   }
 
+  bool Prepare() override {
+    if (unsettled_) world_->overlapped = true;
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    ++world_->prepared;
+    return !world_->nothing_to_prepare;
+  }
+
   absl::StatusOr<verify::VerifyReport> Verify(Diagnostics&) override {
     verify::VerifyReport report;
     std::ifstream file(output_);
@@ -193,7 +200,8 @@ absl::StatusOr<SharedOptions> FakeFactory::Parse(absl::Span<const std::string> a
   return options;
 }
 
-std::unique_ptr<Linker> FakeFactory::Create(absl::string_view output) {
+std::unique_ptr<Linker> FakeFactory::Create(absl::string_view output, std::function<void()> touched) {
+  world_->touched = std::move(touched);
   return std::make_unique<FakeLinker>(world_, std::string(output));
 }
 

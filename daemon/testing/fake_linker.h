@@ -3,6 +3,7 @@
 #define DAEMON_TESTING_FAKE_LINKER_H_
 
 #include <atomic>
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -18,6 +19,9 @@ struct FakeWorld {
   std::atomic<int> running{0};      // links and settles right now
   std::atomic<int> most_running{0};
   std::atomic<bool> shadows{false};  // there is something to compare outputs with
+  std::atomic<bool> nothing_to_prepare{false};
+  std::atomic<int> prepared{0};         // how often somebody planned ahead
+  std::function<void()> touched;        // what the last linker would call when an input changes
   std::atomic<bool> overlapped{false};  // two of one linker ran at once, or a link began before the last one settled
 };
 
@@ -37,7 +41,7 @@ class FakeFactory final : public LinkerFactory {
   explicit FakeFactory(FakeWorld* world) : world_(world) {}
   absl::StatusOr<SharedOptions> Parse(absl::Span<const std::string> args, const ClientView& client,
                                     Diagnostics& diagnostics) override;
-  std::unique_ptr<Linker> Create(absl::string_view output) override;
+  std::unique_ptr<Linker> Create(absl::string_view output, std::function<void()> touched) override;
 
  private:
   FakeWorld* const world_;

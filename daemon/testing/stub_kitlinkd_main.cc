@@ -111,7 +111,7 @@ class StubFactory final : public LinkerFactory {
                                       Diagnostics& diagnostics) override {
     return parser_.Parse(args, client, diagnostics);
   }
-  std::unique_ptr<Linker> Create(absl::string_view output) override {
+  std::unique_ptr<Linker> Create(absl::string_view output, std::function<void()>) override {
     return std::make_unique<StubLinker>(std::string(output));
   }
 

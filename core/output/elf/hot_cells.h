@@ -44,6 +44,8 @@ class HotCells {
   void Begin();
   // What a symbol owns, in this plan; nullptr for nothing. Valid until the next call of a function that is not const.
   const CellSet* Find(SymbolId symbol) const;
+  // What it owns without the plan; nullptr for nothing.
+  const CellSet* Known(SymbolId symbol) const;
   // Gives a symbol the cells that it lacks; their relocations go to `rela`. See HotTables::NeedCells.
   absl::Status Need(const CellRequest& request, HotRela* rela, std::vector<Mutation>* mutations);
   // A definition is at `address` now: its cells follow, unless the loader fills them by name. Unimplemented where the
@@ -118,8 +120,6 @@ class HotCells {
   void EmitIrelative(std::vector<Mutation>* mutations) const;
   uint32_t plt_count() const { return static_cast<uint32_t>(cells_.plt.size() + staged_plt_.size()); }
 
-  // What a symbol owns without the plan.
-  const CellSet* Known(SymbolId symbol) const;
   void Own(SymbolId symbol, const CellSet& set);
 
   Cells cells_;  // counts; who owns what is in the two that follow

@@ -352,7 +352,7 @@ class HotElf : public HotTables {
   uint64_t records_start() const override { return frames_.start(); }
 
   bool Imports(SymbolId symbol) const override {
-    const CellSet* set = cells_.Find(symbol);
+    const CellSet* set = cells_.Known(symbol);
     return set != nullptr && set->dynsym != 0;
   }
 

@@ -9,6 +9,9 @@
 //                                          when nobody wants anything
 //   quit
 //
+// With RELINK_PREPARE in the environment each link is planned ahead, and the plan is used (use), thrown away (discard), or one
+// by turns (any other value).
+//
 // An answer is some lines that start with "ld: " or "difference: ", and one that starts with "result: ", of
 // key=value fields; detail=, which may hold blanks, and output= are the last. The process ends with the one
 // that started it.
@@ -90,7 +93,7 @@ class Tool {
                         " ranges=", report->patched_ranges.size(), " bytes=", report->bytes_written,
                         " generation=", report->generation, " full_resolves=", report->counters.full_resolves,
                         " inputs_read=", report->counters.inputs_read, " build_id=", report->build_id,
-                        " us=", report->timings_us.total, " detail=", absl::CEscape(report->reason_detail),
+                        " us=", report->timings_us.total, " prepared=", report->timings_us.prepared != 0 ? 1 : 0, " detail=", absl::CEscape(report->reason_detail),
                         " output=", path_));
   }
 
@@ -116,9 +119,20 @@ class Tool {
     path_ = path;
     output->sink.set_policy(options->publish);
     output->sink.SetNames(options->session_key, options->session_salt, folder);
-    Report(output->session.Link({*options, std::nullopt}, files_, diagnostics), diagnostics);
+    LinkRequest request;
+    request.options = *options;
+    request.distrust_watch = Prepare(output.get());
+    Report(output->session.Link(request, files_, diagnostics), diagnostics);
     output->session.Settle();
     output->session.Keep();
+  }
+
+  // As the daemon does when the watch tells of a change. Every second time the link makes nothing of it (true).
+  bool Prepare(Output* output) {
+    const char* mode = getenv("RELINK_PREPARE");
+    if (mode == nullptr) return false;
+    const bool prepared = output->session.Prepare(files_);
+    return prepared && (mode == std::string("discard") || (mode != std::string("use") && ++prepared_ % 2 == 0));
   }
 
   void Restart(const std::string& path) {
@@ -153,6 +167,7 @@ class Tool {
     }
     Diagnostics diagnostics;
     path_ = words[1];
+    if (!changed) Prepare(output);
     Report(output->session.Relink(std::move(changed), files_, diagnostics), diagnostics);
     output->session.Settle();
     output->session.Keep();
@@ -177,6 +192,7 @@ class Tool {
 
   FILE* out_;
   testing::DiskFiles files_;  // paths are relative to the process's folder, which each command sets
+  int prepared_ = 0;          // how many links were planned ahead
   std::string path_;          // of the output that was linked last
   std::unique_ptr<daemon::StateFiles> state_;
   std::map<std::string, std::unique_ptr<Output>> outputs_;
