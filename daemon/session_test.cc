@@ -111,17 +111,16 @@ TEST_F(SessionTest, WhatAJobHasStoppedIsSettledAgain) {
 TEST_F(SessionTest, PreparesWhenInputsChangeButSeldom) {
   auto session = std::make_shared<Session>("", &factory_, pool_.get());
   LinkAndWait(*session, {"-o", "out"});
-  ASSERT_NE(world_.touched, nullptr);
-  world_.touched();
+  world_.Touch();
   while (world_.prepared.load() == 0) absl::SleepFor(absl::Milliseconds(1));
   const absl::Time begin = absl::Now();
-  for (int i = 0; i < 1000; ++i) world_.touched();
+  for (int i = 0; i < 1000; ++i) world_.Touch();
   while (world_.prepared.load() == 1) absl::SleepFor(absl::Milliseconds(1));
   EXPECT_GE(absl::Now() - begin, Session::kPrepareSeldom * absl::Milliseconds(9)) << "it takes 10 ms";
   // Where all of it is in vain, even less often.
   world_.nothing_to_prepare = true;
   for (const absl::Time end = absl::Now() + absl::Seconds(2); absl::Now() < end;) {
-    world_.touched();
+    world_.Touch();
     absl::SleepFor(absl::Milliseconds(1));
   }
   EXPECT_LE(world_.prepared.load(), 2 + 32) << "each takes 10 ms and a pause of 50; later of 100";
@@ -129,7 +128,7 @@ TEST_F(SessionTest, PreparesWhenInputsChangeButSeldom) {
   session.reset();
   pool_.reset();
   const int prepared = world_.prepared.load();
-  world_.touched();  // nobody is there any more
+  world_.Touch();  // nobody is there any more
   EXPECT_EQ(world_.prepared.load(), prepared);
 }
 

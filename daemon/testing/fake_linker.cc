@@ -201,7 +201,10 @@ absl::StatusOr<SharedOptions> FakeFactory::Parse(absl::Span<const std::string> a
 }
 
 std::unique_ptr<Linker> FakeFactory::Create(absl::string_view output, std::function<void()> touched) {
-  world_->touched = std::move(touched);
+  {
+    absl::MutexLock lock(&world_->mutex);
+    world_->touched = std::move(touched);
+  }
   return std::make_unique<FakeLinker>(world_, std::string(output));
 }
 

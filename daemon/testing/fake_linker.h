@@ -7,6 +7,8 @@
 #include <memory>
 #include <string>
 
+#include "absl/base/thread_annotations.h"
+#include "absl/synchronization/mutex.h"
 #include "daemon/linker.h"
 
 namespace kitlink::daemon {
@@ -21,7 +23,12 @@ struct FakeWorld {
   std::atomic<bool> shadows{false};  // there is something to compare outputs with
   std::atomic<bool> nothing_to_prepare{false};
   std::atomic<int> prepared{0};         // how often somebody planned ahead
-  std::function<void()> touched;        // what the last linker would call when an input changes
+  absl::Mutex mutex;
+  std::function<void()> touched ABSL_GUARDED_BY(mutex);  // what the last linker would call when an input changes
+  void Touch() {
+    absl::MutexLock lock(&mutex);
+    touched();
+  }
   std::atomic<bool> overlapped{false};  // two of one linker ran at once, or a link began before the last one settled
 };
 
