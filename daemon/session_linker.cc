@@ -110,7 +110,6 @@ class SessionLinker final : public Linker {
     sink_.set_policy(options->publish);
     files_.SetFolder(client.folder);
     watch_.SetFolder(client.folder);
-    watch_.ForgetWriters();
     environment_ = client.environment;
     if (kept_ != nullptr) {
       kept_->SetNames(options->session_key, options->session_salt, client.folder);
@@ -240,6 +239,7 @@ class SessionLinker final : public Linker {
   // everything, a failed one does not count.
   template <typename LinkCall>
   absl::StatusOr<LinkReport> Tracked(LinkCall link) {
+    watch_.ForgetWriters();
     absl::flat_hash_set<std::string> before = files_.TakeOpened();
     const bool first = session_.options() == nullptr;
     absl::StatusOr<LinkReport> report = link();

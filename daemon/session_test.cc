@@ -123,7 +123,7 @@ TEST_F(SessionTest, PreparesWhenInputsChangeButSeldom) {
     world_.Touch();
     absl::SleepFor(absl::Milliseconds(1));
   }
-  EXPECT_LE(world_.prepared.load(), 2 + 32) << "each takes 10 ms and a pause of 50; later of 100";
+  EXPECT_LE(world_.prepared.load(), 2 + 27) << "each takes 10 ms and a pause of 50, of 100 after the eighth: with 50 it would be 33";
   EXPECT_FALSE(world_.overlapped.load());
   session.reset();
   pool_.reset();

@@ -1,6 +1,5 @@
 #include "core/session/draft.h"
 
-#include <algorithm>
 #include <memory>
 #include <string>
 

@@ -61,7 +61,8 @@ done
 "$kitlinkc" verify program >/dev/null || fail "verify finds a difference"
 [[ $("$kitlinkc" explain program | tail -n 1) == *"planned before it was asked for"* ]] || fail "explain does not tell: $("$kitlinkc" explain program | tail -n 1)"
 
-# What is there when the link is asked for counts, whatever was planned: objects of one size and one time.
+# What is there when the link is asked for counts, whatever was planned: objects of one size and one modification time,
+# which is never old enough to be trusted.
 for n in 300 301 302; do
   compile "$n"
   touch -d '2030-01-01' f.o
@@ -91,9 +92,12 @@ compile 400
 sleep 0.3
 link
 expect_patched 400
-# Nor does it keep the output busy, or hold an output that goes.
+# Nor does it hold the output open, or need the one that it has seen.
 compile 401
 sleep 0.3
+pid=$("$kitlinkc" version --json | sed -n 's/.*"pid":\([0-9]*\)}/\1/p')
+[[ -d /proc/$pid/fd ]] || fail "no daemon: $("$kitlinkc" version --json)"
+readlink "/proc/$pid"/fd/* | grep -x "$PWD/program" && fail "the daemon holds the output open"
 rm program
 link
 [[ $(./program) == 401 ]] || fail "prints $(./program) after it was removed"
